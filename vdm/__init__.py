@@ -1,0 +1,15 @@
+"""Variational diffusion models with learned noise schedules.
+
+The data flow, one stage a line (each imports only from those above it):
+
+    data         sources -> one memory-mapped integer array + a DataSpec -> batches by step number
+    schedules    t -> gamma(t) = -log SNR(t)
+    diffusion    Gaussian algebra of q(z_t|x), q(z_s|z_t,x), p(z_s|z_t)
+    decoder      integers <-> [-1, 1], and p(x|z_0)
+    denoisers    (z_t, gamma_t, conditioning) -> prediction
+    model, elbo  the three terms of the bound, per example, in nats
+    objective    what the parameters minimise; train/ runs it, checkpoint saves it
+    evaluate     parameters + images -> bits/dim per term, with errors
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,100 @@
+"""Array types with axis names, and the frozen records that stages exchange.
+
+Axes: B = batch, H = height, W = width, C = channels, D = H * W * C.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+from jaxtyping import Array, Bool, Float, Int
+
+Images = Int[Array, "B H W C"]
+"""Integer codes 0 .. num_levels - 1."""
+Latents = Float[Array, "B H W C"]
+"""Continuous images: x in [-1, 1], z_t, noise, predictions."""
+PerExample = Float[Array, " B"]
+"""One value per image; terms of the bound are in nats."""
+Gamma = Float[Array, "#B #H #W #C"]
+"""gamma = -log SNR, broadcastable to a latent: [B,1,1,1] when scalar, [B,H,W,C] when per pixel."""
+Conditioning = Float[Array, " B"]
+"""Augmentation flag of each image; 0 = clean."""
+Index = Int[Array, " B"]
+Mask = Bool[Array, " B"]
+PRNGKey = jax.Array
+Params = Any
+"""A tree of arrays with the named branches "schedule" and "denoiser"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec:
+    """What everything downstream may know of a data set.
+
+    Attributes:
+      name: the data set's name.
+      shape: (height, width, channels) of every image.
+      num_levels: number of integer codes per channel, 2 .. 65,536.
+      split_sizes: images per split.
+      content_hash: SHA-256 (hex) over the pixels of all splits, their shapes and levels.
+      notes: facts that must be printed beside a number (missing images, quantisation), or "".
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    num_levels: int
+    split_sizes: Mapping[str, int]
+    content_hash: str
+    notes: str = ""
+
+    @property
+    def num_dims(self) -> int:
+        """D = H * W * C."""
+        return math.prod(self.shape)
+
+
+@flax.struct.dataclass
+class Batch:
+    """A batch of images.
+
+    Attributes:
+      images: integer codes [B,H,W,C].
+      index: position of each image in its split [B].
+      mask: false for padding [B].
+      conditioning: augmentation flag, 0 = clean [B].
+    """
+
+    images: Images
+    index: Index
+    mask: Mask
+    conditioning: Conditioning
+
+
+@flax.struct.dataclass
+class ElboTerms:
+    """The negative ELBO of each image in nats, term by term (names of Luo 2022, eq. 58).
+
+    Attributes:
+      reconstruction: E_q(z_0|x)[-log p(x|z_0)] [B].
+      prior_matching: KL(q(z_1|x) || N(0, I)) [B].
+      denoising_matching: sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B].
+      auxiliary: further terms, such as the KL of a schedule's context; 0 without one [B].
+    """
+
+    reconstruction: PerExample
+    prior_matching: PerExample
+    denoising_matching: PerExample
+    auxiliary: PerExample
+
+    @property
+    def total(self) -> PerExample:
+        """The negative ELBO [B], nats: the sum of the four terms."""
+        parts = (self.reconstruction, self.prior_matching, self.denoising_matching)
+        return sum(parts, start=self.auxiliary)
+
+
+def bits_per_dim(nats, num_dims: int):
+    """nats / (D ln 2)."""
+    return nats / (num_dims * math.log(2.0))
