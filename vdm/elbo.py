@@ -1,0 +1,89 @@
+"""The negative ELBO of a variational diffusion model, term by term, per example, in nats.
+
+    -log p(x) <= E[-log p(x|z_0)]                                   reconstruction
+               + KL(q(z_1|x) || N(0, I))                            prior matching
+               + sum_i E KL(q(z_s|z_t,x) || p(z_s|z_t))             denoising matching
+
+(Luo 2022, eq. 58; Kingma 2021, eq. 11.) Denoising matching, from one time per image:
+
+    T steps       T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2    Kingma 2021, eq. 14; s = t - 1/T
+    continuous    1/2 gamma'(t)                |eps - eps_hat|^2    Kingma 2021, eq. 17
+"""
+
+import jax.numpy as jnp
+from jax.nn import sigmoid, softplus
+
+from vdm import decoder, diffusion
+from vdm.model import VDM
+from vdm.noise import Noise, timestep
+from vdm.schedules.base import endpoints, gamma_and_derivative, step_times
+from vdm.types import Batch, ElboTerms, Gamma, Latents, Params, PerExample, PRNGKey
+
+
+def elbo_terms(
+    model: VDM,
+    params: Params,
+    batch: Batch,
+    noise: Noise,
+    num_timesteps: int = 0,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> ElboTerms:
+    """All terms for every image of `batch`, [B] each, nats.
+
+    Args:
+      model, params: see `vdm.model`.
+      batch: integer codes and conditioning; padding is computed like any image, mask it afterwards.
+      noise: times and Gaussian draws, see `vdm.noise`.
+      num_timesteps: T, or 0 for continuous time.
+      train, dropout_key: dropout, on only while training.
+    """
+    x = decoder.encode(batch.images, model.num_levels)
+    gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
+    gamma_t, weight = gamma_and_weight(model, params, noise.times, num_timesteps)
+    z_t = diffusion.diffuse(x, gamma_t, noise.eps)
+    eps_hat = model.predict_eps(
+        params, z_t, gamma_t, batch.conditioning, train=train, dropout_key=dropout_key
+    )
+    return ElboTerms(
+        reconstruction=reconstruction(model, batch.images, gamma_0, noise.eps_0),
+        prior_matching=prior_matching(x, gamma_1),
+        denoising_matching=_sum(weight * jnp.square(noise.eps - eps_hat)),
+        auxiliary=jnp.zeros(x.shape[0]),
+    )
+
+
+def reconstruction(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
+    """E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
+    if model.expected_reconstruction:
+        surprise = decoder.expected_surprise(gamma_0, model.num_levels)
+        return _sum(surprise[decoder.table_row(images, model.num_levels)])
+    z_0_rescaled = decoder.encode(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
+    return -_sum(decoder.log_prob(images, z_0_rescaled, gamma_0, model.num_levels))
+
+
+def prior_matching(x: Latents, gamma_1: Gamma) -> PerExample:
+    """KL(q(z_1|x) || N(0, I)) = 1/2 sum(alpha_1^2 x^2 + sigma_1^2 - 1 - ln sigma_1^2) [B], nats."""
+    alpha_squared = sigmoid(-gamma_1)
+    # sigma^2 - 1 = -alpha^2 and ln sigma^2 = -softplus(-gamma): no difference of numbers near 1.
+    kl = 0.5 * (alpha_squared * jnp.square(x) - alpha_squared + softplus(-gamma_1))
+    return _sum(kl)
+
+
+def gamma_and_weight(
+    model: VDM, params: Params, times: PerExample, num_timesteps: int
+) -> tuple[Gamma, Gamma]:
+    """(gamma_t, weight of |eps - eps_hat|^2) at uniform `times` [B], for T steps or T = 0."""
+    schedule, shape = model.schedule, params["schedule"]
+    if num_timesteps == 0:
+        gamma_t, slope = gamma_and_derivative(schedule, shape, times)
+        return gamma_t, 0.5 * slope
+    step = timestep(times, num_timesteps)
+    gamma_t = schedule.gamma(shape, step_times(step, num_timesteps)[0])
+    increment = schedule.gamma_increment(shape, step, num_timesteps)
+    return gamma_t, 0.5 * num_timesteps * jnp.expm1(increment)
+
+
+def _sum(per_dim: Latents) -> PerExample:
+    return jnp.sum(per_dim, axis=(1, 2, 3))

@@ -1,0 +1,88 @@
+"""All randomness of the bound, as arrays: times, and the noise of every image.
+
+Training draws from a key; its times are one jittered sample in each of B strata of the *global* batch,
+so that device count and sharding change nothing. Evaluation depends on (seed, randomisation, repeat,
+image index) alone, so neither do batch size and padding, and more repeats change nothing already drawn.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from vdm.types import Index, Latents, PerExample, PRNGKey
+
+# Two-dimensional golden ratio (plastic number 1.3247): fractional steps per image and per repeat of a
+# Kronecker sequence, as 32-bit integers, because index * phi loses its fraction in float32.
+_PER_IMAGE = 3242174889
+_PER_REPEAT = 2447445414
+
+
+@flax.struct.dataclass
+class Noise:
+    """What one evaluation of the bound consumes.
+
+    Attributes:
+      times: uniform in [0, 1) [B]; t itself, or mapped to a step of T by `timestep`.
+      eps: the noise of z_t [B,H,W,C].
+      eps_0: the noise of z_0 [B,H,W,C]; unused when the reconstruction is taken in expectation.
+    """
+
+    times: PerExample
+    eps: Latents
+    eps_0: Latents
+
+
+def training_noise(key: PRNGKey, batch_size: int, shape: tuple[int, int, int]) -> Noise:
+    """Noise of one training step; `key` is consumed."""
+    key_times, key_eps, key_eps_0 = jax.random.split(key, 3)
+    size = (batch_size, *shape)
+    return Noise(
+        stratified_times(key_times, batch_size),
+        jax.random.normal(key_eps, size),
+        jax.random.normal(key_eps_0, size),
+    )
+
+
+def stratified_times(key: PRNGKey, batch_size: int) -> PerExample:
+    """(pi(i) + u_i)/B [B]: one uniform draw in each of B strata, permuted against image order."""
+    key_order, key_jitter = jax.random.split(key)
+    stratum = jax.random.permutation(key_order, batch_size).astype(jnp.float32)
+    times = (stratum + jax.random.uniform(key_jitter, (batch_size,))) / batch_size
+    return _below_one(times)
+
+
+def evaluation_noise(
+    seed: int, randomisation: int, repeat: int, index: Index, shape: tuple[int, int, int]
+) -> Noise:
+    """Noise of images `index` [B] in one repeat of one independent randomisation.
+
+    Over images and repeats the times form a randomly shifted low-discrepancy sequence,
+    frac(U + index phi_1 + repeat phi_2) with U from (seed, randomisation): uniform for every image,
+    evenly spread over any number of images and repeats.
+    """
+    key_shift, key_eps = jax.random.split(jax.random.fold_in(jax.random.key(seed), randomisation))
+    key_eps = jax.random.fold_in(key_eps, repeat)
+
+    def draw(i):
+        return jax.random.normal(jax.random.fold_in(key_eps, i), (2, *shape))
+
+    eps = jax.vmap(draw)(index)
+    return Noise(_kronecker_times(key_shift, repeat, index), eps[:, 0], eps[:, 1])
+
+
+def timestep(times: PerExample, num_timesteps: int) -> jax.Array:
+    """The step i in 1..T that a uniform time falls into, int32 [B]."""
+    step = 1 + jnp.floor(times * num_timesteps).astype(jnp.int32)
+    return jnp.clip(step, 1, num_timesteps)
+
+
+def _kronecker_times(key, repeat, index) -> PerExample:
+    shift = jax.random.bits(key, dtype=jnp.uint32)
+    turns = index.astype(jnp.uint32) * jnp.uint32(_PER_IMAGE)  # modulo 2^32: exact
+    turns = shift + turns + jnp.asarray(repeat).astype(jnp.uint32) * jnp.uint32(_PER_REPEAT)
+    return (turns >> 8).astype(jnp.float32) * 2.0**-24
+
+
+def _below_one(times: PerExample) -> PerExample:
+    # (127 + u)/128 rounds up to 1.0 in float32, which would be step T + 1.
+    return jnp.minimum(times, jnp.float32(1.0 - 2.0**-24))

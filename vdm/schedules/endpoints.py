@@ -1,0 +1,76 @@
+"""The two end points of a schedule, gamma(0) and gamma(1): constants, or two parameters."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from vdm.errors import ConfigError
+from vdm.types import Params
+
+GAMMA_LIMIT = 24.0
+"""Beyond |gamma| = 24 float32 cannot recover the noise from z_t (rms error .0027)."""
+MIN_WIDTH = 0.1
+"""Learned end points stay at least this far apart, so that gamma stays strictly increasing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoints:
+    """gamma(0) < gamma(1), both within +-GAMMA_LIMIT.
+
+    Attributes:
+      gamma_0: value, or initial value, at t = 0.
+      gamma_1: value, or initial value, at t = 1.
+      learned: whether both are parameters, {"gamma_0": [], "gamma_1": []}; otherwise there are none.
+      max_gamma_0: a learned gamma_0 stays below it (see `vdm.decoder.max_gamma_0`).
+    """
+
+    gamma_0: float
+    gamma_1: float
+    learned: bool = False
+    max_gamma_0: float = GAMMA_LIMIT
+
+    def __post_init__(self):
+        for name in ("gamma_0", "gamma_1"):
+            value = getattr(self, name)
+            if not abs(value) <= GAMMA_LIMIT:
+                raise ConfigError(
+                    f"schedule.{name}={value}: outside float32's useful range; "
+                    f"choose a value within [-{GAMMA_LIMIT}, {GAMMA_LIMIT}]"
+                )
+        if self.gamma_1 - self.gamma_0 < MIN_WIDTH:
+            raise ConfigError(
+                f"schedule.gamma_1={self.gamma_1}: must lie at least {MIN_WIDTH} above "
+                f"schedule.gamma_0={self.gamma_0} (gamma = -log SNR increases with time)"
+            )
+        if self.gamma_0 > self.max_gamma_0:
+            raise ConfigError(
+                f"schedule.gamma_0={self.gamma_0}: too noisy to tell this many levels apart; "
+                f"choose at most {self.max_gamma_0:.2f}"
+            )
+
+    def init(self) -> Params:
+        """The two parameters, float32 scalars; an empty dictionary when fixed."""
+        if not self.learned:
+            return {}
+        return {
+            "endpoints": {
+                "gamma_0": jnp.asarray(self.gamma_0, jnp.float32),
+                "gamma_1": jnp.asarray(self.gamma_1, jnp.float32),
+            }
+        }
+
+    def values(self, params: Params):
+        """(gamma(0), gamma(1)) as float32 scalars."""
+        if not self.learned:
+            return jnp.float32(self.gamma_0), jnp.float32(self.gamma_1)
+        return params["endpoints"]["gamma_0"], params["endpoints"]["gamma_1"]
+
+    def project(self, params: Params) -> Params:
+        """Learned end points put back in order and into range."""
+        if not self.learned:
+            return params
+        gamma_0, gamma_1 = self.values(params)
+        highest = min(self.max_gamma_0, GAMMA_LIMIT - MIN_WIDTH)
+        gamma_0 = jnp.clip(gamma_0, -GAMMA_LIMIT, highest)
+        gamma_1 = jnp.clip(gamma_1, gamma_0 + MIN_WIDTH, GAMMA_LIMIT)
+        return {**params, "endpoints": {"gamma_0": gamma_0, "gamma_1": gamma_1}}
