@@ -1,0 +1,87 @@
+"""AdamW per parameter group: denoiser and schedule have their own clipping and learning rate."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vdm.errors import choose
+from vdm.types import Params
+
+LearningRate = Callable[[jax.Array], jax.Array]
+
+
+def _constant(fraction):
+    return jnp.ones_like(fraction)
+
+
+def _linear(fraction):
+    return 1.0 - fraction
+
+
+def _cosine(fraction):
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+
+
+DECAYS = {"constant": _constant, "linear": _linear, "cosine": _cosine}
+"""Fraction of training done, 0 to 1 -> factor of the learning rate."""
+
+
+def learning_rate(peak: float, warmup_steps: int, decay: str, num_steps: int) -> LearningRate:
+    """peak * min(1, (n + 1)/warmup) * decay(n/num_steps) at step n: never 0 at the first step."""
+    factor = choose("optimizer.decay", decay, DECAYS, "decay")
+
+    def rate(step):
+        step = jnp.asarray(step, jnp.float32)
+        warmup = jnp.minimum(1.0, (step + 1.0) / max(warmup_steps, 1))
+        return peak * warmup * factor(jnp.minimum(step / num_steps, 1.0))
+
+    return rate
+
+
+def clipped_adamw(
+    rate: LearningRate | float, options: Mapping, clip_norm: float, decay_mask=None
+) -> optax.GradientTransformation:
+    """Clip by the group's global norm (0: never), then AdamW, decaying what `decay_mask` marks.
+
+    `options`: b1, b2, eps, weight_decay.
+    """
+    adamw = optax.adamw(
+        rate,
+        b1=options["b1"],
+        b2=options["b2"],
+        eps=options["eps"],
+        weight_decay=options["weight_decay"],
+        mask=decay_mask,
+    )
+    return optax.chain(optax.clip_by_global_norm(clip_norm), adamw) if clip_norm > 0 else adamw
+
+
+def kernels_only(params: Params) -> Params:
+    """True for the leaves named "kernel": what weight decay acts on; never biases, norms, gammas."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def make_optimizer(options: Mapping, num_steps: int) -> optax.GradientTransformation:
+    """The optimizer of a whole model; see `configs/base.py`, section optimizer, for `options`."""
+    rates = {
+        group: learning_rate(options[peak], options["warmup_steps"], options["decay"], num_steps)
+        for group, peak in (
+            ("denoiser", "learning_rate"),
+            ("schedule", "schedule_learning_rate"),
+        )
+    }
+    no_decay = {**options, "weight_decay": 0.0}
+    groups = {
+        "denoiser": clipped_adamw(
+            rates["denoiser"], options, options["clip_norm"], decay_mask=kernels_only
+        ),
+        "schedule": clipped_adamw(rates["schedule"], no_decay, options["schedule_clip_norm"]),
+    }
+    return optax.partition(groups, group_labels)
+
+
+def group_labels(params: Params) -> Params:
+    """The name of its parameter group for every leaf: the top-level branch it lies in."""
+    return {name: jax.tree.map(lambda _, n=name: n, branch) for name, branch in params.items()}

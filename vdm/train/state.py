@@ -1,0 +1,41 @@
+"""What a training run carries from step to step."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from vdm.model import VDM
+from vdm.types import Params, PRNGKey
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Attributes:
+    step: number of updates made, int32 [].
+    params: the parameters being trained.
+    ema_params: their exponential moving average, which evaluation uses.
+    opt_state: the optimizer's.
+    """
+
+    step: jax.Array
+    params: Params
+    ema_params: Params
+    opt_state: optax.OptState
+
+
+def init_state(model: VDM, optimizer: optax.GradientTransformation, key: PRNGKey) -> TrainState:
+    """The state before step 0; `key` is consumed. Jit it: op by op a deep network takes minutes."""
+    params = model.init(key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )
+
+
+def ema_decay_at(step: jax.Array, decay: float) -> jax.Array:
+    """min(decay, (1 + n)/(10 + n)): a young average forgets its start sooner."""
+    step = step.astype(jnp.float32)
+    return jnp.minimum(decay, (1.0 + step) / (10.0 + step))

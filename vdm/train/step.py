@@ -1,0 +1,53 @@
+"""One training step: (state, batch) -> (state, metrics), pure."""
+
+from collections.abc import Callable
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from vdm.devices import batch_sharding, replicated
+from vdm.model import VDM
+from vdm.noise import training_noise
+from vdm.objective import LossFn, Metrics
+from vdm.train.state import TrainState, ema_decay_at
+from vdm.types import Batch
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    model: VDM,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    ema_decay: float,
+) -> TrainStep:
+    """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them."""
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key_noise, key_dropout = jax.random.split(key)
+        noise = training_noise(key_noise, batch.images.shape[0], model.shape)
+        (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, batch, noise, key_dropout
+        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params = {**params, "schedule": model.schedule.project(params["schedule"])}
+        decay = ema_decay_at(state.step, ema_decay)
+        ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
+        norms = {f"grad_norm/{name}": optax.global_norm(g) for name, g in grads.items() if g}
+        return TrainState(state.step + 1, params, ema_params, opt_state), {**metrics, **norms}
+
+    return train_step
+
+
+def jit_train_step(train_step: TrainStep, mesh: Mesh) -> TrainStep:
+    """Compiled over `mesh`: state replicated and donated, batch split over the data axis."""
+    return jax.jit(
+        train_step,
+        in_shardings=(replicated(mesh), batch_sharding(mesh)),
+        out_shardings=(replicated(mesh), replicated(mesh)),
+        donate_argnums=0,
+    )

@@ -1,0 +1,79 @@
+"""Where metrics go: JSON lines and TensorBoard. A writer is a function (step, values) -> None."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from vdm.errors import ConfigError, DiskError, choose
+
+Writer = Callable[[int, dict[str, float]], None]
+
+
+def json_lines(workdir: Path, resumed_at: int) -> Writer:
+    """Appends {"step": n, name: value, ...} to metrics.jsonl, first cut to `resumed_at`."""
+    path = workdir / "metrics.jsonl"
+    cut_to_step(path, resumed_at)
+
+    def write(step: int, values: dict[str, float]) -> None:
+        with path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    return write
+
+
+def tensorboard(workdir: Path, resumed_at: int) -> Writer:
+    """Scalars under tensorboard/; what an interrupted run wrote after `resumed_at` is purged."""
+    from tensorboardX import SummaryWriter
+
+    writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_at + 1)
+
+    def write(step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    return write
+
+
+WRITERS = {"json_lines": json_lines, "tensorboard": tensorboard}
+"""Each entry: a function (workdir, resumed_at) -> Writer."""
+
+
+def make_writer(names: Iterable[str], workdir: Path, resumed_at: int) -> Writer:
+    """One writer that writes to all of `names`."""
+    makers = [choose("train.writers", name, WRITERS, "metric writer") for name in names]
+    writers = [make(workdir, resumed_at) for make in makers]
+
+    def write(step: int, values: dict[str, float]) -> None:
+        try:
+            for writer in writers:
+                writer(step, values)
+        except OSError as error:
+            raise DiskError(f"workdir={workdir}: cannot write metrics ({error})") from error
+
+    return write
+
+
+def read_json_lines(path: Path) -> list[dict]:
+    """The records of a metrics file; a torn last line is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def cut_to_step(path: Path, step: int) -> None:
+    """Drops records after `step`, and a torn last line, by writing a new file and renaming it."""
+    kept = [record for record in read_json_lines(path) if record["step"] <= step]
+    if not path.exists():
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    os.replace(temporary, path)
+
+
+__all__ = ["ConfigError", "WRITERS", "Writer", "cut_to_step", "make_writer", "read_json_lines"]
