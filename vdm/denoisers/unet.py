@@ -40,23 +40,6 @@ class _Block(nn.Module):
         return h
 
 
-class _Down(_Block):
-    """One step of the way in: carries h and emits it for the way out."""
-
-    @nn.compact
-    def __call__(self, h, cond):
-        h = super().__call__(h, cond)
-        return h, h
-
-
-class _Up(_Block):
-    """One step of the way out: joins the h that its mirror image emitted."""
-
-    @nn.compact
-    def __call__(self, h, skip, cond):
-        return super().__call__(jnp.concatenate([h, skip], axis=-1), cond), None
-
-
 class UNet(nn.Module):
     """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
 
@@ -94,17 +77,12 @@ class UNet(nn.Module):
         # The first convolution is float32: in bf16 the Fourier features would be noise.
         h = conv3x3(self.channels, jnp.float32, name="conv_in")(jnp.concatenate(features, axis=-1))
         h = h.astype(self.dtype)
-        block = (self.channels, self.num_groups, self.dropout, not train, self.dtype)
-        first = h
-        h, skips = self._loop(_Down, self.num_blocks, (nn.broadcast,))(
-            *block, self.attention, name="down"
-        )(h, cond)
-        h = _Block(*block, attention=True, name="middle1")(h, cond)
-        h = _Block(*block, attention=False, name="middle2")(h, cond)
-        skips = jnp.concatenate([first[None], skips])[::-1]
-        h, _ = self._loop(_Up, self.num_blocks + 1, (0, nn.broadcast))(
-            *block, self.attention, name="up"
-        )(h, skips, cond)
+        h_in = h
+        h, emitted = self._blocks("down", self.num_blocks, h, None, cond, train)
+        h = self._block(train, attention=True, name="middle1")(h, cond)
+        h = self._block(train, attention=False, name="middle2")(h, cond)
+        skips = jnp.concatenate([h_in[None], emitted])[::-1]
+        h, _ = self._blocks("up", self.num_blocks + 1, h, skips, cond, train)
         h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
         out = conv3x3(z.shape[-1], self.dtype, zero=True, name="conv_out")(h).astype(jnp.float32)
         return z + out if self.add_input else out
@@ -120,12 +98,47 @@ class UNet(nn.Module):
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
         return cond.astype(self.dtype)
 
-    def _loop(self, block, length: int, in_axes):
-        return nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=in_axes,
-            length=length,
-            unroll=length if self.unroll else 1,
+    def _block(self, train: bool, attention: bool, name: str | None = None) -> _Block:
+        # An unnamed block is a plain function of its parameters, no child of this module.
+        parent = {"name": name} if name else {"parent": None}
+        return _Block(
+            self.channels,
+            self.num_groups,
+            self.dropout,
+            not train,
+            self.dtype,
+            attention,
+            **parent,
         )
+
+    def _blocks(self, name: str, length: int, h, skips, cond, train: bool):
+        """`length` identical blocks over parameters stacked on a leading axis.
+
+        Each joins its entry of `skips` [length,B,H,W,C], if any. Returns the last h and every block's
+        h, stacked.
+        """
+        block = self._block(train, self.attention)
+        joined = h if skips is None else jnp.concatenate([h, skips[0]], axis=-1)
+
+        def init(key):
+            keys = jax.random.split(key, length)
+            return jax.vmap(lambda key: block.init(key, joined, cond)["params"])(keys)
+
+        stacked = self.param(name, init)
+        drop = train and self.dropout > 0.0
+        keys = jax.random.split(self.make_rng("dropout"), length) if drop else None
+
+        def body(h, inputs):
+            params, skip, key = inputs
+            x = h if skip is None else jnp.concatenate([h, skip], axis=-1)
+            rngs = None if key is None else {"dropout": key}
+            h = block.apply({"params": params}, x, cond, rngs=rngs)
+            return h, h
+
+        if not self.unroll:
+            return jax.lax.scan(body, h, (stacked, skips, keys))
+        emitted = []
+        for i in range(length):
+            h, _ = body(h, jax.tree.map(lambda leaf, i=i: leaf[i], (stacked, skips, keys)))
+            emitted.append(h)
+        return h, jnp.stack(emitted)
