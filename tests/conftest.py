@@ -1,0 +1,102 @@
+"""Stricter numerics than in use, one shared compilation cache, and runs on simulated devices."""
+
+import getpass
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Before the first import of JAX. Two test processes share two cores, so each gets one thread.
+_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    "MPLBACKEND": "agg",
+    "NPROC": "1",  # read by XLA for its thread pool
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # XLA's CPU loader warns at length about each cached program's machine features.
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+os.environ.update(_ENVIRONMENT)
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(Path(tempfile.gettempdir()) / f"vdm-tests-{getpass.getuser()}" / "jax_cache"),
+)
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of reference arrays and data sets beside the repository; skips without it."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"needs the reference data in a folder shared/ beside {ROOT.name}/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """`run_python(code_or_args, ...)`: Python in a process of its own, on simulated devices."""
+    return _run_python
+
+
+def _run_python(
+    code_or_args: str | list[str],
+    *,
+    devices: int = 8,
+    timeout: float = 120.0,
+    env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+    check: bool = True,
+) -> subprocess.CompletedProcess:
+    """Run a snippet, or `python ARGS`, with `devices` CPU devices and a kill time-out.
+
+    Args:
+      code_or_args: source code, or the arguments of the interpreter, such as ["-m", "module"].
+      devices: number of simulated devices.
+      timeout: seconds until the process and its children are killed and the test fails.
+      env: further environment variables.
+      cwd: the folder to run in.
+      check: whether an exit code other than 0 fails the test.
+
+    Returns:
+      The finished process with `returncode`, `stdout` and `stderr` (text).
+    """
+    args = ["-c", code_or_args] if isinstance(code_or_args, str) else list(code_or_args)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    settings = {"XLA_FLAGS": flags.strip(), "PYTHONPATH": str(ROOT)}
+    settings["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+    process = subprocess.Popen(
+        [sys.executable, *args],
+        cwd=cwd,
+        env={**os.environ, **settings, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        # SIGKILL and the whole group: a deadlocked XLA answers nothing milder.
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        pytest.fail(f"{args} took more than {timeout} s; killed.\n{stdout[-2000:]}{stderr[-2000:]}")
+    if check and process.returncode != 0:
+        pytest.fail(f"{args} ended with {process.returncode}:\n{stdout[-2000:]}{stderr[-4000:]}")
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

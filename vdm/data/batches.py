@@ -1,0 +1,123 @@
+"""Batches as pure functions: training by number, evaluation in order."""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from vdm.data.base import Dataset
+from vdm.errors import ConfigError
+from vdm.types import Batch
+
+
+def train_indices(seed: int, step: int, batch_size: int, num_images: int) -> np.ndarray:
+    """Image positions [B] (int64) of training batch number `step`.
+
+    The batches of all steps, laid end to end, are one permutation of the images after another: each
+    image comes once per epoch, and a batch may reach into the next epoch.
+
+    Args:
+      seed: seed of the order, 0 .. 2**32 - 1.
+      step: batch number from 0.
+      batch_size: images per batch B; may exceed num_images.
+      num_images: size of the split.
+
+    Raises:
+      ConfigError: an argument is out of range.
+    """
+    # Beyond 32 bits, SeedSequence([seed, epoch]) would confuse seeds with epochs.
+    _check_range("seed", seed, 0, 2**32)
+    _check_range("step", step, 0)
+    _check_range("batch_size", batch_size, 1)
+    _check_range("num_images", num_images, 1)
+    position, end = int(step) * int(batch_size), (int(step) + 1) * int(batch_size)
+    parts = []
+    while position < end:
+        epoch, start = divmod(position, int(num_images))
+        part = _permutation(int(seed), epoch, int(num_images))[start : start + end - position]
+        parts.append(part)
+        position += len(part)
+    return np.concatenate(parts)
+
+
+def train_batch(
+    dataset: Dataset,
+    seed: int,
+    step: int,
+    batch_size: int,
+    split: str = "train",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Batch:
+    """Training batch number `step`, or one process's contiguous share of it.
+
+    Args:
+      dataset: the data.
+      seed: seed of the order, 0 .. 2**32 - 1.
+      step: batch number from 0.
+      batch_size: images in the global batch B.
+      split: which split.
+      process_index: which share, 0 .. process_count - 1.
+      process_count: number of shares P.
+
+    Returns:
+      A Batch of numpy arrays with B / P images, in the order of the global batch.
+
+    Raises:
+      ConfigError: an argument is out of range, or batch_size is no multiple of process_count.
+      DataError: there is no such split.
+    """
+    images = dataset.split(split)
+    _check_range("process_count", process_count, 1)
+    _check_range("process_index", process_index, 0, process_count)
+    if batch_size % process_count:
+        raise ConfigError(
+            f"batch_size={batch_size}: must be a multiple of process_count={process_count}"
+        )
+    share = batch_size // process_count
+    index = train_indices(seed, step, batch_size, len(images))
+    index = index[process_index * share : (process_index + 1) * share]
+    return _batch(images, index, np.ones(len(index), bool))
+
+
+def eval_batches(dataset: Dataset, split: str, batch_size: int) -> Iterator[Batch]:
+    """Every image of `split` once and in order, as Batches of numpy arrays of one size B.
+
+    The last batch is padded with copies of the last image, whose mask is false.
+
+    Raises:
+      ConfigError: batch_size is less than 1.
+      DataError: there is no such split.
+    """
+    images = dataset.split(split)
+    _check_range("batch_size", batch_size, 1)
+    # Not itself a generator, so that mistakes surface at the call.
+    return (_eval_batch(images, start, batch_size) for start in range(0, len(images), batch_size))
+
+
+def _eval_batch(images: np.ndarray, start: int, batch_size: int) -> Batch:
+    positions = np.arange(start, start + batch_size)
+    return _batch(images, np.minimum(positions, len(images) - 1), positions < len(images))
+
+
+def _batch(images: np.ndarray, index: np.ndarray, mask: np.ndarray) -> Batch:
+    return Batch(
+        images=np.asarray(images[index]),
+        index=index.astype(np.int32),
+        mask=mask,
+        conditioning=np.zeros(len(index), np.float32),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    key = np.random.SeedSequence([seed, epoch])
+    order = np.random.Generator(np.random.PCG64(key)).permutation(num_images)
+    order.setflags(write=False)  # shared by all callers of the cache
+    return order.astype(np.int64, copy=False)
+
+
+def _check_range(name: str, value: int, low: int, high: int | None = None) -> None:
+    if value < low or (high is not None and value >= high):
+        bounds = f"at least {low}" if high is None else f"in {low}..{high - 1}"
+        raise ConfigError(f"{name}={value!r}: must be {bounds}")

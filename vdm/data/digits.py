@@ -1,0 +1,22 @@
+"""scikit-learn's handwritten digits: 1,797 images, 8x8x1, 17 levels; needs no download."""
+
+import numpy as np
+
+from vdm.data.base import SPLIT_SEED, split_permutation
+
+NUM_LEVELS = 17  # each pixel counts the set pixels of a 4x4 block: 0..16
+_ENDS = {"train": (0, 1400), "validation": (1400, 1500), "test": (1500, 1797)}
+
+
+def source() -> tuple[dict[str, np.ndarray], int, str]:
+    """The digits as uint8 [N,8,8,1] in three splits, the levels, and the notes."""
+    # Imported here: scikit-learn takes a second to import, and only this source needs it.
+    from sklearn.datasets import load_digits
+
+    # `images` holds whole numbers as float64.
+    images = load_digits().images.astype(np.uint8)[..., None]
+    images = images[split_permutation(len(images))]
+    splits = {name: images[start:end] for name, (start, end) in _ENDS.items()}
+    sizes = "/".join(str(len(array)) for array in splits.values())
+    notes = f"digits have no official split; train/validation/test {sizes} by seed {SPLIT_SEED}"
+    return splits, NUM_LEVELS, notes
