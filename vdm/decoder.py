@@ -33,7 +33,7 @@ _WIDE_LEVELS = 1025
 
 def encode(images: Images, num_levels: int) -> Latents:
     """Bin centres x_v = (2 v + 1)/L - 1 in float32."""
-    return (2.0 * images.astype(jnp.float32) + 1.0) / num_levels - 1.0
+    return (2.0 * jnp.asarray(images, jnp.float32) + 1.0) / num_levels - 1.0
 
 
 def decode(x: Latents, num_levels: int) -> Images:

@@ -70,7 +70,7 @@ class Evaluation:
     @property
     def total(self) -> np.ndarray:
         """The negative ELBO in nats, [randomisations, N]."""
-        return sum(self.terms.values())
+        return np.sum(list(self.terms.values()), axis=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from vdm import decoder, diffusion
 from vdm.denoisers import make_denoiser
-from vdm.errors import ConfigError, choose
+from vdm.errors import choose
 from vdm.schedules import Endpoints, Schedule, make_schedule
 from vdm.types import Conditioning, DataSpec, Gamma, Latents, Params, PRNGKey
 
@@ -63,7 +64,7 @@ class VDM:
     ) -> Latents:
         """eps_hat(z_t, gamma_t) [B,H,W,C]; `dropout_key` is consumed when training."""
         low, high = self.time_map
-        prediction = self.denoiser.apply(
+        prediction: Any = self.denoiser.apply(
             {"params": params["denoiser"]},
             z,
             (gamma - low) / (high - low),
@@ -98,7 +99,7 @@ def make_model(spec: DataSpec, model: Mapping, schedule: Mapping, denoiser: Mapp
     choose("model.parameterisation", parameterisation, diffusion.TO_EPS, "parameterisation")
     options = {"add_input": parameterisation == "eps", **denoiser.get(denoiser["name"], {})}
     return VDM(
-        shape=tuple(spec.shape),
+        shape=spec.shape,
         num_levels=spec.num_levels,
         schedule=make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"])),
         denoiser=make_denoiser(denoiser["name"], spec.num_levels, options),
@@ -111,6 +112,3 @@ def make_model(spec: DataSpec, model: Mapping, schedule: Mapping, denoiser: Mapp
 def count_parameters(params: Params) -> int:
     """Number of scalars in a parameter tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-__all__ = ["VDM", "ConfigError", "count_parameters", "make_model"]

@@ -10,9 +10,12 @@ from typing import Any
 
 import flax.struct
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-Images = Int[Array, "B H W C"]
+Host = Array | np.ndarray
+"""A batch is made of numpy arrays, and of JAX arrays once placed."""
+Images = Int[Host, "B H W C"]
 """Integer codes 0 .. num_levels - 1."""
 Latents = Float[Array, "B H W C"]
 """Continuous images: x in [-1, 1], z_t, noise, predictions."""
@@ -20,10 +23,10 @@ PerExample = Float[Array, " B"]
 """One value per image; terms of the bound are in nats."""
 Gamma = Float[Array, "#B #H #W #C"]
 """gamma = -log SNR, broadcastable to a latent: [B,1,1,1] when scalar, [B,H,W,C] when per pixel."""
-Conditioning = Float[Array, " B"]
+Conditioning = Float[Host, " B"]
 """Augmentation flag of each image; 0 = clean."""
-Index = Int[Array, " B"]
-Mask = Bool[Array, " B"]
+Index = Int[Host, " B"]
+Mask = Bool[Host, " B"]
 PRNGKey = jax.Array
 Params = Any
 """A tree of arrays with the named branches "schedule" and "denoiser"."""

@@ -33,7 +33,7 @@ def source(
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ConfigError(f"path={path!r}: give the path of a .npz or .npy file")
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # pathlib's own raises for an unknown ~user
     stored = {n: a[..., None] if a.ndim == 3 else a for n, a in _read(path).items()}
     check_layout(stored, str(path))
     num_levels = _default_levels(stored, path) if num_levels is None else num_levels
@@ -60,11 +60,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    opened = np.load(path, mmap_mode="r", allow_pickle=False)
-    if isinstance(opened, np.ndarray):
-        return {_SINGLE: opened}
-    with opened:
-        arrays = {name: opened[name] for name in opened.files}
+    with open(path, "rb") as file:  # given a path, numpy leaves a damaged .npz open
+        if file.read(2) != b"PK":
+            return {_SINGLE: np.load(path, mmap_mode="r", allow_pickle=False)}
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as opened:
+            arrays = {name: opened[name] for name in opened.files}
     for name, array in arrays.items():
         # A zip member without the .npy magic comes back as bytes.
         if not isinstance(array, np.ndarray):

@@ -61,9 +61,13 @@ class Dataset:
         return self.splits[name]
 
 
-def default_cache_dir() -> Path:
-    """$VDM_DATA_DIR, or ~/.cache/vdm/data."""
-    return Path(os.environ.get("VDM_DATA_DIR") or "~/.cache/vdm/data").expanduser()
+def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
+    """`cache_dir`, or else $VDM_DATA_DIR, or else ~/.cache/vdm/data; DiskError without a home."""
+    path = cache_dir or os.environ.get("VDM_DATA_DIR") or "~/.cache/vdm/data"
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DiskError(f"{path}: {error} Set VDM_DATA_DIR to a writable folder") from None
 
 
 def split_permutation(num_images: int) -> np.ndarray:
@@ -113,7 +117,7 @@ def content_hash(splits: Mapping[str, np.ndarray], num_levels: int) -> str:
     header = json.dumps({"num_levels": int(num_levels), "splits": shapes}, sort_keys=True)
     digest = hashlib.sha256(header.encode())
     for name in names:
-        digest.update(_canonical(splits[name], num_levels).reshape(-1).view(np.uint8))
+        digest.update(_canonical(splits[name], num_levels).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -135,9 +139,8 @@ def prepare(
     check_levels(arrays, num_levels, f"data {name!r}")
     splits = {split: _canonical(array, num_levels) for split, array in arrays.items()}
     digest = content_hash(splits, num_levels)
-    root = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
-    folder = root / digest
-    if not folder.exists():
+    folder = cache_root(cache_dir) / digest
+    if not os.path.exists(folder):  # pathlib's own raises where the folder cannot be searched
         facts = {"name": name, "num_levels": int(num_levels), "notes": notes}
         _write(folder, splits, {"format": _FORMAT, "content_hash": digest, **facts})
     stored = open_prepared(folder)
@@ -156,6 +159,8 @@ def open_prepared(folder: str | os.PathLike, verify: bool = False) -> Dataset:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != _FORMAT or manifest["content_hash"] != folder.name:
             raise ValueError(f"{MANIFEST} belongs to other data or another version")
+        if not manifest["splits"]:
+            raise ValueError(f"{MANIFEST} lists no splits")
         splits = {name: _open_array(folder, e) for name, e in manifest["splits"].items()}
         if verify and content_hash(splits, manifest["num_levels"]) != manifest["content_hash"]:
             raise ValueError("the pixels do not match the content hash")

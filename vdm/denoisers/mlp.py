@@ -56,6 +56,4 @@ class MLP(nn.Module):
         h = h + nn.Dense(self.width, dtype=self.dtype, name=f"{name}_cond")(cond)
         h = nn.Dropout(self.dropout, deterministic=not train)(nn.swish(h))
         zero = nn.initializers.zeros
-        return nn.Dense(
-            self.width, dtype=self.dtype, kernel_init=zero, name=f"{name}_dense2"
-        )(h)
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=zero, name=f"{name}_dense2")(h)

@@ -1,8 +1,9 @@
 """Noise schedules: time t -> gamma(t) = -log SNR(t)."""
 
+import inspect
 from collections.abc import Mapping
 
-from vdm.errors import choose
+from vdm.errors import ConfigError, choose
 from vdm.schedules.base import Schedule
 from vdm.schedules.endpoints import Endpoints
 from vdm.schedules.linear import learned_linear, linear
@@ -16,4 +17,11 @@ SCHEDULES = {
 
 def make_schedule(name: str, endpoints: Endpoints, options: Mapping | None = None) -> Schedule:
     """The schedule `name` between `endpoints`, with its own options."""
-    return choose("schedule.name", name, SCHEDULES, "schedule")(endpoints, **(options or {}))
+    build = choose("schedule.name", name, SCHEDULES, "schedule")
+    options = options or {}
+    known = list(inspect.signature(build).parameters)[1:]
+    for option, value in options.items():
+        if option not in known:
+            listed = f"choose from {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"schedule.{name}.{option}={value!r}: no such option; {listed}")
+    return build(endpoints, **options)

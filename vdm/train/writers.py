@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vdm.errors import ConfigError, DiskError, choose
+from vdm.errors import DiskError, choose
 
 Writer = Callable[[int, dict[str, float]], None]
 
@@ -74,6 +74,3 @@ def cut_to_step(path: Path, step: int) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
     os.replace(temporary, path)
-
-
-__all__ = ["ConfigError", "WRITERS", "Writer", "cut_to_step", "make_writer", "read_json_lines"]
