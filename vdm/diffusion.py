@@ -59,7 +59,8 @@ def posterior(z_t: Latents, x: Latents, gamma_s: Gamma, gamma_t: Gamma) -> Gauss
     alpha_s, _ = alpha_sigma(gamma_s)
     alpha_t, _ = alpha_sigma(gamma_t)
     c = -jnp.expm1(gamma_s - gamma_t)
-    mean = (1.0 - c) * (alpha_s / alpha_t) * z_t + c * alpha_s * x
+    # Not 1 - c, of which float32 leaves nothing after a long step, where alpha_s/alpha_t is large.
+    mean = jnp.exp(gamma_s - gamma_t) * (alpha_s / alpha_t) * z_t + c * alpha_s * x
     return Gaussian(mean, c * sigma_squared(gamma_s))
 
 
