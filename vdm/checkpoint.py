@@ -4,24 +4,21 @@ One checkpoint is one Orbax step, whose items commit together:
 
     <directory>/<step>/state    step, parameters, optimizer state
                        ema      averaged parameters; evaluation reads only these
-                       record   configuration, data identity, and a SHA-256 per array (JSON)
+                       record   configuration, data identity, progress, SHA-256 per array (JSON)
                        metrics  what "best" is judged by
 
 Orbax restores an array file with a flipped bit without a word, so every array is hashed when it is
 saved, and again when it is restored. A damaged step is named and passed over for the one before.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from vdm.errors import CheckpointError, DiskError, NonFiniteError, VdmError
+from vdm import fingerprint
+from vdm.errors import CheckpointError, DiskError
 
 Tree = Any
 Warn = Callable[[str], None]
@@ -77,8 +74,7 @@ class Checkpoints:
         step: int,
         state: Tree,
         ema: Tree,
-        config: Mapping,
-        data: Mapping,
+        record: Mapping,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
         """Commits step `step`, then removes what damaged steps and interrupted saves left behind.
@@ -87,7 +83,7 @@ class Checkpoints:
           step: updates made.
           state: everything but the averaged parameters.
           ema: the averaged parameters.
-          config, data: JSON-able records of the configuration and of the data's identity.
+          record: what else belongs to it, JSON-able: configuration, data identity, progress.
           metrics: may hold `best_metric`.
 
         Raises:
@@ -97,11 +93,13 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         trees = {"state": state, "ema": ema}
-        hashes = {item: _fingerprints(tree, refuse_nonfinite=True) for item, tree in trees.items()}
-        record = {"config": dict(config), "data": dict(data), "arrays": hashes}
+        hashes = {
+            item: fingerprint.fingerprints(tree, refuse_nonfinite=True)
+            for item, tree in trees.items()
+        }
         items = {
             **{item: ocp.args.StandardSave(tree) for item, tree in trees.items()},
-            "record": ocp.args.JsonSave(record),
+            "record": ocp.args.JsonSave(fingerprint.sealed({**record, "arrays": hashes})),
         }
         # Orbax ranks whatever has metrics, so a checkpoint not judged by the best one has none.
         scored = dict(metrics) if metrics and self.best_metric in metrics else None
@@ -136,10 +134,10 @@ class Checkpoints:
         found, trees = self._first_good(step, lambda n: self._read(n, {"ema": abstract_ema}))
         return found, trees["ema"]
 
-    def read_record(self, step: int | None = None) -> tuple[int, dict, dict]:
-        """(step, config, data) of step `step`, or of the newest readable one; lists as tuples."""
+    def read_record(self, step: int | None = None) -> tuple[int, dict]:
+        """(step, record) of step `step`, or of the newest readable one; lists come as tuples."""
         found, record = self._first_good(step, self._record)
-        return found, _tuples(record["config"]), _tuples(record["data"])
+        return found, {name: _tuples(v) for name, v in record.items() if name != "arrays"}
 
     def close(self) -> None:
         """Waits for Orbax's threads."""
@@ -156,8 +154,8 @@ class Checkpoints:
         for candidate in candidates:
             try:
                 return candidate, read(candidate)
-            except _OtherModel as error:
-                raise CheckpointError(str(error)) from None
+            except fingerprint.OtherModelError:
+                raise
             except Exception as error:  # a damaged file makes Orbax raise nearly anything
                 self._damaged[candidate] = _line(error)
                 self._warn(
@@ -172,21 +170,20 @@ class Checkpoints:
 
         recorded = self._record(step)["arrays"]
         for item, tree in abstract.items():
-            _check_same_arrays(recorded[item], _describe(tree), f"{self.directory}, step {step}")
+            fingerprint.check_same_arrays(
+                recorded[item], fingerprint.describe(tree), f"{self.directory}, step {step}"
+            )
         items = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         for item in abstract:
-            _check_hashes(recorded[item], _fingerprints(restored[item]))
+            fingerprint.check_hashes(recorded[item], fingerprint.fingerprints(restored[item]))
         return {item: restored[item] for item in abstract}
 
     def _record(self, step: int) -> dict:
         import orbax.checkpoint as ocp
 
         items = ocp.args.Composite(record=ocp.args.JsonRestore())
-        record = self._manager.restore(step, args=items)["record"]
-        if not isinstance(record, dict) or {"config", "data", "arrays"} - set(record):
-            raise ValueError("its record is incomplete")
-        return record
+        return fingerprint.unsealed(self._manager.restore(step, args=items)["record"])
 
     def _metric(self, step: int) -> float | None:
         path = self.directory / str(step) / "metrics" / "metrics"
@@ -200,10 +197,6 @@ class Checkpoints:
             if step in self.steps():
                 self._manager.delete(step)
         self._damaged.clear()
-
-
-class _OtherModel(VdmError):
-    """The arrays of a checkpoint are not those asked for."""
 
 
 def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str, read_only: bool):
@@ -231,47 +224,6 @@ def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str
         raise DiskError(
             f"checkpoints={directory}: cannot be opened ({_line(error)}); choose another workdir"
         ) from error
-
-
-def _fingerprints(tree: Tree, refuse_nonfinite: bool = False) -> dict[str, dict]:
-    """{path: shape, dtype, SHA-256 of the bytes} of every array."""
-    prints = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name, array = jax.tree_util.keystr(path), np.asarray(leaf)
-        if refuse_nonfinite and array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-            raise NonFiniteError(f"{name} is not finite: it is not saved; the last checkpoint is")
-        digest = hashlib.sha256(
-            np.ascontiguousarray(array.reshape(-1)).view(np.uint8).data
-        ).hexdigest()
-        prints[name] = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
-    return prints
-
-
-def _describe(tree: Tree) -> dict[str, dict]:
-    return {
-        jax.tree_util.keystr(path): {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _check_same_arrays(saved: Mapping, wanted: Mapping, where: str) -> None:
-    """Refuses another set of arrays: Orbax casts a wrong dtype silently."""
-    for name in sorted(set(saved) | set(wanted)):
-        facts = [
-            f"{t[name]['dtype']}{t[name]['shape']}" if name in t else "nothing"
-            for t in (saved, wanted)
-        ]
-        if facts[0] != facts[1]:
-            raise _OtherModel(
-                f"{where}: holds {facts[0]} at {name}, the model has {facts[1]}; "
-                "it belongs to another model"
-            )
-
-
-def _check_hashes(saved: Mapping, found: Mapping) -> None:
-    wrong = [name for name in saved if saved[name]["sha256"] != found[name]["sha256"]]
-    if wrong:
-        raise ValueError(f"the hash of {wrong[0]} differs, {len(wrong)} of {len(saved)} arrays")
 
 
 def _remove_partial(directory: Path) -> None:

@@ -127,14 +127,14 @@ def _log_sum_and_means(d, w, code, num_levels: int):
     """(log sum_j exp(w f_j), E[j], E[f_j]) with f_j = d j - j^2/2 under the softmax over j."""
     lowest, highest = -code, num_levels - 1 - code
     nearest = jnp.clip(jnp.round(d), lowest, highest)
-    exponent = lambda j: d * j - 0.5 * j * j  # noqa: E731
-    largest = exponent(nearest)
+    largest = nearest * (d - 0.5 * nearest)
 
     def add_level(j, sums):
         inside = (j >= lowest) & (j <= highest)
-        f = exponent(j)
-        weight = jnp.where(inside, jnp.exp(w * jnp.where(inside, f - largest, 0.0)), 0.0)
-        return sums[0] + weight, sums[1] + weight * j, sums[2] + weight * f
+        # f_j - largest as a product: the difference of two large numbers need not even be negative.
+        below = jnp.where(inside, (j - nearest) * (d - 0.5 * (j + nearest)), 0.0)
+        weight = jnp.where(inside, jnp.exp(w * below), 0.0)
+        return sums[0] + weight, sums[1] + weight * j, sums[2] + weight * below
 
     def window(sums):
         for offset in range(-WINDOW_RADIUS, WINDOW_RADIUS + 1):
@@ -147,8 +147,8 @@ def _log_sum_and_means(d, w, code, num_levels: int):
 
     zeros = (jnp.zeros_like(d),) * 3
     if num_levels <= 2 * WINDOW_RADIUS + 1:
-        total, total_j, total_f = every_level(zeros)
+        total, total_j, total_below = every_level(zeros)
     else:
         narrow = jnp.all(w >= MIN_WINDOW_PRECISION)
-        total, total_j, total_f = jax.lax.cond(narrow, window, every_level, zeros)
-    return jnp.log(total) + w * largest, total_j / total, total_f / total
+        total, total_j, total_below = jax.lax.cond(narrow, window, every_level, zeros)
+    return jnp.log(total) + w * largest, total_j / total, largest + total_below / total

@@ -17,7 +17,7 @@ from vdm import decoder, diffusion
 from vdm.model import VDM
 from vdm.noise import Noise, timestep
 from vdm.schedules.base import endpoints, gamma_and_derivative, step_times
-from vdm.types import Batch, ElboTerms, Gamma, Latents, Params, PerExample, PRNGKey
+from vdm.types import Batch, Conditioning, ElboTerms, Gamma, Latents, Params, PerExample, PRNGKey
 
 
 def elbo_terms(
@@ -41,15 +41,20 @@ def elbo_terms(
     """
     x = decoder.encode(batch.images, model.num_levels)
     gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
-    gamma_t, weight = gamma_and_weight(model, params, noise.times, num_timesteps)
-    z_t = diffusion.diffuse(x, gamma_t, noise.eps)
-    eps_hat = model.predict_eps(
-        params, z_t, gamma_t, batch.conditioning, train=train, dropout_key=dropout_key
+    denoising = denoising_matching(
+        model,
+        params,
+        x,
+        batch.conditioning,
+        noise,
+        num_timesteps,
+        train=train,
+        dropout_key=dropout_key,
     )
     return ElboTerms(
         reconstruction=reconstruction(model, batch.images, gamma_0, noise.eps_0),
         prior_matching=prior_matching(x, gamma_1),
-        denoising_matching=_sum(weight * jnp.square(noise.eps - eps_hat)),
+        denoising_matching=denoising,
         auxiliary=jnp.zeros(x.shape[0]),
     )
 
@@ -69,6 +74,26 @@ def prior_matching(x: Latents, gamma_1: Gamma) -> PerExample:
     # sigma^2 - 1 = -alpha^2 and ln sigma^2 = -softplus(-gamma): no difference of numbers near 1.
     kl = 0.5 * (alpha_squared * jnp.square(x) - alpha_squared + softplus(-gamma_1))
     return _sum(kl)
+
+
+def denoising_matching(
+    model: VDM,
+    params: Params,
+    x: Latents,
+    conditioning: Conditioning,
+    noise: Noise,
+    num_timesteps: int,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> PerExample:
+    """Sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats, from one time each."""
+    gamma_t, weight = gamma_and_weight(model, params, noise.times, num_timesteps)
+    z_t = diffusion.diffuse(x, gamma_t, noise.eps)
+    eps_hat = model.predict_eps(
+        params, z_t, gamma_t, conditioning, train=train, dropout_key=dropout_key
+    )
+    return _sum(weight * jnp.square(noise.eps - eps_hat))
 
 
 def gamma_and_weight(

@@ -1,5 +1,6 @@
 """Denoisers: (z_t, gamma_t, conditioning) -> a prediction of the noise or of its equivalents."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -10,38 +11,45 @@ from vdm.denoisers.mlp import MLP
 from vdm.denoisers.unet import UNet
 from vdm.errors import ConfigError, choose
 
-
-def _unet(num_levels: int, channels, num_groups=None, unroll=None, **options) -> nn.Module:
-    groups = default_num_groups(channels) if num_groups is None else num_groups
-    return UNet(
-        channels=channels,
-        num_groups=check_groups(groups, channels),
-        unroll=resolve_unroll(unroll),
-        **_shared(num_levels, options),
-    )
-
-
-def _mlp(num_levels: int, **options) -> nn.Module:
-    return MLP(**_shared(num_levels, options))
-
-
-def _shared(num_levels, options: dict) -> dict:
-    """The options of every denoiser, resolved: Fourier exponents, dtype."""
-    exponents = options.pop("fourier_exponents", None)
-    if exponents is None:
-        exponents = default_fourier_exponents(num_levels)
-    dtype = resolve_dtype(options.pop("dtype", "float32"))
-    return dict(fourier_exponents=tuple(exponents), dtype=dtype, **options)
-
-
-DENOISERS = {"unet": _unet, "mlp": _mlp}
-"""Each entry: a function (num_levels, **options) -> Linen module."""
+DENOISERS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
+"""Each entry: a Linen module; its fields are its options."""
+_DECIDABLE = ("fourier_exponents", "num_groups")
 
 
 def make_denoiser(name: str, num_levels: int, options: Mapping) -> nn.Module:
-    """The denoiser `name` for data of `num_levels` levels, with its own options."""
-    build = choose("denoiser.name", name, DENOISERS, "denoiser")
-    try:
-        return build(num_levels, **options)
-    except TypeError as error:
-        raise ConfigError(f"denoiser.{name}: {error}") from error
+    """The denoiser `name` for data of `num_levels` levels, with its own options.
+
+    Fields that several denoisers have mean the same in each and may be left to decide for themselves:
+    fourier_exponents, num_groups and unroll by None; dtype is a name.
+    """
+    module = choose("denoiser.name", name, DENOISERS, "denoiser")
+    fields = {f.name: f for f in dataclasses.fields(module) if f.name not in ("parent", "name")}
+    for option, value in options.items():
+        if option not in fields:
+            raise ConfigError(
+                f"denoiser.{name}.{option}={value!r}: no such option; "
+                f"choose from {', '.join(sorted(fields))}"
+            )
+    for option, field in fields.items():
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and option not in (*options, *_DECIDABLE):
+            raise ConfigError(f"denoiser.{name}.{option}: missing; give it a value")
+    return module(**_resolve(name, num_levels, options, fields))
+
+
+def _resolve(name: str, num_levels: int, options: Mapping, fields: Mapping) -> dict:
+    """`options` with what was left open decided, and names replaced by what they stand for."""
+    values = dict(options)
+    if "dtype" in fields:
+        values["dtype"] = resolve_dtype(f"denoiser.{name}.dtype", options.get("dtype", "float32"))
+    if "fourier_exponents" in fields:
+        exponents = options.get("fourier_exponents")
+        exponents = default_fourier_exponents(num_levels) if exponents is None else exponents
+        values["fourier_exponents"] = tuple(exponents)
+    if "unroll" in fields:
+        values["unroll"] = resolve_unroll(options.get("unroll"))
+    if "num_groups" in fields:
+        channels, groups = options["channels"], options.get("num_groups")
+        groups = default_num_groups(channels) if groups is None else groups
+        values["num_groups"] = check_groups(f"denoiser.{name}", groups, channels)
+    return values

@@ -18,9 +18,9 @@ from vdm.errors import ConfigError, choose
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def resolve_dtype(name: str) -> Any:
-    """The dtype a network computes in, by name."""
-    return choose("denoiser.dtype", name, DTYPES, "dtype")
+def resolve_dtype(field: str, name: str) -> Any:
+    """The dtype a network computes in, by name; `field` is where the configuration holds it."""
+    return choose(field, name, DTYPES, "dtype")
 
 
 def resolve_unroll(unroll: bool | None) -> bool:
@@ -28,11 +28,11 @@ def resolve_unroll(unroll: bool | None) -> bool:
     return jax.default_backend() == "cpu" if unroll is None else unroll
 
 
-def check_groups(num_groups: int, channels: int) -> int:
+def check_groups(prefix: str, num_groups: int, channels: int) -> int:
     """`num_groups`, if the conditioning survives a normalisation of `channels` in so many groups."""
     if num_groups < 1 or channels % num_groups or channels // num_groups < 2:
         raise ConfigError(
-            f"denoiser.unet.num_groups={num_groups}: must divide denoiser.unet.channels={channels} "
+            f"{prefix}.num_groups={num_groups}: must divide {prefix}.channels={channels} "
             "into groups of at least 2 channels (with 1 the normalisation removes the conditioning)"
         )
     return num_groups

@@ -1,8 +1,7 @@
 """The training loop: it is given its step, its batches and what to do at times, and owns none."""
 
 import dataclasses
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,29 @@ from vdm.train.step import TrainStep
 BLOCK_EVERY_STEPS = 10
 """Steps in flight before the loop waits: more deadlock on simulated CPU devices."""
 
+Window = list[dict[str, float]]
+"""The metrics of every step since the last log; saved with the state, so that a resumed run logs the
+same averages."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What happens besides stepping. A hook runs after every `every`-th step and after the last.
+    """What happens besides stepping, each after every so many steps (0: never) and after the last.
+
+    In one step, logging comes first, then evaluation, then saving.
 
     Attributes:
-      log: (step, metrics averaged since the last call, seconds they took).
-      evaluate: (state) every `evaluate_every_steps`.
-      save: (state) every `save_every_steps`; metrics up to that step are finite.
+      log: (step, metrics averaged since the last log).
+      evaluate: (state).
+      save: (state, window); every metric up to that step is finite.
       stop: whether to stop after this step, e.g. for a signal; the state is saved first.
     """
 
-    log: Callable[[int, dict[str, float], float], None]
+    log: Callable[[int, dict[str, float]], None]
     log_every_steps: int
     evaluate: Callable[[TrainState], None]
     evaluate_every_steps: int
-    save: Callable[[TrainState], None]
+    save: Callable[[TrainState, Window], None]
     save_every_steps: int
     stop: Callable[[], bool] = lambda: False
 
@@ -42,44 +47,53 @@ def train(
     make_batch: Callable[[int], Any],
     num_steps: int,
     hooks: Hooks,
+    window: Sequence[dict[str, float]] = (),
 ) -> TrainState:
     """Steps until `num_steps` updates are made, or a stop is asked for; returns the last state.
 
-    `make_batch(n)` gives the placed batch of step n. Raises NonFiniteError, naming the step and its
-    terms, within BLOCK_EVERY_STEPS of the first step whose metrics are not finite.
+    Args:
+      state: where to start; donated.
+      train_step: (state, batch) -> (state, metrics).
+      make_batch: the placed batch of step n.
+      num_steps: updates in all, those already in `state` included.
+      hooks: see `Hooks`.
+      window: what was saved with `state`.
+
+    Raises:
+      NonFiniteError: within BLOCK_EVERY_STEPS of the first step whose metrics are not finite.
     """
     step = int(state.step)
     pending: list[tuple[int, dict]] = []
-    window: list[dict[str, float]] = []
-    started = time.monotonic()
-    while step < num_steps:
+    window = list(window)
+    stopping = hooks.stop()
+    while step < num_steps and not stopping:
         state, metrics = train_step(state, make_batch(step))
-        pending.append((step, metrics))
         step += 1
-        last = step == num_steps or hooks.stop()
-        due = {n for n in ("log", "evaluate", "save") if last or _is_due(hooks, n, step)}
-        if due or len(pending) >= BLOCK_EVERY_STEPS:
+        pending.append((step, metrics))
+        finished = step == num_steps
+        log = finished or is_due(hooks.log_every_steps, step)
+        evaluate = finished or is_due(hooks.evaluate_every_steps, step)
+        save = finished or is_due(hooks.save_every_steps, step)
+        stopping = hooks.stop()
+        if log or evaluate or save or stopping or len(pending) >= BLOCK_EVERY_STEPS:
             window += _collect(pending)
-        if "log" in due:
-            hooks.log(step, _average(window), time.monotonic() - started)
-            window, started = [], time.monotonic()
-        if "evaluate" in due and not (last and step < num_steps):
+        if log:
+            hooks.log(step, _average(window))
+            window = []
+        if evaluate:
             hooks.evaluate(state)
-        if "save" in due:
-            hooks.save(state)
-        if due - {"log"}:
-            started = time.monotonic()  # evaluating and saving is not training time
-        if last:
-            break
+            stopping = stopping or hooks.stop()
+        if save or stopping:
+            hooks.save(state, window)
     return state
 
 
-def _is_due(hooks: Hooks, name: str, step: int) -> bool:
-    every = getattr(hooks, f"{name}_every_steps")
-    return every > 0 and step % every == 0
+def is_due(every_steps: int, step: int) -> bool:
+    """Whether something done every so many steps (0: never) is done after `step`."""
+    return every_steps > 0 and step % every_steps == 0
 
 
-def _collect(pending: list[tuple[int, dict]]) -> list[dict[str, float]]:
+def _collect(pending: list[tuple[int, dict]]) -> Window:
     """Waits for the pending steps, checks that all they report is finite, and empties the list."""
     collected = []
     for step, metrics in to_host(pending):
@@ -97,6 +111,6 @@ def _collect(pending: list[tuple[int, dict]]) -> list[dict[str, float]]:
     return collected
 
 
-def _average(window: list[dict[str, float]]) -> dict[str, float]:
+def _average(window: Window) -> dict[str, float]:
     names = window[0] if window else {}
     return {name: float(np.mean([values[name] for values in window])) for name in names}

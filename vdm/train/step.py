@@ -37,7 +37,7 @@ def make_train_step(
         params = {**params, "schedule": model.schedule.project(params["schedule"])}
         decay = ema_decay_at(state.step, ema_decay)
         ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
-        norms = {f"grad_norm/{name}": optax.global_norm(g) for name, g in grads.items() if g}
+        norms = {f"grad_norm/{name}": optax.tree.norm(g) for name, g in grads.items() if g}
         return TrainState(state.step + 1, params, ema_params, opt_state), {**metrics, **norms}
 
     return train_step

@@ -1,0 +1,149 @@
+"""Every field of a configuration, with its default, unit and reason.
+
+The other files in this folder change only what differs. Fields that hold None decide for themselves.
+Override any of them on the command line: --config=configs/digits.py --config.train.num_steps=500
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+    """The base configuration: it names no data set of its own and is not meant to be run."""
+    return config_dict.ConfigDict(
+        {
+            # Of parameters, batches, times, noise and dropout.
+            "seed": 0,
+            "data": data(),
+            "model": {
+                # What the network's output means: eps, x, v or score.
+                "parameterisation": "eps",
+                # "expected" takes E[-log p(x|z_0)] exactly; "sampled" draws z_0, as the paper did.
+                "reconstruction": "expected",
+            },
+            "schedule": schedule(),
+            "denoiser": denoiser(),
+            "objective": {
+                # T of the bound that is trained; 0 = continuous time.
+                "num_timesteps": 0,
+            },
+            "optimizer": optimizer(),
+            "train": train(),
+            "evaluate": evaluate(),
+        }
+    )
+
+
+def data() -> dict:
+    """Where images come from; a source's own options lie under its name."""
+    return {
+        "name": "digits",
+        # Prepared arrays; None = $VDM_DATA_DIR or ~/.cache/vdm/data.
+        "cache_dir": config_dict.placeholder(str),
+        "digits": {},
+        "arrays": {
+            # A .npz with arrays train, test and perhaps validation, or one .npy.
+            "path": "",
+            # Codes per channel, 2..65536; None = what uint8 or uint16 implies.
+            "num_levels": config_dict.placeholder(int),
+        },
+    }
+
+
+def schedule() -> dict:
+    """gamma(t) = -log SNR(t), from gamma_0 at t = 0 to gamma_1 at t = 1."""
+    return {
+        "name": "learned_linear",
+        # None = -13.3 + 2 ln(256 / levels): as sharp per level as the paper's -13.3 at 256.
+        "gamma_0": config_dict.placeholder(float),
+        # None = 5: the prior term costs .0015 bits/dim.
+        "gamma_1": config_dict.placeholder(float),
+        "linear": {},
+        "learned_linear": {},
+    }
+
+
+def denoiser() -> dict:
+    """The network; only the options under its name count."""
+    # float32 or bfloat16, inside the network only; bfloat16 gains nothing on a CPU.
+    dtype = "float32"
+    return {
+        "name": "unet",
+        "unet": {
+            "channels": 128,
+            # Residual blocks going in; one more comes out, and two lie between.
+            "num_blocks": 32,
+            # Exponents n of the Fourier features sin, cos(2 pi 2^n z); None = log2(levels/2) - 1, - 0.
+            "fourier_exponents": config_dict.placeholder(tuple),
+            # Of the group norms; None = as many, up to 32, as leave 4 channels in each.
+            "num_groups": config_dict.placeholder(int),
+            "dropout": 0.1,
+            # Self-attention after every block; without it, only in the middle.
+            "attention": False,
+            "dtype": dtype,
+            # Write identical blocks out instead of looping; None = yes on a CPU, no elsewhere.
+            "unroll": config_dict.placeholder(bool),
+        },
+        "mlp": {
+            "width": 256,
+            "num_blocks": 4,
+            "fourier_exponents": config_dict.placeholder(tuple),
+            "dropout": 0.0,
+            "dtype": dtype,
+        },
+    }
+
+
+def optimizer() -> dict:
+    """AdamW per parameter group (denoiser, schedule)."""
+    return {
+        "learning_rate": 2e-4,
+        # The schedule has few parameters and a gradient of another size.
+        "schedule_learning_rate": 2e-4,
+        "warmup_steps": 100,
+        # Of the learning rate after the warm-up, over num_steps: constant, linear or cosine.
+        "decay": "constant",
+        "b1": 0.9,
+        "b2": 0.99,
+        "eps": 1e-8,
+        # On kernels only; never on schedules, biases or norms.
+        "weight_decay": 0.01,
+        # Largest global norm of a group's gradient, in bits/dim per unit of parameter; 0 = any.
+        "clip_norm": 1.0,
+        "schedule_clip_norm": 1.0,
+        # Of the averaged parameters that evaluation uses; smaller in the first steps.
+        "ema_decay": 0.9999,
+    }
+
+
+def train() -> dict:
+    """The loop. Periods in steps; 0 = only at the end."""
+    return {
+        "num_steps": 10_000,
+        # Images per step over all devices; a multiple of their number.
+        "batch_size": 128,
+        "log_every_steps": 100,
+        # Evaluates the validation split, one randomisation.
+        "evaluate_every_steps": 1000,
+        "save_every_steps": 1000,
+        # The newest checkpoints kept, and the best by validation bits/dim kept besides.
+        "keep_latest": 3,
+        "keep_best": 1,
+        # Where metrics go: json_lines, tensorboard.
+        "writers": ("json_lines", "tensorboard"),
+    }
+
+
+def evaluate() -> dict:
+    """How the bound is estimated when training ends, and by default later."""
+    return {
+        "split": "test",
+        # T of the bound that is evaluated; 0 = continuous time. None = as trained.
+        "num_timesteps": config_dict.placeholder(int),
+        "batch_size": 128,
+        # Times per image in one randomisation.
+        "repeats": 1,
+        # Independent ones; the Monte Carlo error comes from their scatter and needs at least 2.
+        "randomisations": 8,
+        # Of times and noise.
+        "seed": 0,
+    }

@@ -1,0 +1,25 @@
+"""A VDM on scikit-learn's 8x8 digits: no download, minutes on a laptop.
+
+python -m experiments.train --config=configs/digits.py --workdir=runs/digits
+"""
+
+from configs import base
+
+
+def get_config():
+    """The paper's network, small, with learned end points."""
+    config = base.get_config()
+    config.data.name = "digits"
+    unet = config.denoiser.unet
+    unet.channels, unet.num_blocks = 64, 1
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.schedule_learning_rate = 2e-3
+    config.optimizer.decay = "cosine"
+    config.optimizer.ema_decay = 0.99
+    config.train.num_steps = 1000
+    config.train.batch_size = 64
+    config.train.log_every_steps = 50
+    config.train.evaluate_every_steps = 250
+    config.train.save_every_steps = 250
+    config.evaluate.batch_size = 99
+    return config

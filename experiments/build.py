@@ -1,0 +1,133 @@
+"""Configuration -> data, model, devices and the parts of training: what launchers have in common."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from vdm import devices
+from vdm.data import Dataset, load
+from vdm.denoisers.base import DTYPES
+from vdm.errors import ConfigError, choose
+from vdm.model import VDM, make_model
+from vdm.objective import make_elbo_loss
+from vdm.train.optimizer import make_optimizer
+from vdm.train.state import TrainState, init_state
+from vdm.train.step import TrainStep, jit_train_step, make_train_step
+from vdm.train.writers import WRITERS
+
+Config = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a configuration describes, before any parameters exist."""
+
+    config: Config
+    dataset: Dataset
+    model: VDM
+    mesh: Mesh
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the training state, without arrays."""
+        shapes = jax.eval_shape(self._init, jax.random.key(0))
+        return devices.abstract_like(shapes, devices.replicated(self.mesh))
+
+    def fresh_state(self) -> TrainState:
+        """The state before step 0."""
+        init = jax.jit(self._init, out_shardings=devices.replicated(self.mesh))
+        return init(jax.random.key(self.config["seed"]))
+
+    def train_step(self) -> TrainStep:
+        """The compiled training step."""
+        config = self.config
+        loss_fn = make_elbo_loss(self.model, config["objective"]["num_timesteps"])
+        step = make_train_step(
+            self.model, loss_fn, self.optimizer(), config["seed"], config["optimizer"]["ema_decay"]
+        )
+        return jit_train_step(step, self.mesh)
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of all parameter groups."""
+        return make_optimizer(self.config["optimizer"], self.config["train"]["num_steps"])
+
+    def _init(self, key):
+        return init_state(self.model, self.optimizer(), key)
+
+
+def build(config: Config, cache_dir: str | os.PathLike | None = None) -> Parts:
+    """The parts `config` describes; its data are prepared in `cache_dir` where it names none.
+
+    Raises:
+      ConfigError: a value that does not fit, named.
+      DataError: unsuitable data.
+    """
+    _check_values(config)
+    data = config["data"]
+    mesh = devices.make_mesh()
+    devices.check_divisible("config.train.batch_size", config["train"]["batch_size"], mesh)
+    devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
+    options = data.get(data["name"], {})
+    dataset = load(data["name"], options, data["cache_dir"] or cache_dir)
+    parts = [config[name] for name in ("model", "schedule", "denoiser")]
+    return Parts(config, dataset, make_model(dataset.spec, *parts), mesh)
+
+
+def use_compilation_cache() -> None:
+    """Compiled programs are kept in ~/.cache/vdm/jax, unless JAX_COMPILATION_CACHE_DIR says where."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path("~/.cache/vdm/jax").expanduser()
+        try:
+            # Private: whoever can write here decides what others run.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            return  # only slower
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _check_values(config: Config) -> None:
+    """Numbers out of range, which would otherwise end inside a library or train nonsense."""
+    at_least = {
+        "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
+        | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0},
+        "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
+        "objective": {"num_timesteps": 0},
+        "optimizer": {"learning_rate": 0, "schedule_learning_rate": 0, "warmup_steps": 0}
+        | {"clip_norm": 0, "schedule_clip_norm": 0, "weight_decay": 0},
+    }
+    for group, fields in at_least.items():
+        for field, least in fields.items():
+            value = config[group][field]
+            if not value >= least:
+                raise ConfigError(f"config.{group}.{field}={value}: must be at least {least}")
+    for field in ("ema_decay", "b1", "b2"):
+        value = config["optimizer"][field]
+        if not 0 <= value < 1:
+            raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
+    if not 0 <= config["seed"] < 2**32:
+        raise ConfigError(f"config.seed={config['seed']}: must be in 0..{2**32 - 1}")
+    for name in config["train"]["writers"]:
+        choose("config.train.writers", name, WRITERS, "metric writer")
+    _check_denoiser(config["denoiser"])
+
+
+def _check_denoiser(denoiser: Mapping) -> None:
+    name = denoiser["name"]
+    options = denoiser.get(name, {})
+    for field, value in options.items():
+        smallest = {"channels": 1, "num_blocks": 0, "width": 1}.get(field)
+        if smallest is not None and value < smallest:
+            raise ConfigError(
+                f"config.denoiser.{name}.{field}={value}: must be at least {smallest}"
+            )
+    if not 0 <= options.get("dropout", 0) < 1:
+        raise ConfigError(f"config.denoiser.{name}.dropout={options['dropout']}: must be in [0, 1)")
+    if "dtype" in options:
+        choose(f"config.denoiser.{name}.dtype", options["dtype"], DTYPES, "dtype")

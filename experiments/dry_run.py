@@ -1,0 +1,55 @@
+"""What a configuration would do, without writing anything: sizes, memory and one step."""
+
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from experiments.build import Config, Parts, build
+from vdm import devices
+from vdm.data.batches import train_batch
+from vdm.model import count_parameters
+
+_UNITS = 2.0**20
+
+
+def run(config: Config) -> None:
+    """Prints what there is to know before a run, and takes one step from fresh parameters."""
+    # Even the prepared data set goes where it vanishes again.
+    with tempfile.TemporaryDirectory() as cache:
+        parts = build({**config, "data": {**config["data"], "cache_dir": cache}})
+        _describe(parts)
+        _one_step(parts)
+    print("dry run: nothing was written")
+
+
+def _describe(parts: Parts) -> None:
+    spec, state = parts.dataset.spec, parts.abstract_state()
+    sizes = ", ".join(f"{name} {size}" for name, size in spec.split_sizes.items())
+    print(f"data: {spec.name}, shape {spec.shape}, {spec.num_levels} levels, images: {sizes}")
+    print(f"content hash: {spec.content_hash}")
+    for branch, params in state.params.items():
+        print(f"parameters of the {branch}: {count_parameters(params):,}")
+    print(f"training state: {_num_bytes(state) / _UNITS:.1f} MiB on each device")
+
+
+def _one_step(parts: Parts) -> None:
+    config = parts.config
+    host = train_batch(parts.dataset, config["seed"], 0, config["train"]["batch_size"])
+    batch = devices.place_batch(host, parts.mesh)
+    state = parts.fresh_state()
+    started = time.monotonic()
+    compiled = parts.train_step().lower(state, batch).compile()  # type: ignore[attr-defined]
+    print(f"compiled the training step in {time.monotonic() - started:.1f} s")
+    if memory := compiled.memory_analysis():
+        print(f"memory of a step besides the state: {memory.temp_size_in_bytes / _UNITS:.0f} MiB")
+    started = time.monotonic()
+    _, metrics = jax.block_until_ready(compiled(state, batch))
+    print(f"one step of {len(host.index)} images took {time.monotonic() - started:.2f} s")
+    for name, value in sorted(metrics.items()):
+        print(f"  {name}: {float(value):.5g}")
+
+
+def _num_bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,73 @@
+"""Evaluate a checkpoint: bits/dim per term over one pass of a split, with errors.
+
+    python -m experiments.evaluate --workdir=runs/digits --split=test --timesteps=1000
+
+Writes evaluations/*.json, and per image and per term in nats a .npz beside it.
+"""
+
+from absl import flags
+
+from experiments import launcher
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
+_SPLIT = flags.DEFINE_string("split", None, "Which images; as configured if not given.")
+_TIMESTEPS = flags.DEFINE_integer(
+    "timesteps",
+    None,
+    "T of the bound, 0 = continuous time; as trained if not given.",
+    lower_bound=0,
+)
+_REPEATS = flags.DEFINE_integer("repeats", None, "Times per image.", lower_bound=1)
+_RANDOMISATIONS = flags.DEFINE_integer(
+    "randomisations", None, "Independent ones; 2 or more give a Monte Carlo error.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", None, "Of times and noise.", lower_bound=0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
+_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import build, checkpoints, provenance, report, workdir
+    from experiments.signals import StopRequest
+    from vdm.evaluate import make_evaluation_step
+
+    folder = Path(_WORKDIR.value)
+    identity = workdir.require_identity(folder)
+    config = {**identity["config"], "evaluate": _options(identity["config"]["evaluate"])}
+    build.use_compilation_cache()
+    parts = build.build(config)
+    workdir.check_same_data(identity["data"], parts.dataset.spec)
+    options = config["evaluate"]
+    parts.dataset.split(options["split"])
+    print(provenance.header())
+    sampling = report.make_sampling(options, config["objective"]["num_timesteps"])
+    step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
+    with StopRequest() as stop:
+        evaluation = report.run_evaluation(
+            parts, params, options["split"], sampling, evaluation_step, stop.check
+        )
+    facts = report.describe(parts, evaluation, options["split"], step)
+    path = report.report_path(folder, options["split"], step, sampling)
+    report.write_report(path, facts, evaluation)
+    print(report.format_report(facts))
+    print(f"written to {path}")
+
+
+def _options(configured) -> dict:
+    """Section "evaluate" of the configuration, with what the flags override."""
+    flags_given = {
+        "split": _SPLIT.value,
+        "num_timesteps": _TIMESTEPS.value,
+        "repeats": _REPEATS.value,
+        "randomisations": _RANDOMISATIONS.value,
+        "seed": _SEED.value,
+        "batch_size": _BATCH_SIZE.value,
+    }
+    return {**configured, **{n: v for n, v in flags_given.items() if v is not None}}
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)

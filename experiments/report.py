@@ -1,0 +1,113 @@
+"""The number a user publishes: an evaluation of one checkpoint, printed and written with its facts."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.build import Parts
+from experiments.progress import Progress, evaluation_progress
+from experiments.provenance import provenance
+from experiments.workdir import data_identity, write_json
+from vdm.data.batches import eval_batches
+from vdm.errors import DiskError
+from vdm.evaluate import Estimate, Evaluation, Sampling, evaluate, format_table, summarise
+from vdm.types import Params
+
+
+def make_sampling(options: Mapping[str, Any], trained_timesteps: int) -> Sampling:
+    """The sampling that section "evaluate" of a configuration describes."""
+    timesteps = options["num_timesteps"]
+    return Sampling(
+        num_timesteps=trained_timesteps if timesteps is None else timesteps,
+        **{name: options[name] for name in ("repeats", "randomisations", "seed")},
+    )
+
+
+def run_evaluation(
+    parts: Parts, params: Params, split: str, sampling: Sampling, step: Callable, check: Callable
+) -> Evaluation:
+    """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
+    batches = list(eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]))
+    with Progress(f"evaluating {split}", len(batches), "batches") as bar:
+        report = evaluation_progress(bar, check)
+        return evaluate(parts.model, params, batches, sampling, parts.mesh, report, step)
+
+
+def describe(parts: Parts, evaluation: Evaluation, split: str, step: int) -> dict[str, Any]:
+    """Everything that must stand beside the number, and the number, as JSON."""
+    config, sampling = parts.config, evaluation.sampling
+    denoiser = config["denoiser"]
+    summary = {name: vars(row) for name, row in summarise(evaluation).items()}
+    return {
+        "bits_per_dim": summary,
+        "split": split,
+        "num_images": len(evaluation.index),
+        "timesteps_train": config["objective"]["num_timesteps"],
+        "timesteps_eval": sampling.num_timesteps,
+        "repeats": sampling.repeats,
+        "randomisations": sampling.randomisations,
+        "evaluation_seed": sampling.seed,
+        "checkpoint_step": step,
+        "parameters": "ema",
+        "train_seed": config["seed"],
+        "schedule": config["schedule"]["name"],
+        "dtype": denoiser.get(denoiser["name"], {}).get("dtype", "float32"),
+        "data": data_identity(parts.dataset.spec) | {"notes": parts.dataset.spec.notes},
+        "provenance": provenance(),
+    }
+
+
+def format_report(facts: Mapping[str, Any]) -> str:
+    """The table of terms, and the facts that belong to it."""
+    rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
+    precision = facts["provenance"]["matmul_precision"]
+    lines = [
+        format_table(rows),
+        f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}; "
+        f"checkpoint step {facts['checkpoint_step']}, averaged parameters, "
+        f"training seed {facts['train_seed']}",
+        f"T_train = {_steps(facts['timesteps_train'])}, T_eval = {_steps(facts['timesteps_eval'])}; "
+        f"{facts['repeats']} time(s) per image in each of {facts['randomisations']} "
+        f"randomisation(s), seed {facts['evaluation_seed']}; "
+        f"{facts['dtype']}, matmul precision {precision}",
+    ]
+    if facts["data"]["notes"]:
+        lines.append(facts["data"]["notes"])
+    return "\n".join(lines)
+
+
+def report_path(workdir: Path, split: str, step: int, sampling: Sampling) -> Path:
+    """Where the evaluation's JSON goes: a name per checkpoint, split and sampling."""
+    bound = f"T{sampling.num_timesteps}" if sampling.num_timesteps else "continuous"
+    size = f"{sampling.repeats}x{sampling.randomisations}-seed{sampling.seed}"
+    return workdir / "evaluations" / f"{split}-step{step}-{bound}-{size}.json"
+
+
+def write_report(path: Path, facts: Mapping[str, Any], evaluation: Evaluation) -> None:
+    """The JSON, and beside it per image and per term in nats: index [N], terms [randomisations, N]."""
+    arrays = path.with_suffix(".npz")
+    temporary = arrays.with_name("." + arrays.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content: Any = {"index": evaluation.index, **evaluation.terms}
+        np.savez_compressed(temporary, **content)
+        os.replace(temporary, arrays)
+    except OSError as error:
+        raise DiskError(f"{arrays}: cannot be written ({error})") from error
+    write_json(path, facts)
+
+
+def read_report(path: Path) -> dict[str, Any] | None:
+    """The JSON of an evaluation already made; None when it is missing or unreadable."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _steps(num_timesteps: int) -> str:
+    return str(num_timesteps) if num_timesteps else "continuous"

@@ -1,0 +1,44 @@
+"""Train a model, then evaluate it on the whole test split.
+
+    python -m experiments.train --config=configs/digits.py --workdir=runs/digits
+
+Running it again on the same folder resumes; on a finished run it prints the table again.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import launcher
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run writes; runs/CONFIG-TIME if not given."
+)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show shapes, sizes and one step; write nothing.")
+_ALLOW_CHANGE = flags.DEFINE_list(
+    "allow_change",
+    [],
+    "Fields that may differ from the run being resumed, such as train.num_steps.",
+)
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import build, dry_run, provenance, training, workdir
+
+    config = _CONFIG.value.to_dict()
+    if _DRY_RUN.value:
+        print(provenance.header(config))
+        return dry_run.run(config)
+    path = flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
+    folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default_workdir(path)
+    workdir.check_writable(folder)
+    build.use_compilation_cache()
+    parts = build.build(config)
+    print(provenance.header(config))
+    return training.run(parts, folder, _ALLOW_CHANGE.value)
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)

@@ -1,0 +1,177 @@
+"""One training run in a work folder: start or resume, train, evaluate, report."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import checkpoints, report, workdir
+from experiments.build import Parts
+from experiments.progress import Progress
+from experiments.provenance import provenance
+from experiments.signals import StopRequest
+from vdm import devices
+from vdm.checkpoint import Checkpoints
+from vdm.data.batches import train_batch
+from vdm.errors import Preempted
+from vdm.evaluate import Sampling, make_evaluation_step, summarise
+from vdm.train.loop import Hooks, is_due, train
+from vdm.train.state import TrainState
+from vdm.train.writers import Writer, make_writer, read_json_lines
+
+VALIDATION = "validation_bits_per_dim"
+
+
+def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
+    """Trains in `folder` until num_steps, evaluates the last checkpoint and prints its table.
+
+    Raises:
+      VdmError: see `experiments.launcher`; Preempted when a signal asked to stop.
+    """
+    identity = _identity(parts)
+    if saved := workdir.read_identity(folder):
+        changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
+        identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
+    with workdir.locked(folder), StopRequest() as stop:
+        workdir.write_json(folder / "config.json", identity)
+        trained = parts.config["objective"]["num_timesteps"]
+        sampling = report.make_sampling(parts.config["evaluate"], trained)
+        # One program serves the validations and, if it takes as many steps, the final evaluation.
+        evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
+        state = _Session(parts, folder, stop, sampling, evaluation_step).train()
+        stop.check()
+        _final_report(parts, folder, state, sampling, evaluation_step, stop)
+
+
+def _identity(parts: Parts) -> dict[str, Any]:
+    data = workdir.data_identity(parts.dataset.spec)
+    return {"config": dict(parts.config), "data": data, "provenance": provenance()}
+
+
+class _Session:
+    """The part of a run between two starts of the program."""
+
+    def __init__(self, parts: Parts, folder: Path, stop: StopRequest, sampling, evaluation_step):
+        self._parts, self._folder, self._stop = parts, folder, stop
+        self._sampling, self._evaluation_step = sampling, evaluation_step
+        self._options = parts.config["train"]
+        self._validation: dict[int, float] = {}
+        self._seconds_before = 0.0
+        self._started = self._logged = time.monotonic()
+        self._logged_step = 0
+        self._checkpoints: Checkpoints
+        self._write: Writer
+        self._bar: Progress
+
+    def train(self) -> TrainState:
+        """The state after num_steps, or where a signal asked to stop."""
+        options = {name: self._options[name] for name in ("keep_latest", "keep_best")}
+        self._checkpoints = checkpoints.open_checkpoints(self._folder, **options)
+        state, window = self._start()
+        step, num_steps = int(state.step), self._options["num_steps"]
+        self._write = make_writer(self._options["writers"], self._folder, resumed_at=step)
+        self._logged_step = step
+        with Progress("training", num_steps, "steps", done=step) as self._bar:
+            self._catch_up(state)
+            state = train(
+                state, self._parts.train_step(), self._batch, num_steps, self._hooks(), window
+            )
+        self._checkpoints.close()
+        if int(state.step) < num_steps:
+            saved = self._checkpoints.latest_step()
+            raise Preempted(
+                f"stopped by {self._stop.signal}; saved step {saved}; run again to resume"
+            )
+        return state
+
+    def _start(self) -> tuple[TrainState, list]:
+        if self._checkpoints.latest_step() is None:
+            return self._parts.fresh_state(), []
+        state, record = checkpoints.restore_state(self._checkpoints, self._parts)
+        self._seconds_before = record["seconds"]
+        print(f"resuming {self._folder} at step {int(state.step)}", flush=True)
+        return state, list(record["window"])
+
+    def _catch_up(self, state: TrainState) -> None:
+        """The evaluation that a signal cut short, so that a resumed run logs what any other would."""
+        step, every = int(state.step), self._options["evaluate_every_steps"]
+        logged = read_json_lines(self._folder / "metrics.jsonl")
+        done = any(line["step"] == step and VALIDATION in line for line in logged)
+        if step and is_due(every, step) and not done:
+            self._evaluate(state)
+
+    def _hooks(self) -> Hooks:
+        every = {n: self._options[n] for n in self._options if n.endswith("_every_steps")}
+        return Hooks(
+            log=self._log, evaluate=self._evaluate, save=self._save, stop=self._stop, **every
+        )
+
+    def _batch(self, step: int):
+        if step == self._logged_step + 1:
+            self._logged = time.monotonic()  # the first step compiles
+        self._bar.update(step)
+        seed, size = self._parts.config["seed"], self._options["batch_size"]
+        return devices.place_batch(
+            train_batch(self._parts.dataset, seed, step, size), self._parts.mesh
+        )
+
+    def _log(self, step: int, metrics: dict[str, float]) -> None:
+        size, now = self._options["batch_size"], time.monotonic()
+        speed = (step - self._logged_step - 1) * size / (now - self._logged)
+        self._logged, self._logged_step = now, step
+        facts = {"images_per_second": speed, "images_seen": float(step * size)}
+        self._write(step, {**metrics, **facts, "seconds": self._seconds()})
+        latest = list(self._validation.values())[-1:]
+        validation = f"  validation {latest[0]:.4f}" if latest else ""
+        text = f"loss {metrics['bits_per_dim']:.4f} bits/dim{validation}  {speed:.0f} images/s"
+        self._bar.update(step, text, show=True)
+
+    def _evaluate(self, state: TrainState) -> None:
+        """The validation split, one randomisation; abandoned when a signal comes."""
+        sampling = dataclasses.replace(self._sampling, repeats=1, randomisations=1)
+        try:
+            evaluation = report.run_evaluation(
+                self._parts,
+                state.ema_params,
+                "validation",
+                sampling,
+                self._evaluation_step,
+                self._stop.check,
+            )
+        except Preempted:
+            return
+        step, mean = int(state.step), summarise(evaluation)["total"].mean
+        self._validation[step] = mean
+        self._write(step, {VALIDATION: mean})
+        self._logged = time.monotonic()
+
+    def _save(self, state: TrainState, window: list) -> None:
+        step = int(state.step)
+        record = {
+            **{n: v for n, v in _identity(self._parts).items() if n != "provenance"},
+            "window": window,
+            "seconds": self._seconds(),
+        }
+        metrics = {VALIDATION: self._validation[step]} if step in self._validation else {}
+        checkpoints.save_state(self._checkpoints, state, record, metrics)
+        self._logged = time.monotonic()
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+
+def _final_report(
+    parts: Parts, folder: Path, state: TrainState, sampling: Sampling, evaluation_step, stop
+) -> None:
+    split, step = parts.config["evaluate"]["split"], int(state.step)
+    path = report.report_path(folder, split, step, sampling)
+    facts = report.read_report(path)
+    if facts is None:
+        evaluation = report.run_evaluation(
+            parts, state.ema_params, split, sampling, evaluation_step, stop.check
+        )
+        facts = report.describe(parts, evaluation, split, step)
+        report.write_report(path, facts, evaluation)
+    print(report.format_report(facts))
+    print(f"written to {path}")

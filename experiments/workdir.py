@@ -1,0 +1,159 @@
+"""A work folder: who it belongs to, the lock on it, and the files of an evaluation.
+
+config.json   configuration, data identity, and where the run was started from
+checkpoints/  metrics.jsonl  tensorboard/  evaluations/*.json + *.npz
+"""
+
+import datetime
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiments.provenance import flatten
+from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
+from vdm.types import DataSpec
+
+HARMLESS_GROUPS = ("train", "evaluate", "optimizer")
+"""What --allow_change may name: the rest would make it another model, or other data."""
+HARMLESS_FIELDS = ("data.cache_dir",)
+
+
+def default_workdir(config_path: str) -> Path:
+    """runs/{config}-{time}."""
+    stem = Path(config_path.partition(":")[0]).stem
+    return Path("runs") / f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def data_identity(spec: DataSpec) -> dict[str, Any]:
+    """What tells one data set from another."""
+    facts = {"name": spec.name, "shape": list(spec.shape), "num_levels": spec.num_levels}
+    return {**facts, "split_sizes": dict(spec.split_sizes), "content_hash": spec.content_hash}
+
+
+def check_writable(workdir: Path) -> None:
+    """ConfigError unless the folder, or the nearest one above it, can be written. Makes nothing."""
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"--workdir={workdir}: {existing} is a file; choose another folder")
+    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise ConfigError(f"--workdir={workdir}: {existing} cannot be written; choose another")
+
+
+def read_identity(workdir: Path) -> dict[str, Any] | None:
+    """The contents of config.json, lists as tuples; None when there is none."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return None
+    try:
+        found = _tuples(json.loads(path.read_text()))
+        if not {"config", "data"} <= set(found):
+            raise ValueError("no configuration in it")
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error}); restore it or delete the folder"
+        ) from None
+    return found
+
+
+def require_identity(workdir: Path) -> dict[str, Any]:
+    """The contents of config.json of a folder that must hold a run."""
+    found = read_identity(workdir) if workdir.is_dir() else None
+    if found is None:
+        what = "holds no run" if workdir.is_dir() else "is no folder"
+        raise CheckpointError(f"--workdir={workdir}: {what}; train first, or correct the path")
+    return found
+
+
+def check_resumable(
+    saved: Mapping, config: Mapping, data: Mapping, allowed: Sequence[str]
+) -> dict[str, list]:
+    """{field: [saved, now]} of the changes that `allowed` covers.
+
+    Raises:
+      DataError: the folder belongs to other data.
+      ConfigError: any other difference, field by field, or a field that may not change.
+    """
+    for name in allowed:
+        if name.partition(".")[0] not in HARMLESS_GROUPS and name not in HARMLESS_FIELDS:
+            groups = ", ".join(f"{g}.*" for g in HARMLESS_GROUPS)
+            raise ConfigError(f"--allow_change={name}: only {groups} and data.cache_dir may change")
+    changes = differences(saved["config"], config)
+    refused = {n: pair for n, pair in changes.items() if n not in allowed}
+    data_changes = differences(saved["data"], _tuples(dict(data)))
+    if data_changes and not any(n != "data.cache_dir" for n in refused):
+        raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
+    if refused:
+        raise ConfigError(
+            f"the folder holds another run: {_list(refused)}; choose another --workdir"
+            + _offer([n for n in refused if n.partition(".")[0] in HARMLESS_GROUPS], len(refused))
+        )
+    return {name: list(pair) for name, pair in changes.items()}
+
+
+def check_same_data(saved: Mapping, spec: DataSpec) -> None:
+    """DataError unless `spec` is the data a run was trained on."""
+    if changes := differences(saved, _tuples(data_identity(spec))):
+        raise DataError(f"data is not what this folder was trained on: {_list(changes)}")
+
+
+def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
+    """{dotted field: (saved, now)} where two nested mappings differ."""
+    before, after = flatten(saved), flatten(now)
+    names = sorted(before.keys() | after.keys())
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _list(changes: Mapping[str, tuple]) -> str:
+    return ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items())
+
+
+def _offer(harmless: list[str], num_refused: int) -> str:
+    if len(harmless) < num_refused:
+        return ""
+    return f", or --allow_change={','.join(harmless)}"
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Makes the folder and holds its lock; the system frees it when the process ends, however."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("a+")
+    except OSError as error:
+        raise ConfigError(f"--workdir={workdir}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise ConfigError(
+                f"--workdir={workdir}: in use by {owner}; wait, or choose another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes the whole file or nothing."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be written ({error})") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
