@@ -150,8 +150,8 @@ def _set_up() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for name in ("vdm", "experiments", "__main__"):
         logging.getLogger(name).setLevel(level)
-    # Orbax and JAX log each step of each save at INFO: theirs only from --verbosity=1 on.
-    others = level if level != "INFO" else "WARNING"
+    # Orbax and JAX log each step of each save: theirs only from --verbosity=1 on.
+    others = level if level != "INFO" else "ERROR"
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(others)
     if FLAGS.debug:

@@ -12,8 +12,10 @@ from vdm import devices
 from vdm.checkpoint import Checkpoints
 from vdm.errors import CheckpointError, DiskError, NonFiniteError
 
-CONFIG = {"model": {"name": "a", "channels": (1, 2)}, "seed": 0}
-DATA = {"name": "digits", "content_hash": "0" * 64, "shape": (8, 8, 1)}
+RECORD = {
+    "config": {"model": {"name": "a", "channels": (1, 2)}, "seed": 0},
+    "window": ({"x": 0.1},),
+}
 
 
 def make_trees(step: int):
@@ -32,7 +34,7 @@ def save(checkpoints, *steps, scores=()):
     scores = dict(zip(steps, scores, strict=False))
     for step in steps:
         metrics = {"validation_bits_per_dim": scores[step]} if step in scores else None
-        checkpoints.save(step, *make_trees(step), CONFIG, DATA, metrics)
+        checkpoints.save(step, *make_trees(step), RECORD, metrics)
 
 
 def restore(checkpoints, step=None):
@@ -70,7 +72,7 @@ def test_round_trip_is_exact(checkpoints, warnings):
     assert_same(found_state, state)
     assert_same(found_ema, ema)
     assert_same(checkpoints.restore_ema(abstract(ema))[1], ema)
-    assert checkpoints.read_record() == (3, CONFIG, DATA)
+    assert checkpoints.read_record() == (3, RECORD)
 
 
 def test_retention_keeps_the_newest_and_the_best(checkpoints):
@@ -183,7 +185,7 @@ def test_not_finite_is_never_saved(checkpoints):
     state, ema = make_trees(2)
     ema["denoiser"]["kernel"] = ema["denoiser"]["kernel"].at[3, 3].set(jnp.nan)
     with pytest.raises(NonFiniteError, match="kernel"):
-        checkpoints.save(2, state, ema, CONFIG, DATA)
+        checkpoints.save(2, state, ema, RECORD)
     assert checkpoints.steps() == [1]
 
 
@@ -213,6 +215,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_records_are_json(checkpoints):
     save(checkpoints, 1)
-    record = json.loads((checkpoints.directory / "1" / "record" / "metadata").read_text())
+    path = checkpoints.directory / "1" / "record" / "metadata"
+    record = json.loads(path.read_text())["content"]
     assert record["config"]["model"]["channels"] == [1, 2]
     assert len(record["arrays"]["ema"]["['schedule']['gamma_0']"]["sha256"]) == 64

@@ -26,7 +26,10 @@ def tensorboard(workdir: Path, resumed_at: int) -> Writer:
     """Scalars under tensorboard/; what an interrupted run wrote after `resumed_at` is purged."""
     from tensorboardX import SummaryWriter
 
-    writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_at + 1)
+    folder = str(workdir / "tensorboard")
+    # Files are named by the second: without a suffix a quick restart would overwrite the last.
+    suffix = f".from{resumed_at}.{os.getpid()}"
+    writer = SummaryWriter(folder, purge_step=resumed_at + 1, filename_suffix=suffix)
 
     def write(step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
