@@ -92,7 +92,9 @@ def test_a_finished_run_does_nothing():
 @pytest.mark.parametrize("bad_step", [1, 7, BLOCK_EVERY_STEPS, 25])
 def test_nan_stops_before_it_is_saved(bad_step):
     recorder = Recorder(save=1 if bad_step == 7 else 0, bad_step=bad_step)
-    with pytest.raises(NonFiniteError, match=rf"step {bad_step}: not finite \(.*loss=nan.*\[-7, 5\]"):
+    with pytest.raises(
+        NonFiniteError, match=rf"step {bad_step}: not finite \(.*loss=nan.*\[-7, 5\]"
+    ):
         recorder.run(30)
     assert len(recorder.steps) < bad_step + BLOCK_EVERY_STEPS
     assert all(step < bad_step for name, step, *_ in recorder.calls)

@@ -29,12 +29,11 @@ def tensorboard(workdir: Path, resumed_at: int) -> Writer:
     folder = str(workdir / "tensorboard")
     # Files are named by the second: without a suffix a quick restart would overwrite the last.
     suffix = f".from{resumed_at}.{os.getpid()}"
-    writer = SummaryWriter(folder, purge_step=resumed_at + 1, filename_suffix=suffix)
+    writer = SummaryWriter(folder, purge_step=resumed_at + 1, filename_suffix=suffix, flush_secs=5)
 
     def write(step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
-        writer.flush()
 
     return write
 
