@@ -1,0 +1,25 @@
+"""A VDM on your own images: integer arrays [N,H,W,C] in a .npz or .npy file.
+
+    python -m experiments.train --config=configs/arrays.py --config.data.arrays.path=images.npz
+
+A .npz holds arrays "train", "test" and perhaps "validation"; a .npy is split 90/5/5. uint8 means 256
+levels and uint16 65,536; otherwise add --config.data.arrays.num_levels=N.
+
+Cost and bits/dim depend on the images: --dry_run shows memory and the time of one step. The network
+is small; on an accelerator raise denoiser.unet.channels and num_blocks to the paper's 128 and 32.
+"""
+
+from configs import base
+
+
+def get_config():
+    """A small network and a short run, to be overridden."""
+    config = base.get_config()
+    config.data.name = "arrays"
+    unet = config.denoiser.unet
+    unet.channels, unet.num_blocks = 64, 4
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule_learning_rate = 1e-3
+    config.optimizer.decay = "cosine"
+    config.optimizer.ema_decay = 0.999
+    return config

@@ -1,0 +1,81 @@
+"""Launchers in processes of their own, on a shrunken digits configuration."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SHRUNK = {
+    "denoiser.unet.channels": 8,
+    "denoiser.unet.num_blocks": 1,
+    "train.num_steps": 12,
+    "train.batch_size": 16,
+    "train.log_every_steps": 4,
+    "train.evaluate_every_steps": 6,
+    "train.save_every_steps": 3,
+    "evaluate.batch_size": 104,
+    "evaluate.randomisations": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Where prepared data go: never into the user's own cache."""
+    return tmp_path_factory.mktemp("data")
+
+
+def train_words(workdir, overrides=None):
+    """The interpreter's arguments for a shrunken training run."""
+    fields = {**SHRUNK, **(overrides or {})}
+    words = ["-m", "experiments.train", f"--workdir={workdir}", "--config=configs/digits.py"]
+    return words + [f"--config.{field}={value}" for field, value in fields.items()]
+
+
+@pytest.fixture(scope="session")
+def launch(run_python, data_dir):
+    """`launch("train", workdir, "--flag=…", overrides={field: value})` -> the finished process."""
+
+    def run(name, workdir, *flags, devices=1, overrides=None, timeout=240.0):
+        words = ["-m", f"experiments.{name}", f"--workdir={workdir}"]
+        words = train_words(workdir, overrides) if name == "train" else words
+        env = {"VDM_DATA_DIR": str(data_dir)}
+        return run_python([*words, *flags], devices=devices, timeout=timeout, env=env, check=False)
+
+    return run
+
+
+@pytest.fixture
+def start_training(data_dir, repository):
+    """`start_training(workdir, overrides)` -> a running process, killed when the test ends."""
+    started = []
+
+    def start(workdir, overrides=None):
+        process = subprocess.Popen(
+            [sys.executable, *train_words(workdir, overrides)],
+            cwd=repository,
+            env={**os.environ, "VDM_DATA_DIR": str(data_dir), "PYTHONPATH": str(repository)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def finished(launch, tmp_path_factory):
+    """(work folder, process) of a run that ended by itself; not to be changed."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    done = launch("train", workdir)
+    assert done.returncode == 0, done.stderr
+    return workdir, done
