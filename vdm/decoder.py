@@ -2,7 +2,7 @@
 
 Code v of L sits at the centre of its bin, x_v = (2 v + 1)/L - 1, and
 
-    (1)  p(v|z_0) = softmax_k( -(z_0/alpha_0 - x_k)^2 / (2 exp(gamma_0)) )       Kingma 2021, eq. 12
+    (1)  p(v|z_0) = softmax_k( -(z_0/alpha_0 - x_k)^2 / (2 exp(gamma_0)) )       Kingma 2021, sec. 3.3
 
 per channel. Measured in bins from the code's own centre, with d = (z_0/alpha_0 - x_v) L/2,
 j = k - v and the precision w = exp(-gamma_0) (2/L)^2, this is
@@ -20,7 +20,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from vdm.types import Gamma, Images, Latents
+from vdm.types import Gamma, Images, Latents, PRNGKey
 
 WINDOW_RADIUS = 3
 MIN_WINDOW_PRECISION = 4.0
@@ -47,6 +47,27 @@ def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: 
     bins_off_centre = (z_0_rescaled - encode(images, num_levels)) * (num_levels / 2)
     precision = jnp.broadcast_to(_precision(gamma_0, num_levels), images.shape)
     return -_surprise(bins_off_centre, precision, images.astype(jnp.float32), num_levels)
+
+
+def sample(keys: PRNGKey, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> Images:
+    """A draw of v ~ p(v|z_0), equation (1), int32 [B,H,W,C]; z_0_rescaled = z_0/alpha_0, one key each.
+
+    By the Gumbel trick, level after level: argmax_k (log p(k) + Gumbel noise).
+    """
+    precision = _precision(gamma_0, num_levels)
+    bins = (z_0_rescaled + 1.0) * (num_levels / 2) - 0.5
+
+    def draw(key):
+        return jax.random.gumbel(key, z_0_rescaled.shape[1:])
+
+    def consider(k, best):
+        gumbel = jax.vmap(lambda key: draw(jax.random.fold_in(key, k)))(keys)
+        score = gumbel - 0.5 * precision * jnp.square(bins - k)
+        better = score > best[0]
+        return jnp.where(better, score, best[0]), jnp.where(better, k, best[1])
+
+    start = (jnp.full(bins.shape, -jnp.inf), jnp.zeros(bins.shape, jnp.int32))
+    return jax.lax.fori_loop(0, num_levels, consider, start)[1]
 
 
 def expected_surprise(gamma_0: Gamma, num_levels: int) -> jax.Array:

@@ -7,7 +7,7 @@ With alpha, sigma from gamma (see `vdm.schedules.base`), for times s < t:
          sigma_{t|s}^2 = -expm1(softplus(gamma_s) - softplus(gamma_t))
     (3)  q(z_s|z_t,x)  = N((1-c) alpha_s/alpha_t z_t + c alpha_s x, c sigma_s^2) app. A.2
          c             = -expm1(gamma_s - gamma_t)
-    (4)  p(z_s|z_t)    = q(z_s|z_t, x = x_hat(z_t))                              eq. 9
+    (4)  p(z_s|z_t)    = q(z_s|z_t, x = x_hat(z_t))                              sec. 3.3
 
 and one prediction written four ways (Luo 2022, section "three equivalent interpretations"):
 

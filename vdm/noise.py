@@ -52,7 +52,11 @@ def stratified_times(key: PRNGKey, batch_size: int) -> PerExample:
 
 
 def evaluation_noise(
-    seed: int, randomisation: int, repeat: int, index: Index, shape: tuple[int, int, int]
+    seed: int,
+    randomisation: int | jax.Array,
+    repeat: int | jax.Array,
+    index: Index,
+    shape: tuple[int, int, int],
 ) -> Noise:
     """Noise of images `index` [B] in one repeat of one independent randomisation.
 

@@ -11,12 +11,12 @@ from typing import Any
 import flax.struct
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 Host = Array | np.ndarray
 """A batch is made of numpy arrays, and of JAX arrays once placed."""
-Images = Int[Host, "B H W C"]
-"""Integer codes 0 .. num_levels - 1."""
+Images = Integer[Host, "B H W C"]
+"""Codes 0 .. num_levels - 1, signed or unsigned."""
 Latents = Float[Array, "B H W C"]
 """Continuous images: x in [-1, 1], z_t, noise, predictions."""
 PerExample = Float[Array, " B"]

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 
 from vdm.errors import ConfigError, choose
 from vdm.schedules.base import Schedule
+from vdm.schedules.cosine import cosine
 from vdm.schedules.endpoints import Endpoints
 from vdm.schedules.linear import learned_linear, linear
+from vdm.schedules.monotone_network import monotone_network
 
 SCHEDULES = {
     "linear": linear,
     "learned_linear": learned_linear,
+    "monotone_network": monotone_network,
+    "cosine": cosine,
 }
 """Each entry: a function (endpoints, **options) -> Schedule."""
 

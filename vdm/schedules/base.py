@@ -2,7 +2,7 @@
 
 gamma(t) = -log SNR(t) increases strictly with t in [0, 1]. The process preserves variance:
 
-    alpha^2 = sigmoid(-gamma),  sigma^2 = sigmoid(gamma),  SNR = exp(-gamma)      (Kingma 2021, eq. 2-4)
+    alpha^2 = sigmoid(-gamma),  sigma^2 = sigmoid(gamma),  SNR = exp(-gamma)   (Kingma 2021, sec. 3.2)
 """
 
 import abc

@@ -26,7 +26,7 @@ class Linear(Schedule):
 
     def gamma_increment(self, params, step, num_timesteps, context=None):
         gamma_0, gamma_1 = self.endpoints.values(params)
-        return per_example(jnp.ones_like(step)) * ((gamma_1 - gamma_0) / num_timesteps)
+        return per_example(jnp.ones(step.shape)) * ((gamma_1 - gamma_0) / num_timesteps)
 
     def project(self, params):
         return self.endpoints.project(params)

@@ -1,0 +1,94 @@
+"""The paper's monotone network: a learned shape between two end points that are exact."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from vdm.errors import ConfigError
+from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.endpoints import Endpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class MonotoneNetwork(Schedule):
+    """gamma(t) = (1 - r) gamma_0 + r gamma_1,  r(t) = (f(t) - f(0)) / (f(1) - f(0))
+
+        f(t) = |w1| t + mean_k |w3_k| sigmoid(|w2_k| t + b_k)
+
+    Three dense layers with non-negative weights and a skip connection (Kingma 2021, app. H),
+    rescaled so that the end points are two parameters, or constants, and the shape moves neither.
+    It starts on the straight line; the sigmoids start spread over [0, 1], each about a tenth wide.
+
+    Attributes:
+      endpoints: gamma(0) and gamma(1).
+      num_features: sigmoids in the hidden layer.
+    """
+
+    endpoints: Endpoints
+    num_features: int = 1024
+
+    def __post_init__(self):
+        if self.num_features < 1:
+            raise ConfigError(
+                f"schedule.monotone_network.num_features={self.num_features}: must be at least 1"
+            )
+
+    def init(self, key):
+        key_slope, key_centre = jax.random.split(key)
+        size = (self.num_features,)
+        slope = 10.0 * jnp.exp(0.5 * jax.random.normal(key_slope, size))
+        centre = jax.random.uniform(key_centre, size)
+        # A small third layer, not zero: at zero |w3| has no derivative, and w2 no gradient.
+        third = jnp.full(size, 1e-2)
+        shape = {"w1": jnp.ones(()), "w2": slope, "b2": -slope * centre, "w3": third}
+        return {**self.endpoints.init(), "shape": shape}
+
+    def gamma(self, params, t, context=None):
+        gamma_0, gamma_1 = self.endpoints.values(params)
+        shape = params["shape"]
+        zero, one = (self._network(shape, jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
+        share = (self._network(shape, per_example(t)) - zero) / (one - zero)
+        return (1.0 - share) * gamma_0 + share * gamma_1
+
+    def gamma_increment(self, params, step, num_timesteps, context=None):
+        gamma_0, gamma_1 = self.endpoints.values(params)
+        shape, width = params["shape"], jnp.ones((1, 1, 1, 1))
+        t, s = (per_example(time) for time in step_times(step, num_timesteps))
+        whole = self._rise(shape, 0.0 * width, width, 1.0)
+        return (gamma_1 - gamma_0) * self._rise(shape, s, t, 1.0 / num_timesteps) / whole
+
+    def project(self, params):
+        return self.endpoints.project(params)
+
+    def _network(self, shape, t):
+        """f(t) [B,1,1,1]."""
+        w1, w2, b2, w3 = _weights(shape)
+        return w1 * t + _mean(w3 * jax.nn.sigmoid(w2 * t + b2))
+
+    def _rise(self, shape, s, t, width):
+        """f(t) - f(s) with t - s = width, without a difference of two close numbers.
+
+        sigmoid(x) - sigmoid(y) = -expm1(y - x) sigmoid(x) sigmoid(-y).
+        """
+        w1, w2, b2, w3 = _weights(shape)
+        rise = -jnp.expm1(-w2 * width)
+        rise = rise * jax.nn.sigmoid(w2 * t + b2) * jax.nn.sigmoid(-w2 * s - b2)
+        return w1 * width + _mean(w3 * rise)
+
+
+def _weights(shape):
+    """(w1, w2, b2, w3), the w not negative, each [1,1,1,K] or a scalar."""
+    w2, b2, w3 = (shape[name][None, None, None, :] for name in ("w2", "b2", "w3"))
+    return jnp.abs(shape["w1"]), jnp.abs(w2), b2, jnp.abs(w3)
+
+
+def _mean(hidden):
+    return jnp.mean(hidden, axis=-1, keepdims=True)
+
+
+def monotone_network(
+    endpoints: Endpoints, num_features: int = 1024, learned_endpoints: bool = True
+) -> MonotoneNetwork:
+    """The monotone network between end points that are learned, or fixed."""
+    return MonotoneNetwork(dataclasses.replace(endpoints, learned=learned_endpoints), num_features)
