@@ -12,14 +12,15 @@ def get_config():
     config.data.name = "digits"
     unet = config.denoiser.unet
     unet.channels, unet.num_blocks = 64, 1
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule_learning_rate = 2e-3
+    unet.dropout = 0.0
+    config.optimizer.learning_rate = 4e-3
+    config.optimizer.schedule_learning_rate = 4e-3
     config.optimizer.decay = "cosine"
-    config.optimizer.ema_decay = 0.99
-    config.train.num_steps = 1000
-    config.train.batch_size = 64
-    config.train.log_every_steps = 50
-    config.train.evaluate_every_steps = 250
-    config.train.save_every_steps = 250
+    config.optimizer.ema_decay = 0.995
+    config.train.num_steps = 3000
+    config.train.batch_size = 32
+    config.train.log_every_steps = 100
+    config.train.evaluate_every_steps = 500
+    config.train.save_every_steps = 500
     config.evaluate.batch_size = 99
     return config

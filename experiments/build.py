@@ -10,6 +10,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from experiments.workdir import check_same_data
 from vdm import devices
 from vdm.data import Dataset, load
 from vdm.denoisers.base import DTYPES
@@ -76,6 +77,13 @@ def build(config: Config, cache_dir: str | os.PathLike | None = None) -> Parts:
     dataset = load(data["name"], options, data["cache_dir"] or cache_dir)
     parts = [config[name] for name in ("model", "schedule", "denoiser")]
     return Parts(config, dataset, make_model(dataset.spec, *parts), mesh)
+
+
+def build_trained(identity: Mapping[str, Any]) -> Parts:
+    """The parts of a run, from its config.json; DataError when its data have changed since."""
+    parts = build(identity["config"])
+    check_same_data(identity["data"], parts.dataset.spec)
+    return parts
 
 
 def use_compilation_cache() -> None:

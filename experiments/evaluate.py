@@ -35,11 +35,10 @@ def main():
 
     folder = Path(_WORKDIR.value)
     identity = workdir.require_identity(folder)
-    config = {**identity["config"], "evaluate": _options(identity["config"]["evaluate"])}
+    options = _options(identity["config"]["evaluate"])
+    config = {**identity["config"], "evaluate": options}
     build.use_compilation_cache()
-    parts = build.build(config)
-    workdir.check_same_data(identity["data"], parts.dataset.spec)
-    options = config["evaluate"]
+    parts = build.build_trained({**identity, "config": config})
     parts.dataset.split(options["split"])
     print(provenance.header())
     sampling = report.make_sampling(options, config["objective"]["num_timesteps"])

@@ -1,19 +1,15 @@
 """The number a user publishes: an evaluation of one checkpoint, printed and written with its facts."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.build import Parts
 from experiments.progress import Progress, evaluation_progress
 from experiments.provenance import provenance
-from experiments.workdir import data_identity, write_json
+from experiments.workdir import data_identity, write_arrays, write_json
 from vdm.data.batches import eval_batches
-from vdm.errors import DiskError
 from vdm.evaluate import Estimate, Evaluation, Sampling, evaluate, format_table, summarise
 from vdm.types import Params
 
@@ -89,15 +85,7 @@ def report_path(workdir: Path, split: str, step: int, sampling: Sampling) -> Pat
 
 def write_report(path: Path, facts: Mapping[str, Any], evaluation: Evaluation) -> None:
     """The JSON, and beside it per image and per term in nats: index [N], terms [randomisations, N]."""
-    arrays = path.with_suffix(".npz")
-    temporary = arrays.with_name("." + arrays.name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content: Any = {"index": evaluation.index, **evaluation.terms}
-        np.savez_compressed(temporary, **content)
-        os.replace(temporary, arrays)
-    except OSError as error:
-        raise DiskError(f"{arrays}: cannot be written ({error})") from error
+    write_arrays(path.with_suffix(".npz"), {"index": evaluation.index, **evaluation.terms})
     write_json(path, facts)
 
 

@@ -6,12 +6,15 @@ checkpoints/  metrics.jsonl  tensorboard/  evaluations/*.json + *.npz
 
 import datetime
 import fcntl
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from experiments.provenance import flatten
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
@@ -141,15 +144,28 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes the whole file or nothing."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         raise DiskError(f"{path}: cannot be written ({error})") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes the whole file or nothing."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """A compressed .npz, the whole file or nothing."""
+    file = io.BytesIO()
+    content: Any = dict(arrays)
+    np.savez_compressed(file, **content)
+    write_bytes(path, file.getvalue())
 
 
 def _tuples(value: Any) -> Any:

@@ -1,0 +1,55 @@
+"""Draw samples from a trained model.
+
+    python -m experiments.sample --workdir=runs/digits --num=64 --steps=250
+
+Writes into samples/: a grid, strips of z_t and of the denoiser's guess on the way from noise (left)
+to image (right), and the integers as a .npz.
+"""
+
+from absl import flags
+
+from experiments import launcher
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
+_NUM = flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 250, "Steps from noise to image.", lower_bound=1)
+_SAMPLER = flags.DEFINE_string("sampler", "ancestral", "Which sampler.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of all noise.", lower_bound=0)
+_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Samples at once.", lower_bound=1)
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import build, checkpoints, provenance, sampling, workdir
+    from experiments.signals import StopRequest
+    from vdm.devices import check_divisible
+    from vdm.samplers import make_sampler
+
+    folder = Path(_WORKDIR.value)
+    identity = workdir.require_identity(folder)
+    sampler = make_sampler(_SAMPLER.value)
+    parts = build.build_trained(identity)
+    sampling.check_memory(_NUM.value, parts.model.shape)
+    check_divisible("--batch_size", _BATCH_SIZE.value, parts.mesh)
+    workdir.check_writable(folder / "samples")
+    build.use_compilation_cache()
+    print(provenance.header())
+    at, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    step = sampling.make_sample_step(parts, sampler, _STEPS.value, sampling.NUM_FRAMES)
+    with StopRequest() as stop:
+        found = sampling.draw_samples(
+            step, params, _SEED.value, _NUM.value, _BATCH_SIZE.value, stop.check
+        )
+    name = f"step{at}-{_SAMPLER.value}{_STEPS.value}-seed{_SEED.value}"
+    levels = parts.model.num_levels
+    paths = sampling.write_pictures(folder / "samples", name, found, levels)
+    paths.append(folder / "samples" / f"{name}.npz")
+    workdir.write_arrays(paths[-1], {"images": found.images})
+    print(f"{_NUM.value} samples of checkpoint step {at} in {_STEPS.value} steps, written to")
+    print("\n".join(f"  {path}" for path in paths))
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)
