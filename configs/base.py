@@ -25,6 +25,9 @@ def get_config() -> config_dict.ConfigDict:
             "objective": {
                 # T of the bound that is trained; 0 = continuous time.
                 "num_timesteps": 0,
+                # What the shape of a learned schedule minimises in continuous time: the variance of
+                # the bound, or the bound, which there does not depend on it.
+                "shape": "variance",
             },
             "optimizer": optimizer(),
             "train": train(),
@@ -59,6 +62,8 @@ def schedule() -> dict:
         "gamma_1": config_dict.placeholder(float),
         "linear": {},
         "learned_linear": {},
+        "cosine": {},
+        "monotone_network": {"num_features": 1024, "learned_endpoints": True},
     }
 
 

@@ -16,7 +16,7 @@ from vdm.data import Dataset, load
 from vdm.denoisers.base import DTYPES
 from vdm.errors import ConfigError, choose
 from vdm.model import VDM, make_model
-from vdm.objective import make_elbo_loss
+from vdm.objective import make_gradient
 from vdm.train.optimizer import make_optimizer
 from vdm.train.state import TrainState, init_state
 from vdm.train.step import TrainStep, jit_train_step, make_train_step
@@ -47,9 +47,10 @@ class Parts:
     def train_step(self) -> TrainStep:
         """The compiled training step."""
         config = self.config
-        loss_fn = make_elbo_loss(self.model, config["objective"]["num_timesteps"])
+        objective = config["objective"]
+        gradient = make_gradient(self.model, objective["num_timesteps"], objective["shape"])
         step = make_train_step(
-            self.model, loss_fn, self.optimizer(), config["seed"], config["optimizer"]["ema_decay"]
+            self.model, gradient, self.optimizer(), config["seed"], config["optimizer"]["ema_decay"]
         )
         return jit_train_step(step, self.mesh)
 

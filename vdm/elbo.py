@@ -10,6 +10,8 @@
     continuous    1/2 gamma'(t)                |eps - eps_hat|^2    Kingma 2021, eq. 17
 """
 
+from typing import Any, NamedTuple
+
 import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 
@@ -39,22 +41,54 @@ def elbo_terms(
       num_timesteps: T, or 0 for continuous time.
       train, dropout_key: dropout, on only while training.
     """
-    x = decoder.encode(batch.images, model.num_levels)
-    gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
-    denoising = denoising_matching(
-        model,
-        params,
-        x,
-        batch.conditioning,
-        noise,
-        num_timesteps,
-        train=train,
-        dropout_key=dropout_key,
+    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps)
+    return terms_at(model, params, batch, noise, levels, train=train, dropout_key=dropout_key)
+
+
+class NoiseLevels(NamedTuple):
+    """All that the bound takes from the schedule.
+
+    Attributes:
+      gamma_0, gamma_1: the end points.
+      gamma_t: at each image's time.
+      weight: of |eps - eps_hat|^2 there.
+    """
+
+    gamma_0: Gamma
+    gamma_1: Gamma
+    gamma_t: Gamma
+    weight: Gamma
+
+
+def noise_levels(
+    model: VDM, schedule_params: Params, times: PerExample, num_timesteps: int
+) -> NoiseLevels:
+    """The noise levels at uniform `times` [B], for T steps or T = 0."""
+    ends = endpoints(model.schedule, schedule_params)
+    return NoiseLevels(
+        *ends, *gamma_and_weight(model, {"schedule": schedule_params}, times, num_timesteps)
     )
+
+
+def terms_at(
+    model: VDM,
+    params: Params,
+    batch: Batch,
+    noise: Noise,
+    levels: NoiseLevels,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> ElboTerms:
+    """As `elbo_terms`, from given noise levels: the schedule's parameters and the times go unread."""
+    x = decoder.encode(batch.images, model.num_levels)
+    dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
     return ElboTerms(
-        reconstruction=reconstruction(model, batch.images, gamma_0, noise.eps_0),
-        prior_matching=prior_matching(x, gamma_1),
-        denoising_matching=denoising,
+        reconstruction=reconstruction(model, batch.images, levels.gamma_0, noise.eps_0),
+        prior_matching=prior_matching(x, levels.gamma_1),
+        denoising_matching=denoising_matching(
+            model, params, x, batch.conditioning, noise.eps, levels, **dropout
+        ),
         auxiliary=jnp.zeros(x.shape[0]),
     )
 
@@ -81,19 +115,18 @@ def denoising_matching(
     params: Params,
     x: Latents,
     conditioning: Conditioning,
-    noise: Noise,
-    num_timesteps: int,
+    eps: Latents,
+    levels: NoiseLevels,
     *,
     train: bool = False,
     dropout_key: PRNGKey | None = None,
 ) -> PerExample:
     """Sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats, from one time each."""
-    gamma_t, weight = gamma_and_weight(model, params, noise.times, num_timesteps)
-    z_t = diffusion.diffuse(x, gamma_t, noise.eps)
+    z_t = diffusion.diffuse(x, levels.gamma_t, eps)
     eps_hat = model.predict_eps(
-        params, z_t, gamma_t, conditioning, train=train, dropout_key=dropout_key
+        params, z_t, levels.gamma_t, conditioning, train=train, dropout_key=dropout_key
     )
-    return _sum(weight * jnp.square(noise.eps - eps_hat))
+    return _sum(levels.weight * jnp.square(eps - eps_hat))
 
 
 def gamma_and_weight(

@@ -1,12 +1,27 @@
-"""What training minimises: today the bound itself, for every parameter group."""
+"""What each parameter group minimises.
 
+Denoiser and end points of the schedule minimise the bound. So does the schedule's shape for T steps.
+In continuous time the bound of a scalar schedule does not depend on the shape, and its gradient is
+noise around 0; the shape then minimises the *variance* of the estimate (Kingma 2021, app. I.2):
+
+    L(t, eps) = 1/2 gamma'(t) |eps - eps_hat(z_t)|^2,   Var L = E[L^2] - (E L)^2,
+    d Var L = d E[L^2] = E[2 (L - b) dL]                for any b that t and eps do not enter,
+
+because E L and, with it, E[b dL] are constant in the shape. One backward pass of the network gives
+dL/dgamma(t) and dL/dgamma'(t) of every image (equal to L/gamma'); both are scaled by 2 (L - b), b the
+mean of L over the batch, and pulled back through (gamma, gamma') into the shape. Neither may be left
+out: with gamma(t) alone the gradient points the other way.
+"""
+
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vdm.elbo import elbo_terms
+from vdm.elbo import elbo_terms, noise_levels, terms_at
+from vdm.errors import choose
 from vdm.model import VDM
 from vdm.noise import Noise
 from vdm.schedules.base import endpoints
@@ -15,8 +30,12 @@ from vdm.types import Batch, ElboTerms, Params, PRNGKey, bits_per_dim
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[Params, Batch, Noise, PRNGKey], tuple[jax.Array, Metrics]]
 """(params, batch, noise, dropout_key) -> (scalar to minimise, metrics)."""
+GradientFn = Callable[[Params, Batch, Noise, PRNGKey], tuple[Params, Metrics]]
+"""(params, batch, noise, dropout_key) -> (what to descend along, like params; metrics)."""
 
 TERM_NAMES = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
+SHAPE_OBJECTIVES = {"variance": True, "elbo": False}
+"""Whether a learned shape minimises, in continuous time, the variance of the bound."""
 
 
 def make_elbo_loss(model: VDM, num_timesteps: int) -> LossFn:
@@ -32,9 +51,79 @@ def make_elbo_loss(model: VDM, num_timesteps: int) -> LossFn:
     return loss_fn
 
 
+def gradient_of(loss_fn: LossFn) -> GradientFn:
+    """Every group descends along the gradient of one loss."""
+
+    def gradient_fn(params, batch, noise, dropout_key):
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(params, batch, noise, dropout_key)
+        return grads, metrics
+
+    return gradient_fn
+
+
+def make_gradient(model: VDM, num_timesteps: int, shape: str) -> GradientFn:
+    """The gradient of every group, see the module.
+
+    Args:
+      model: its schedule is scalar.
+      num_timesteps: T of the bound that is trained, or 0 for continuous time.
+      shape: "variance" or "elbo", what a schedule's branch "shape" minimises at T = 0.
+    """
+    by_variance = choose("objective.shape", shape, SHAPE_OBJECTIVES, "objective of the shape")
+    if num_timesteps > 0 or not by_variance:
+        return gradient_of(make_elbo_loss(model, num_timesteps))
+    return _variance_gradient(model)
+
+
+def _variance_gradient(model: VDM) -> GradientFn:
+    def gradient_fn(params, batch, noise, dropout_key):
+        levels, pull_back = jax.vjp(
+            lambda schedule: noise_levels(model, schedule, noise.times, 0), params["schedule"]
+        )
+
+        def loss_fn(denoiser, levels):
+            terms = terms_at(
+                model,
+                {**params, "denoiser": denoiser},
+                batch,
+                noise,
+                levels,
+                train=True,
+                dropout_key=dropout_key,
+            )
+            means = mean_bits_per_dim(terms, batch.mask, model)
+            return means["bits_per_dim"], (means, terms.denoising_matching)
+
+        both = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
+        (denoiser, by_level), (means, nats) = both(params["denoiser"], levels)
+        schedule = pull_back(by_level)[0]
+        if "shape" in schedule:
+            scale = _excess(nats, batch.mask, model)
+            # The reconstruction and prior terms depend on the end points only.
+            scaled = by_level._replace(
+                gamma_0=jnp.zeros_like(levels.gamma_0),
+                gamma_1=jnp.zeros_like(levels.gamma_1),
+                gamma_t=scale * by_level.gamma_t,
+                weight=scale * by_level.weight,
+            )
+            schedule = {**schedule, "shape": pull_back(scaled)[0]["shape"]}
+        metrics = {**means, **endpoint_metrics(model, params)}
+        return {**params, "denoiser": denoiser, "schedule": schedule}, metrics
+
+    return gradient_fn
+
+
+def _excess(nats: jax.Array, mask: Any, model: VDM) -> jax.Array:
+    """2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images."""
+    loss = bits_per_dim(nats, _num_dims(model))
+    weight = mask.astype(jnp.float32)
+    mean = jnp.sum(weight * loss) / jnp.maximum(jnp.sum(weight), 1.0)
+    return 2.0 * (loss - mean)[:, None, None, None]
+
+
 def mean_bits_per_dim(terms: ElboTerms, mask: Any, model: VDM) -> Metrics:
     """Masked mean of the total and of every term, bits/dim."""
-    num_dims = model.shape[0] * model.shape[1] * model.shape[2]
+    num_dims = _num_dims(model)
     weight = mask.astype(jnp.float32) / jnp.maximum(jnp.sum(mask), 1)
     per_example = {"bits_per_dim": terms.total, **{n: getattr(terms, n) for n in TERM_NAMES}}
     return {n: bits_per_dim(jnp.sum(weight * v), num_dims) for n, v in per_example.items()}
@@ -44,3 +133,7 @@ def endpoint_metrics(model: VDM, params: Params) -> Metrics:
     """The mean end points of gamma."""
     gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
     return {"gamma_0": jnp.mean(gamma_0), "gamma_1": jnp.mean(gamma_1)}
+
+
+def _num_dims(model: VDM) -> int:
+    return math.prod(model.shape)

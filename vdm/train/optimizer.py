@@ -73,15 +73,23 @@ def make_optimizer(options: Mapping, num_steps: int) -> optax.GradientTransforma
         )
     }
     no_decay = {**options, "weight_decay": 0.0}
+    schedule = clipped_adamw(rates["schedule"], no_decay, options["schedule_clip_norm"])
     groups = {
         "denoiser": clipped_adamw(
             rates["denoiser"], options, options["clip_norm"], decay_mask=kernels_only
         ),
-        "schedule": clipped_adamw(rates["schedule"], no_decay, options["schedule_clip_norm"]),
+        # End points and shape have gradients of different things: clipped apart.
+        "schedule/endpoints": schedule,
+        "schedule/shape": schedule,
     }
     return optax.partition(groups, group_labels)
 
 
 def group_labels(params: Params) -> Params:
-    """The name of its parameter group for every leaf: the top-level branch it lies in."""
-    return {name: jax.tree.map(lambda _, n=name: n, branch) for name, branch in params.items()}
+    """The name of its parameter group for every leaf: its branch, two levels deep in the schedule."""
+
+    def label(path, _):
+        depth = 2 if path[0].key == "schedule" else 1
+        return "/".join(str(step.key) for step in path[:depth])
+
+    return jax.tree_util.tree_map_with_path(label, params)

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from vdm.devices import batch_sharding, replicated
 from vdm.model import VDM
 from vdm.noise import training_noise
-from vdm.objective import LossFn, Metrics
+from vdm.objective import GradientFn, Metrics
 from vdm.train.state import TrainState, ema_decay_at
 from vdm.types import Batch
 
@@ -18,7 +18,7 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 def make_train_step(
     model: VDM,
-    loss_fn: LossFn,
+    gradient_fn: GradientFn,
     optimizer: optax.GradientTransformation,
     seed: int,
     ema_decay: float,
@@ -29,9 +29,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         key_noise, key_dropout = jax.random.split(key)
         noise = training_noise(key_noise, batch.images.shape[0], model.shape)
-        (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch, noise, key_dropout
-        )
+        grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params = {**params, "schedule": model.schedule.project(params["schedule"])}

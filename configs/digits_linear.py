@@ -1,0 +1,13 @@
+"""The digits with a fixed log-SNR line from gamma = -7.88 to 5: nothing of the schedule is learned.
+
+python -m experiments.train --config=configs/digits_linear.py --workdir=runs/digits_linear
+"""
+
+from configs import digits
+
+
+def get_config():
+    """`configs/digits.py` with a fixed line."""
+    config = digits.get_config()
+    config.schedule.name = "linear"
+    return config

@@ -1,0 +1,65 @@
+"""What every sampler promises: integer codes, frames, and nothing that depends on the batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm.errors import ConfigError
+from vdm.model import make_model
+from vdm.samplers import SAMPLERS, make_sampler
+from vdm.types import DataSpec
+
+SPEC = DataSpec("small", (3, 5, 2), 7, {}, "")
+
+
+@pytest.fixture(scope="module")
+def model_and_params():
+    model = make_model(
+        SPEC,
+        {"parameterisation": "eps", "reconstruction": "expected"},
+        {"name": "learned_linear", "gamma_0": None, "gamma_1": None},
+        {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}},
+    )
+    shake = lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape)  # noqa: E731
+    params = model.init(jax.random.key(0))
+    return model, {**params, "denoiser": jax.tree.map(shake, params["denoiser"])}
+
+
+@pytest.fixture(params=SAMPLERS)
+def sample(request, model_and_params):
+    sampler, (model, params) = make_sampler(request.param), model_and_params
+    return lambda index, seed=0, steps=7, frames=3: jax.jit(
+        lambda index: sampler(model, params, seed, index, steps, frames)
+    )(jnp.asarray(index))
+
+
+def test_codes_and_frames(sample):
+    found = sample(range(50))
+    assert found.images.shape == (50, *SPEC.shape) and found.images.dtype == jnp.int32
+    assert set(np.unique(found.images)) == set(range(7))
+    assert found.z.shape == found.x_hat.shape == (4, 50, *SPEC.shape)
+    assert np.isfinite(found.z).all() and np.isfinite(found.x_hat).all()
+
+
+def test_a_sample_depends_on_seed_and_index_alone(sample):
+    whole, part, other = sample(range(6)), sample([4, 1]), sample(range(6), seed=1)
+    np.testing.assert_array_equal(part.images, whole.images[jnp.array([4, 1])])
+    np.testing.assert_allclose(part.z, whole.z[:, jnp.array([4, 1])], atol=2e-5)
+    assert not np.any(np.asarray(other.z[0]) == np.asarray(whole.z[0]))
+
+
+def test_frames_only_look(sample):
+    few, many = sample(range(4), frames=1), sample(range(4), frames=7)
+    np.testing.assert_array_equal(few.images, many.images)
+    np.testing.assert_allclose(few.z[-1], many.z[-1], atol=2e-5)
+
+
+def test_more_frames_than_steps_repeat_themselves(sample):
+    found = sample(range(2), steps=1, frames=3)
+    assert found.z.shape[0] == 4 and np.isfinite(found.z).all()
+
+
+def test_unknown_sampler():
+    with pytest.raises(ConfigError, match=r"'ancestal'.*ancestral"):
+        make_sampler("ancestal")
