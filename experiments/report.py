@@ -24,11 +24,17 @@ def make_sampling(options: Mapping[str, Any], trained_timesteps: int) -> Samplin
 
 
 def run_evaluation(
-    parts: Parts, params: Params, split: str, sampling: Sampling, step: Callable, check: Callable
+    parts: Parts,
+    params: Params,
+    split: str,
+    sampling: Sampling,
+    step: Callable,
+    check: Callable,
+    title: str = "",
 ) -> Evaluation:
     """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
     batches = list(eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]))
-    with Progress(f"evaluating {split}", len(batches), "batches") as bar:
+    with Progress(f"evaluating {title or split}", len(batches), "batches") as bar:
         report = evaluation_progress(bar, check)
         return evaluate(parts.model, params, batches, sampling, parts.mesh, report, step)
 

@@ -37,13 +37,13 @@ def data_identity(spec: DataSpec) -> dict[str, Any]:
     return {**facts, "split_sizes": dict(spec.split_sizes), "content_hash": spec.content_hash}
 
 
-def check_writable(workdir: Path) -> None:
+def check_writable(workdir: Path, flag: str = "--workdir") -> None:
     """ConfigError unless the folder, or the nearest one above it, can be written. Makes nothing."""
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise ConfigError(f"--workdir={workdir}: {existing} is a file; choose another folder")
+        raise ConfigError(f"{flag}={workdir}: {existing} is a file; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
-        raise ConfigError(f"--workdir={workdir}: {existing} cannot be written; choose another")
+        raise ConfigError(f"{flag}={workdir}: {existing} cannot be written; choose another")
 
 
 def read_identity(workdir: Path) -> dict[str, Any] | None:
@@ -62,12 +62,12 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     return found
 
 
-def require_identity(workdir: Path) -> dict[str, Any]:
+def require_identity(workdir: Path, flag: str = "--workdir") -> dict[str, Any]:
     """The contents of config.json of a folder that must hold a run."""
     found = read_identity(workdir) if workdir.is_dir() else None
     if found is None:
         what = "holds no run" if workdir.is_dir() else "is no folder"
-        raise CheckpointError(f"--workdir={workdir}: {what}; train first, or correct the path")
+        raise CheckpointError(f"{flag}={workdir}: {what}; train first, or correct the path")
     return found
 
 

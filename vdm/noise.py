@@ -64,20 +64,33 @@ def evaluation_noise(
     frac(U + index phi_1 + repeat phi_2) with U from (seed, randomisation): uniform for every image,
     evenly spread over any number of images and repeats.
     """
-    key_shift, key_eps = jax.random.split(jax.random.fold_in(jax.random.key(seed), randomisation))
+    _, key_eps = _evaluation_keys(seed, randomisation)
     key_eps = jax.random.fold_in(key_eps, repeat)
 
     def draw(i):
         return jax.random.normal(jax.random.fold_in(key_eps, i), (2, *shape))
 
     eps = jax.vmap(draw)(index)
-    return Noise(_kronecker_times(key_shift, repeat, index), eps[:, 0], eps[:, 1])
+    return Noise(evaluation_times(seed, randomisation, repeat, index), eps[:, 0], eps[:, 1])
+
+
+def evaluation_times(
+    seed: int, randomisation: int | jax.Array, repeat: int | jax.Array, index: Index
+) -> PerExample:
+    """The times of `evaluation_noise` alone [B]."""
+    key_shift, _ = _evaluation_keys(seed, randomisation)
+    return _kronecker_times(key_shift, repeat, index)
 
 
 def timestep(times: PerExample, num_timesteps: int) -> jax.Array:
     """The step i in 1..T that a uniform time falls into, int32 [B]."""
     step = 1 + jnp.floor(times * num_timesteps).astype(jnp.int32)
     return jnp.clip(step, 1, num_timesteps)
+
+
+def _evaluation_keys(seed, randomisation) -> tuple[PRNGKey, PRNGKey]:
+    key_shift, key_eps = jax.random.split(jax.random.fold_in(jax.random.key(seed), randomisation))
+    return key_shift, key_eps
 
 
 def _kronecker_times(key, repeat, index) -> PerExample:

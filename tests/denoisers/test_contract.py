@@ -113,7 +113,7 @@ def test_every_parameter_matters(name):
     dead = [
         jax.tree_util.keystr(path)
         for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params))
-        if rms(grad) < 1e-7
+        if rms(grad) < 1e-8
     ]
     # A constant added to every key moves no softmax.
     assert [path for path in dead if "['k']['bias']" not in path] == []

@@ -74,6 +74,25 @@ def test_blocks_join_in_reverse_order():
         np.testing.assert_array_equal(joined[..., OPTIONS["channels"] :], skip)
 
 
+def test_every_residual_branch_starts_at_zero():
+    """The last layer of each: a fresh network is its skeleton, however deep."""
+    module = make_denoiser("unet", 16, OPTIONS)
+    last = ("conv2", "cond_proj", "proj_out", "conv_out")
+
+    @jax.jit
+    def kernels(key):
+        params = module.init(key, *inputs(), False)["params"]
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+        return {
+            n: k for n, k in named.items() if "kernel" in n and any(f"'{x}'" in n for x in last)
+        }
+
+    found = kernels(jax.random.key(0))
+    assert len(found) == 3 + 3 + 3 + 2 + 1  # down, up, middle1; middle2 has no attention; output
+    assert not any(kernel.any() for kernel in found.values())
+
+
 def test_stacked_blocks_start_different_from_each_other():
     """Each with the spread of its fan-in, as if it had been initialised alone."""
     module = make_denoiser("unet", 16, OPTIONS)

@@ -1,0 +1,49 @@
+"""Compare runs on the same images and the same noise: tables, differences by pairs, figures, a page.
+
+    python -m experiments.compare --workdirs=runs/digits_linear,runs/digits --out=runs/comparison
+
+Writes index.html, which opens from disk, the figures as PNG and the tables as CSV. The first run is
+what the others are compared with.
+"""
+
+from absl import flags
+
+from experiments import launcher
+
+_WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of two or more runs.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
+_SPLIT = flags.DEFINE_string("split", "test", "Which images.")
+_TIMESTEPS = flags.DEFINE_integer(
+    "timesteps",
+    None,
+    "T of the bound, 0 = continuous time; as trained if not given.",
+    lower_bound=0,
+)
+_RANDOMISATIONS = flags.DEFINE_integer("randomisations", 8, "Independent ones.", lower_bound=2)
+_SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
+_STEP = flags.DEFINE_string("step", "latest", "Which checkpoints: latest, best, or their step.")
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import build, comparison, comparison_page, provenance, workdir
+    from experiments.signals import StopRequest
+    from vdm.evaluate import Sampling
+
+    out = Path(_OUT.value)
+    workdir.check_writable(out, "--out")
+    build.use_compilation_cache()
+    runs = comparison.open_runs(_WORKDIRS.value, _STEP.value, _BATCH_SIZE.value)
+    timesteps = comparison.shared_timesteps(runs, _TIMESTEPS.value)
+    sampling = Sampling(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
+    print(provenance.header())
+    with StopRequest() as stop:
+        found = comparison.run_comparison(runs, _SPLIT.value, sampling, stop.check)
+    print(comparison.format_tables(found))
+    print(f"written to {comparison_page.write(out, found)}")
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)
