@@ -79,10 +79,12 @@ def usage(doc: str | None, own: Sequence[str]) -> str:
     lines = [(doc or "").strip(), "", "Flags:"]
     for name in [*own, *parsing.SHARED_FLAGS]:
         flag = FLAGS[name]
-        default = "" if flag.default is None or name == "config" else f" (default: {flag.default})"
+        has_default = flag.default not in (None, "", []) and name != "config"
+        default = f" (default: {flag.default})" if has_default else ""
         text = _VERBOSITY_HELP if name == "verbosity" else flag.help
         default = " (default: 0)" if name == "verbosity" else default
         choices = getattr(flag.parser, "enum_values", None)
+        text = text.removeprefix(f"<{'|'.join(choices)}>: ") if choices else text
         text += f" One of {', '.join(choices)}." if choices else ""
         lines.append(f"  --{name}: {' '.join(text.split())}{default}")
     if "config" in own:

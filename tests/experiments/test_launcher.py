@@ -2,9 +2,9 @@
 
 import errno
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -109,7 +109,7 @@ USAGE_MISTAKES = {
     "field of another group": ([GOOD, "--config.steps=5"], ["--config.train.steps"]),
     "unlike any field": ([GOOD, "--config.zzz=5"], ["--config.zzz=5", "groups are seed, train"]),
     "field within a field": ([GOOD, "--config.seed.x=5"], ["--config.seed.x=5", "no such field"]),
-    "group": ([GOOD, "--config.train=5"], ["--config.train=5", "--config.train.steps"]),
+    "group": ([GOOD, "--config.train=5"], ["--config.train=5", "--config.train.channels"]),
     "field without a type": (
         [GOOD, "--config.train.none=5"],
         ["--config.train.none=5", "NoneType"],
@@ -150,12 +150,14 @@ def test_other_folder_names_the_repository_root(dummy, tmp_path, repository):
 
 @pytest.mark.parametrize("words", [["--help"], ["--workdri=a", "-h"], ["--helpfull"]])
 def test_help_lists_own_flags_only(dummy, words):
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = dummy(*words)
-    assert time.perf_counter() - start < 3.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Processor time: of wall time, a busy machine adds to it.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith("Count to a number")
-    assert "--bound: Which bound. One of elbo, ode. (default: 'elbo')" in done.stdout
+    assert "--bound: Which bound. One of elbo, ode. (default: elbo)" in done.stdout
     assert "configs/good.py" in done.stdout and "--debug" in done.stdout
     assert "alsologtostderr" not in done.stdout
 

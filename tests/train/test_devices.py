@@ -13,7 +13,9 @@ from vdm import devices, noise
 from vdm.data.batches import train_batch
 
 config = load_config("configs/digits.py").to_dict()
+config["denoiser"]["name"] = {network!r}
 config["denoiser"]["unet"].update(channels=8)
+config["denoiser"]["mlp"].update(width=16, num_blocks=1)
 config["objective"]["num_timesteps"] = {timesteps}
 config["train"]["batch_size"] = 32
 config["optimizer"]["eps"] = 1e3  # the update is then the gradient, scaled: Adam divides by nothing
@@ -43,11 +45,20 @@ print(json.dumps(dict(
 """
 
 
-@pytest.mark.parametrize("timesteps", [0, pytest.param(1000, marks=pytest.mark.slow)])
-def test_one_and_eight_devices_agree(run_python, tmp_path, timesteps):
+CASES = [
+    ("mlp", 0),
+    ("mlp", 1000),
+    # Compiling convolutions for eight devices takes a minute.
+    pytest.param("unet", 0, marks=pytest.mark.slow),
+    pytest.param("unet", 1000, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("network", "timesteps"), CASES)
+def test_one_and_eight_devices_agree(run_python, tmp_path, network, timesteps):
     import numpy as np
 
-    code = CODE.format(cache=str(tmp_path), timesteps=timesteps)
+    code = CODE.format(cache=str(tmp_path), timesteps=timesteps, network=network)
     one, eight = (json.loads(run_python(code, devices=n).stdout) for n in (1, 8))
     assert (one["count"], eight["count"]) == (1, 8)
     assert one["traces"] == eight["traces"] == 1
