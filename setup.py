@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent
 REQUIRED = [
     "jax>=0.10,<0.12",
     "flax<0.13",
-    "optax",
+    "optax>=0.2.8",
     "orbax-checkpoint<1.0",
     "ml_collections",
     "absl-py",
@@ -36,6 +36,7 @@ EXTRAS = {
         "array_record",
     ],
     "gpu": ["jax[cuda13]"],
+    "wandb": ["wandb"],
 }
 
 

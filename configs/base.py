@@ -130,10 +130,14 @@ def train() -> dict:
         # Evaluates the validation split, one randomisation.
         "evaluate_every_steps": 1000,
         "save_every_steps": 1000,
+        # Grids of so many samples in so many steps; 0 samples = none.
+        "sample_every_steps": 0,
+        "num_samples": 0,
+        "num_sample_steps": 100,
         # The newest checkpoints kept, and the best by validation bits/dim kept besides.
         "keep_latest": 3,
         "keep_best": 1,
-        # Where metrics go: json_lines, tensorboard.
+        # Where metrics go: json_lines, tensorboard, wandb (needs its package and an account).
         "writers": ("json_lines", "tensorboard"),
     }
 

@@ -22,5 +22,6 @@ def get_config():
     config.train.log_every_steps = 100
     config.train.evaluate_every_steps = 500
     config.train.save_every_steps = 500
+    config.train.num_samples = 64
     config.evaluate.batch_size = 99
     return config

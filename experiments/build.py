@@ -20,7 +20,7 @@ from vdm.objective import make_gradient
 from vdm.train.optimizer import make_optimizer
 from vdm.train.state import TrainState, init_state
 from vdm.train.step import TrainStep, jit_train_step, make_train_step
-from vdm.train.writers import WRITERS
+from vdm.train.writers import check_writers
 
 Config = Mapping[str, Any]
 
@@ -105,7 +105,8 @@ def _check_values(config: Config) -> None:
     """Numbers out of range, which would otherwise end inside a library or train nonsense."""
     at_least = {
         "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
-        | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0},
+        | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0}
+        | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1},
         "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
         "objective": {"num_timesteps": 0},
         "optimizer": {"learning_rate": 0, "schedule_learning_rate": 0, "warmup_steps": 0}
@@ -122,8 +123,7 @@ def _check_values(config: Config) -> None:
             raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
     if not 0 <= config["seed"] < 2**32:
         raise ConfigError(f"config.seed={config['seed']}: must be in 0..{2**32 - 1}")
-    for name in config["train"]["writers"]:
-        choose("config.train.writers", name, WRITERS, "metric writer")
+    check_writers(config["train"]["writers"])
     _check_denoiser(config["denoiser"])
 
 

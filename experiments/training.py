@@ -10,12 +10,14 @@ from experiments import checkpoints, report, workdir
 from experiments.build import Parts
 from experiments.progress import Progress
 from experiments.provenance import provenance
+from experiments.sampling import NUM_FRAMES, draw_samples, make_sample_step, write_pictures
 from experiments.signals import StopRequest
 from vdm import devices
 from vdm.checkpoint import Checkpoints
 from vdm.data.batches import train_batch
 from vdm.errors import Preempted
 from vdm.evaluate import Sampling, make_evaluation_step, summarise
+from vdm.samplers.ancestral import ancestral
 from vdm.train.loop import Hooks, is_due, train
 from vdm.train.state import TrainState
 from vdm.train.writers import Writer, make_writer, read_json_lines
@@ -56,6 +58,9 @@ class _Session:
         self._parts, self._folder, self._stop = parts, folder, stop
         self._sampling, self._evaluation_step = sampling, evaluation_step
         self._options = parts.config["train"]
+        self._sample_step = make_sample_step(
+            parts, ancestral, self._options["num_sample_steps"], NUM_FRAMES
+        )
         self._validation: dict[int, float] = {}
         self._seconds_before = 0.0
         self._started = self._logged = time.monotonic()
@@ -104,7 +109,12 @@ class _Session:
     def _hooks(self) -> Hooks:
         every = {n: self._options[n] for n in self._options if n.endswith("_every_steps")}
         return Hooks(
-            log=self._log, evaluate=self._evaluate, save=self._save, stop=self._stop, **every
+            log=self._log,
+            evaluate=self._evaluate,
+            sample=self._sample,
+            save=self._save,
+            stop=self._stop,
+            **every,
         )
 
     def _batch(self, step: int):
@@ -144,6 +154,21 @@ class _Session:
         step, mean = int(state.step), summarise(evaluation)["total"].mean
         self._validation[step] = mean
         self._write(step, {VALIDATION: mean})
+        self._logged = time.monotonic()
+
+    def _sample(self, state: TrainState) -> None:
+        """A grid of samples; abandoned when a signal comes."""
+        num, step = self._options["num_samples"], int(state.step)
+        if num == 0:
+            return
+        size = -(-num // self._parts.mesh.devices.size) * self._parts.mesh.devices.size
+        seed, stop = self._parts.config["seed"], self._stop
+        try:
+            found = draw_samples(self._sample_step, state.ema_params, seed, num, size, stop.check)
+        except Preempted:
+            return
+        levels = self._parts.model.num_levels
+        write_pictures(self._folder / "samples", f"train-step{step}", found, levels)
         self._logged = time.monotonic()
 
     def _save(self, state: TrainState, window: list) -> None:

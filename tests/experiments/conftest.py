@@ -17,6 +17,8 @@ SHRUNK = {
     "train.save_every_steps": 3,
     "evaluate.batch_size": 104,
     "evaluate.randomisations": 2,
+    "train.num_samples": 4,
+    "train.num_sample_steps": 3,
 }
 
 

@@ -17,7 +17,7 @@ class State:
 class Recorder:
     """Hooks that write down their calls, and a step whose loss is its number."""
 
-    def __init__(self, log=0, evaluate=0, save=0, stop_after=None, bad_step=None):
+    def __init__(self, log=0, evaluate=0, sample=0, save=0, stop_after=None, bad_step=None):
         self.calls, self.steps = [], []
         self.stop_after, self.bad_step = stop_after, bad_step
         self.hooks = Hooks(
@@ -25,6 +25,8 @@ class Recorder:
             log_every_steps=log,
             evaluate=lambda state: self.calls.append(("evaluate", state.step)),
             evaluate_every_steps=evaluate,
+            sample=lambda state: self.calls.append(("sample", state.step)),
+            sample_every_steps=sample,
             save=lambda state, window: self.calls.append(
                 ("save", state.step, [m["loss"] for m in window])
             ),
@@ -43,7 +45,7 @@ class Recorder:
 
 
 def test_hooks_run_in_order_when_due_and_at_the_end():
-    recorder = Recorder(log=2, evaluate=4, save=3)
+    recorder = Recorder(log=2, evaluate=4, sample=4, save=3)
     assert recorder.run(5).step == 5
     assert recorder.steps == [0, 1, 2, 3, 4]
     assert recorder.calls == [
@@ -51,8 +53,10 @@ def test_hooks_run_in_order_when_due_and_at_the_end():
         ("save", 3, [3.0]),
         ("log", 4, 3.5),
         ("evaluate", 4),
+        ("sample", 4),
         ("log", 5, 5.0),
         ("evaluate", 5),
+        ("sample", 5),
         ("save", 5, []),
     ]
 

@@ -72,3 +72,8 @@ def test_a_metrics_file_that_cannot_be_written(tmp_path):
     write = make_writer(["json_lines"], tmp_path / "missing", 0)
     with pytest.raises(DiskError, match="missing"):
         write(1, {"loss": 1.0})
+
+
+def test_a_writer_without_its_package(tmp_path):
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        make_writer(["wandb"], tmp_path, 0)

@@ -23,11 +23,12 @@ same averages."""
 class Hooks:
     """What happens besides stepping, each after every so many steps (0: never) and after the last.
 
-    In one step, logging comes first, then evaluation, then saving.
+    In one step, logging comes first, then evaluation, then sampling, then saving.
 
     Attributes:
       log: (step, metrics averaged since the last log).
       evaluate: (state).
+      sample: (state).
       save: (state, window); every metric up to that step is finite.
       stop: whether to stop after this step, e.g. for a signal; the state is saved first.
     """
@@ -38,6 +39,8 @@ class Hooks:
     evaluate_every_steps: int
     save: Callable[[TrainState, Window], None]
     save_every_steps: int
+    sample: Callable[[TrainState], None] = lambda state: None
+    sample_every_steps: int = 0
     stop: Callable[[], bool] = lambda: False
 
 
@@ -73,16 +76,20 @@ def train(
         finished = step == num_steps
         log = finished or is_due(hooks.log_every_steps, step)
         evaluate = finished or is_due(hooks.evaluate_every_steps, step)
+        sample = finished or is_due(hooks.sample_every_steps, step)
         save = finished or is_due(hooks.save_every_steps, step)
         stopping = hooks.stop()
-        if log or evaluate or save or stopping or len(pending) >= BLOCK_EVERY_STEPS:
+        if log or evaluate or sample or save or stopping or len(pending) >= BLOCK_EVERY_STEPS:
             window += _collect(pending)
         if log:
             hooks.log(step, _average(window))
             window = []
         if evaluate:
             hooks.evaluate(state)
-            stopping = stopping or hooks.stop()
+        if sample:
+            hooks.sample(state)
+        # A signal that cut one of these short saves this very step, for them to be done again.
+        stopping = stopping or hooks.stop()
         if save or stopping:
             hooks.save(state, window)
     return state

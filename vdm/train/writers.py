@@ -1,11 +1,13 @@
-"""Where metrics go: JSON lines and TensorBoard. A writer is a function (step, values) -> None."""
+"""Where metrics go. A writer is a function (step, values) -> None."""
 
+import hashlib
+import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from vdm.errors import DiskError, choose
+from vdm.errors import ConfigError, DiskError, choose
 
 Writer = Callable[[int, dict[str, float]], None]
 
@@ -38,14 +40,37 @@ def tensorboard(workdir: Path, resumed_at: int) -> Writer:
     return write
 
 
-WRITERS = {"json_lines": json_lines, "tensorboard": tensorboard}
+def wandb(workdir: Path, resumed_at: int) -> Writer:
+    """Weights & Biases, one run per work folder; needs the package wandb."""
+    import wandb
+
+    name = workdir.resolve().name
+    # An id without what wandb refuses, the same whenever this folder is resumed.
+    identity = hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:16]
+    run = wandb.init(name=name, id=identity, dir=str(workdir), resume="allow", project="vdm")
+
+    def write(step: int, values: dict[str, float]) -> None:
+        run.log(values, step=step)
+
+    return write
+
+
+WRITERS = {"json_lines": json_lines, "tensorboard": tensorboard, "wandb": wandb}
 """Each entry: a function (workdir, resumed_at) -> Writer."""
 
 
-def make_writer(names: Iterable[str], workdir: Path, resumed_at: int) -> Writer:
+def check_writers(names: Iterable[str]) -> None:
+    """ConfigError unless every writer exists and its package is installed."""
+    for name in names:
+        choose("train.writers", name, WRITERS, "metric writer")
+        if name == "wandb" and importlib.util.find_spec("wandb") is None:
+            raise ConfigError("train.writers: 'wandb' is not installed; pip install wandb")
+
+
+def make_writer(names: Sequence[str], workdir: Path, resumed_at: int) -> Writer:
     """One writer that writes to all of `names`."""
-    makers = [choose("train.writers", name, WRITERS, "metric writer") for name in names]
-    writers = [make(workdir, resumed_at) for make in makers]
+    check_writers(names)
+    writers = [WRITERS[name](workdir, resumed_at) for name in names]
 
     def write(step: int, values: dict[str, float]) -> None:
         try:
