@@ -14,7 +14,9 @@ def get_config():
     unet.channels, unet.num_blocks = 64, 1
     unet.dropout = 0.0
     config.optimizer.learning_rate = 4e-3
-    config.optimizer.schedule_learning_rate = 4e-3
+    # The end points follow the network slowly: fast ones retreat from it while it is young, and the
+    # decay leaves them there (1.818 instead of bits/dim at 4e-3).
+    config.optimizer.schedule_learning_rate = 4e-4
     config.optimizer.decay = "cosine"
     config.optimizer.ema_decay = 0.995
     config.train.num_steps = 3000

@@ -70,21 +70,28 @@ def build(config: Config, cache_dir: str | os.PathLike | None = None) -> Parts:
       DataError: unsuitable data.
     """
     _check_values(config)
-    data = config["data"]
     mesh = devices.make_mesh()
     devices.check_divisible("config.train.batch_size", config["train"]["batch_size"], mesh)
+    return _assemble(config, mesh, cache_dir)
+
+
+def build_trained(identity: Mapping[str, Any]) -> Parts:
+    """The parts of a run, from its config.json, on however many devices there are now.
+
+    Raises DataError when its data have changed since.
+    """
+    parts = _assemble(identity["config"], devices.make_mesh())
+    check_same_data(identity["data"], parts.dataset.spec)
+    return parts
+
+
+def _assemble(config: Config, mesh: Mesh, cache_dir: str | os.PathLike | None = None) -> Parts:
+    data = config["data"]
     devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
     options = data.get(data["name"], {})
     dataset = load(data["name"], options, data["cache_dir"] or cache_dir)
     parts = [config[name] for name in ("model", "schedule", "denoiser")]
     return Parts(config, dataset, make_model(dataset.spec, *parts), mesh)
-
-
-def build_trained(identity: Mapping[str, Any]) -> Parts:
-    """The parts of a run, from its config.json; DataError when its data have changed since."""
-    parts = build(identity["config"])
-    check_same_data(identity["data"], parts.dataset.spec)
-    return parts
 
 
 def use_compilation_cache() -> None:

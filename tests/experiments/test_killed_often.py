@@ -54,7 +54,7 @@ def interrupt_often(start_training, workdir, number, seed):
         old_inode = inode(workdir / "metrics.jsonl")
         process = start_training(workdir, OPTIONS)
         wait_for_new_step(workdir, process, restored, old_inode)
-        time.sleep(rng.uniform(0.1, 0.6))
+        time.sleep(rng.uniform(0.3, 0.9))
         process.send_signal(number)
         try:
             output = process.communicate(timeout=60)[0]
