@@ -1,6 +1,9 @@
 """A VDM on scikit-learn's 8x8 digits: no download, minutes on a laptop.
 
 python -m experiments.train --config=configs/digits.py --workdir=runs/digits
+
+Cost: 3000 steps of 32 images, about 4 minutes on two CPU cores, 1.2 GB.
+Expected: 1.78 bits/dim on the 297 test images; see README for the mean of five seeds and its errors.
 """
 
 from configs import base
@@ -15,7 +18,7 @@ def get_config():
     unet.dropout = 0.0
     config.optimizer.learning_rate = 4e-3
     # The end points follow the network slowly: fast ones retreat from it while it is young, and the
-    # decay leaves them there (1.818 instead of bits/dim at 4e-3).
+    # decay leaves them there: at 4e-3 five seeds had 1.818 bits/dim, seed 0 is 1.782 at this rate.
     config.optimizer.schedule_learning_rate = 4e-4
     config.optimizer.decay = "cosine"
     config.optimizer.ema_decay = 0.995

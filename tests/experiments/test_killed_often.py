@@ -13,6 +13,7 @@ from vdm.train.writers import read_json_lines
 NUM_KILLS, NUM_STEPS = 20, 250
 # Saving takes longer than the step before it, so that kills hit both.
 OPTIONS = {"train.num_steps": NUM_STEPS, "train.log_every_steps": 1, "train.save_every_steps": 2}
+OPTIONS |= {"denoiser.name": "mlp", "denoiser.mlp.width": 16, "denoiser.mlp.num_blocks": 1}
 OPTIONS |= {"train.evaluate_every_steps": 0, "train.num_samples": 0, "train.writers": "json_lines"}
 
 
