@@ -3,7 +3,7 @@
 python -m experiments.train --config=configs/digits.py --workdir=runs/digits
 
 Cost: 3000 steps of 32 images, about 4 minutes on two CPU cores, 1.2 GB.
-Expected: 1.78 bits/dim on the 297 test images; see README for the mean of five seeds and its errors.
+Expected: 1.789 bits/dim on the 297 test images, mean of five seeds (between-seed deviation .006).
 """
 
 from configs import base
@@ -18,7 +18,7 @@ def get_config():
     unet.dropout = 0.0
     config.optimizer.learning_rate = 4e-3
     # The end points follow the network slowly: fast ones retreat from it while it is young, and the
-    # decay leaves them there: at 4e-3 five seeds had 1.818 bits/dim, seed 0 is 1.782 at this rate.
+    # decay leaves them there: at 4e-3 five seeds had 1.818 bits/dim, at this rate 1.789.
     config.optimizer.schedule_learning_rate = 4e-4
     config.optimizer.decay = "cosine"
     config.optimizer.ema_decay = 0.995

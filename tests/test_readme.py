@@ -1,0 +1,55 @@
+"""The README's code runs, and what it names exists."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm.schedules import Endpoints
+
+
+@pytest.fixture(scope="module")
+def readme(repository):
+    return (repository / "README.md").read_text()
+
+
+@pytest.fixture
+def blocks(readme):
+    return re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+
+
+def test_the_schedule_in_one_file_is_a_schedule(blocks):
+    names: dict = {}
+    exec(next(block for block in blocks if "class Power" in block), names)
+    schedule = names["Power"](Endpoints(-7.0, 5.0), exponent=2.0)
+    params = schedule.init(jax.random.key(0))
+    gamma = np.asarray(schedule.gamma(params, jnp.linspace(0.0, 1.0, 11))).ravel()
+    np.testing.assert_allclose(gamma, -7.0 + 12.0 * np.linspace(0, 1, 11) ** 2, atol=1e-5)
+
+
+def test_the_loop_of_one_s_own_runs(blocks, repository, monkeypatch, tmp_path):
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
+    names: dict = {}
+    exec(next(block for block in blocks if "elbo_terms" in block), names)
+    assert names["terms"].total.shape == (8,) and np.all(np.isfinite(names["terms"].total))
+
+
+def test_files_and_functions_it_names_exist(readme, repository):
+    tree = readme.split("```\nvdm/ ")[1].split("```")[0]
+    folders = re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, re.MULTILINE)
+    assert len(folders) > 15
+    for name in folders:
+        assert (repository / "vdm" / name).exists(), name
+    table = readme.split("## From equations to functions")[1].split("\nLuo's")[0]
+    for name in re.findall(r"`([a-z_./]+\.py)`", table):
+        assert (repository / "vdm" / name).exists(), name
+    for module, function in re.findall(r"`([a-z_.]+)\.([a-z_]+)`", table):
+        if function == "py":
+            continue
+        text = (repository / "vdm" / f"{module.replace('.', '/')}.py").read_text()
+        assert f"def {function}(" in text, f"{module}.{function}"
+    for path in re.findall(r"\((docs/[^)]+)\)", readme):
+        assert (repository / path).exists(), path
