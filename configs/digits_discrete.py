@@ -3,7 +3,7 @@
 python -m experiments.train --config=configs/digits_discrete.py --workdir=runs/digits_discrete
 
 Cost: as configs/digits.py.
-Expected: a little above the continuous bound of configs/digits.py, in bits/dim.
+Expected: 1.790 bits/dim on the 297 test images (one seed; standard error over images .026).
 """
 
 from configs import digits

@@ -128,8 +128,9 @@ def _check_values(config: Config) -> None:
         value = config["optimizer"][field]
         if not 0 <= value < 1:
             raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
-    if not 0 <= config["seed"] < 2**32:
-        raise ConfigError(f"config.seed={config['seed']}: must be in 0..{2**32 - 1}")
+    for name, seed in (("seed", config["seed"]), ("evaluate.seed", config["evaluate"]["seed"])):
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"config.{name}={seed}: must be in 0..{2**32 - 1}")
     check_writers(config["train"]["writers"])
     _check_denoiser(config["denoiser"])
 

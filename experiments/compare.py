@@ -20,7 +20,7 @@ _TIMESTEPS = flags.DEFINE_integer(
     lower_bound=0,
 )
 _RANDOMISATIONS = flags.DEFINE_integer("randomisations", 8, "Independent ones.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoints: latest, best, or their step.")
 

@@ -122,10 +122,11 @@ def _describe(found: Comparison, facts: dict[str, Any]) -> str:
     trained = ", ".join(
         f"{name}: {f['timesteps_train'] or 'continuous'}" for name, f in found.facts.items()
     )
+    common = "steps" if facts["timesteps_eval"] else "γ"
     dtypes = ", ".join(sorted({f["dtype"] for f in found.facts.values()}))
     return (
         f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}, the same noise "
-        f"at equal γ, {facts['randomisations']} randomisations, seed {facts['evaluation_seed']}. "
+        f"at equal {common}, {facts['randomisations']} randomisations, seed {facts['evaluation_seed']}. "
         f"T_eval {facts['timesteps_eval'] or 'continuous'}; T_train {trained}. "
         f"Checkpoint steps {steps}; averaged parameters; {dtypes}, matmul precision "
         f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']}"

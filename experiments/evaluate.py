@@ -21,7 +21,9 @@ _REPEATS = flags.DEFINE_integer("repeats", None, "Times per image.", lower_bound
 _RANDOMISATIONS = flags.DEFINE_integer(
     "randomisations", None, "Independent ones; 2 or more give a Monte Carlo error.", lower_bound=1
 )
-_SEED = flags.DEFINE_integer("seed", None, "Of times and noise.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", None, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
 

@@ -14,7 +14,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", requir
 _NUM = flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 250, "Steps from noise to image.", lower_bound=1)
 _SAMPLER = flags.DEFINE_string("sampler", "ancestral", "Which sampler.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of all noise.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of all noise.", lower_bound=0, upper_bound=2**32 - 1)
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Samples at once.", lower_bound=1)
 

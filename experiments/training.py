@@ -36,12 +36,12 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
         identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
     with workdir.locked(folder), StopRequest() as stop:
-        workdir.write_json(folder / "config.json", identity)
         trained = parts.config["objective"]["num_timesteps"]
         sampling = report.make_sampling(parts.config["evaluate"], trained)
         # One program serves the validations and, if it takes as many steps, the final evaluation.
         evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
-        state = _Session(parts, folder, stop, sampling, evaluation_step).train()
+        session = _Session(parts, folder, stop, sampling, evaluation_step)
+        state = session.train(identity)
         stop.check()
         _final_report(parts, folder, state, sampling, evaluation_step, stop)
 
@@ -69,11 +69,13 @@ class _Session:
         self._write: Writer
         self._bar: Progress
 
-    def train(self) -> TrainState:
+    def train(self, identity: dict[str, Any]) -> TrainState:
         """The state after num_steps, or where a signal asked to stop."""
         options = {name: self._options[name] for name in ("keep_latest", "keep_best")}
         self._checkpoints = checkpoints.open_checkpoints(self._folder, **options)
-        state, window = self._start()
+        state, window = self._start(identity)
+        # Only now: a run that cannot be restored keeps the configuration it has.
+        workdir.write_json(self._folder / "config.json", identity)
         step, num_steps = int(state.step), self._options["num_steps"]
         self._write = make_writer(self._options["writers"], self._folder, resumed_at=step)
         self._logged_step = step
@@ -90,10 +92,13 @@ class _Session:
             )
         return state
 
-    def _start(self) -> tuple[TrainState, list]:
+    def _start(self, identity: dict[str, Any]) -> tuple[TrainState, list]:
         if self._checkpoints.latest_step() is None:
             return self._parts.fresh_state(), []
         state, record = checkpoints.restore_state(self._checkpoints, self._parts)
+        # config.json may have been lost or edited; what the checkpoint says was trained.
+        allowed = [field for changes in identity.get("changes", ()) for field in changes]
+        workdir.check_resumable(record, self._parts.config, identity["data"], allowed)
         self._seconds_before = record["seconds"]
         print(f"resuming {self._folder} at step {int(state.step)}", flush=True)
         return state, list(record["window"])

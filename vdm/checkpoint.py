@@ -11,6 +11,7 @@ Orbax restores an array file with a flipped bit without a word, so every array i
 saved, and again when it is restored. A damaged step is named and passed over for the one before.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -154,16 +155,24 @@ class Checkpoints:
         for candidate in candidates:
             try:
                 return candidate, read(candidate)
-            except fingerprint.OtherModelError:
+            except (fingerprint.OtherModelError, MemoryError):
                 raise
+            except OSError as error:
+                # Only what is missing is damage: a file system may merely be out of reach for now.
+                if error.errno not in (None, errno.ENOENT):
+                    raise
+                self._pass_over(candidate, error)
             except Exception as error:  # a damaged file makes Orbax raise nearly anything
-                self._damaged[candidate] = _line(error)
-                self._warn(
-                    f"WARNING: checkpoint {self.directory / str(candidate)} is damaged "
-                    f"({_line(error)}); trying the one before"
-                )
+                self._pass_over(candidate, error)
         reasons = "; ".join(f"step {n}: {self._damaged[n]}" for n in candidates)
         raise CheckpointError(f"checkpoints={self.directory}: none can be trusted ({reasons})")
+
+    def _pass_over(self, step: int, error: Exception) -> None:
+        self._damaged[step] = _line(error)
+        self._warn(
+            f"WARNING: checkpoint {self.directory / str(step)} is damaged "
+            f"({_line(error)}); trying the one before"
+        )
 
     def _read(self, step: int, abstract: Mapping[str, Tree]) -> dict[str, Tree]:
         import orbax.checkpoint as ocp

@@ -81,6 +81,11 @@ def terms_at(
     dropout_key: PRNGKey | None = None,
 ) -> ElboTerms:
     """As `elbo_terms`, from given noise levels: the schedule's parameters and the times go unread."""
+    if batch.images.shape[1:] != model.shape or noise.eps.shape != batch.images.shape:
+        # One channel would broadcast silently to three.
+        raise ValueError(
+            f"images {batch.images.shape} and noise {noise.eps.shape}: the model is for {model.shape}"
+        )
     x = decoder.encode(batch.images, model.num_levels)
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
     return ElboTerms(

@@ -4,9 +4,11 @@ Every image is visited once. Each image's terms are averaged over `repeats` time
 sequence, in each of `randomisations` independent randomisations of that sequence and of the noise.
 
 Two errors are told apart. The *standard error over images* is that of the mean as an estimate of the
-population's; it already contains the Monte Carlo part. The *Monte Carlo error* is that of the same mean
-given these images; as the times are spread evenly over images, it comes from the scatter of whole-split
-means between the independent randomisations, never from the scatter within one.
+population's. It already contains the Monte Carlo part, and takes the times of different images for
+independent, though they are spread evenly: it is too large rather than too small. The *Monte Carlo
+error* is that of the same mean given these images; as the times are spread evenly over images, it
+comes from the scatter of whole-split means between the independent randomisations, never from the
+scatter within one.
 """
 
 import dataclasses

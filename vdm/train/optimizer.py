@@ -55,7 +55,9 @@ def clipped_adamw(
         weight_decay=options["weight_decay"],
         mask=decay_mask,
     )
-    return optax.chain(optax.clip_by_global_norm(clip_norm), adamw) if clip_norm > 0 else adamw
+    # Always two links, so that a run may be resumed with or without clipping.
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity()
+    return optax.chain(clip, adamw)
 
 
 def kernels_only(params: Params) -> Params:
