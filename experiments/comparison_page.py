@@ -126,7 +126,8 @@ def _describe(found: Comparison, facts: dict[str, Any]) -> str:
     dtypes = ", ".join(sorted({f["dtype"] for f in found.facts.values()}))
     return (
         f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}, the same noise "
-        f"at equal {common}, {facts['randomisations']} randomisations, seed {facts['evaluation_seed']}. "
+        f"at equal {common}, {facts['randomisations']} randomisations, "
+        f"seed {facts['evaluation_seed']}. "
         f"T_eval {facts['timesteps_eval'] or 'continuous'}; T_train {trained}. "
         f"Checkpoint steps {steps}; averaged parameters; {dtypes}, matmul precision "
         f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']}"
