@@ -17,6 +17,7 @@ from vdm.denoisers.base import DTYPES
 from vdm.errors import ConfigError, choose
 from vdm.model import VDM, make_model
 from vdm.objective import make_gradient
+from vdm.seeds import stream_key
 from vdm.train.optimizer import make_optimizer
 from vdm.train.state import TrainState, init_state
 from vdm.train.step import TrainStep, jit_train_step, make_train_step
@@ -42,7 +43,7 @@ class Parts:
     def fresh_state(self) -> TrainState:
         """The state before step 0."""
         init = jax.jit(self._init, out_shardings=devices.replicated(self.mesh))
-        return init(jax.random.key(self.config["seed"]))
+        return init(stream_key(self.config["seed"], "initialisation"))
 
     def train_step(self) -> TrainStep:
         """The compiled training step."""

@@ -155,7 +155,7 @@ def test_times_are_evenly_spread_over_images_and_over_repeats(repeats, images, l
 
 def test_few_images_with_many_repeats_are_evenly_spread_together():
     times = evaluation_times(np.arange(4), np.arange(16), np.arange(20))
-    assert max(map(star_discrepancy, times)) < 0.3 / np.sqrt(320)
+    assert max(map(star_discrepancy, times)) < 0.35 / np.sqrt(320)
 
 
 def test_times_follow_the_golden_ratio_in_two_dimensions():

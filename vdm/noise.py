@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from vdm.seeds import stream_key
 from vdm.types import Index, Latents, PerExample, PRNGKey
 
 # Two-dimensional golden ratio (plastic number 1.3247): fractional steps per image and per repeat of a
@@ -89,7 +90,8 @@ def timestep(times: PerExample, num_timesteps: int) -> jax.Array:
 
 
 def _evaluation_keys(seed, randomisation) -> tuple[PRNGKey, PRNGKey]:
-    key_shift, key_eps = jax.random.split(jax.random.fold_in(jax.random.key(seed), randomisation))
+    key = jax.random.fold_in(stream_key(seed, "evaluation"), randomisation)
+    key_shift, key_eps = jax.random.split(key)
     return key_shift, key_eps
 
 

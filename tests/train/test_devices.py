@@ -10,6 +10,7 @@ import jax, numpy as np
 from experiments import build
 from experiments.parsing import load_config
 from vdm import devices, noise
+from vdm.seeds import stream_key
 from vdm.data.batches import train_batch
 
 config = load_config("configs/digits.py").to_dict()
@@ -29,7 +30,7 @@ shaken = jax.tree.map(shake, state.params["denoiser"])
 state = state.replace(params={{**state.params, "denoiser": shaken}})
 state = jax.device_put(state, devices.replicated(parts.mesh))
 batch = train_batch(parts.dataset, 0, 0, 32)
-key = jax.random.split(jax.random.fold_in(jax.random.key(config["seed"]), 0))[0]
+key = jax.random.split(jax.random.fold_in(stream_key(config["seed"], "training"), 0))[0]
 sharding = devices.batch_sharding(parts.mesh)
 draw = jax.jit(lambda k: noise.training_noise(k, 32, (8, 8, 1)), out_shardings=sharding)
 drawn = devices.to_host(draw(key))

@@ -13,6 +13,7 @@ import jax
 from jaxtyping import Array, Float
 
 from vdm.model import VDM
+from vdm.seeds import stream_key
 from vdm.types import Images, Index, Latents, Params, PRNGKey
 
 
@@ -45,8 +46,8 @@ class Sampler(Protocol):
 
 def sample_keys(seed: int | jax.Array, index: Index) -> PRNGKey:
     """One key per sample [B]."""
-    fold = lambda i: jax.random.fold_in(jax.random.key(seed), i)  # noqa: E731
-    return jax.vmap(fold)(index)
+    key = stream_key(seed, "sampling")
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
 def draw(keys: PRNGKey, stage: int | jax.Array, shape: tuple[int, int, int]) -> Latents:

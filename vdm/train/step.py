@@ -10,6 +10,7 @@ from vdm.devices import batch_sharding, replicated
 from vdm.model import VDM
 from vdm.noise import training_noise
 from vdm.objective import GradientFn, Metrics
+from vdm.seeds import stream_key
 from vdm.train.state import TrainState, ema_decay_at
 from vdm.types import Batch
 
@@ -26,7 +27,7 @@ def make_train_step(
     """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them."""
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(stream_key(seed, "training"), state.step)
         key_noise, key_dropout = jax.random.split(key)
         noise = training_noise(key_noise, batch.images.shape[0], model.shape)
         grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
