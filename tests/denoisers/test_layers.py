@@ -42,6 +42,16 @@ def test_group_norm_is_that_of_flax(channels, groups, mean, spread):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_group_norm_keeps_a_variance_beside_a_large_mean():
+    """At a mean of 4,000 and a spread of 1, E[x^2] - E[x]^2 is off by its own size in float32."""
+    x = random(2, 8, 8, 4) + jnp.asarray([[[[4000.0, -3000.0, 0.0, 50.0]]]])
+    params = {"params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}
+    exact = np.asarray(x, np.float64)
+    exact = exact - exact.mean((1, 2), keepdims=True)
+    exact /= np.sqrt(exact.var((1, 2), keepdims=True) + 1e-6)
+    np.testing.assert_allclose(GroupNorm(4).apply(params, x), exact, atol=2e-3)
+
+
 def test_group_norm_of_bfloat16_takes_its_statistics_in_float32():
     """1024 positions about 1: sums in bfloat16 would be off by far more than its rounding."""
     x = (1.0 + 0.1 * random(2, 32, 32, 8)).astype(jnp.bfloat16)

@@ -50,7 +50,9 @@ class GroupNorm(nn.Module):
     """(x - mean)/sqrt(var + 1e-6) scale + bias, mean and variance per image and group of channels.
 
     From the sums per channel follow one scale and one shift per image and channel, which fuse with the
-    activation: 1.4-2.4 times faster on CPU than normalising the grouped array.
+    activation: 1.4-2.4 times faster on CPU than normalising the grouped array. Each channel is first
+    shifted by one of its own values, of which the result does not depend: E[x^2] - E[x]^2 keeps nothing
+    of a variance of 1 beside a mean of 4,000 in float32.
     """
 
     num_groups: int
@@ -62,9 +64,13 @@ class GroupNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x32 = x.astype(jnp.float32)
         axes = tuple(range(1, x.ndim - 1))
-        mean = self._over_group(jnp.mean(x32, axis=axes))
-        mean_square = self._over_group(jnp.mean(jnp.square(x32), axis=axes))
-        variance = jnp.maximum(mean_square - jnp.square(mean), 0.0)
+        pivot = jax.lax.stop_gradient(x32[(slice(None), *(slice(0, 1),) * len(axes))])
+        shifted_mean = jnp.mean(x32 - pivot, axis=axes)
+        mean_square = jnp.mean(jnp.square(x32 - pivot), axis=axes)
+        channel_mean = shifted_mean + pivot.reshape(shifted_mean.shape)
+        mean = self._over_group(channel_mean)
+        within = jnp.maximum(mean_square - jnp.square(shifted_mean), 0.0)
+        variance = self._over_group(within + jnp.square(channel_mean - mean))
         factor = jax.lax.rsqrt(variance + 1e-6) * scale[None, :]
         shift = bias[None, :] - mean * factor
         per_channel = (x.shape[0], *(1,) * len(axes), channels)
