@@ -120,10 +120,19 @@ def test_reverse_step_is_the_posterior_at_the_predicted_x(pair):
     (alpha_s, _), (alpha_t, sigma_t) = scales(gammas[0]), scales(gammas[1])
     x_hat = (z_t - sigma_t * eps_hat) / alpha_t
     mean, variance = bayes(z_t, x_hat, *gammas)
-    step = diffusion.reverse_step(*f32(z_t, eps_hat, *gammas))
+    step = diffusion.reverse_step(*f32(z_t, eps_hat, gammas[1], gammas[1] - gammas[0]))
     assert_close(step.variance, variance, variance)
     # Rounding of z_t and eps_hat is magnified by alpha_s/alpha_t, whatever the formula.
     assert_close(step.mean, mean, (alpha_s / alpha_t) * (np.abs(z_t) + np.abs(eps_hat)))
+
+
+@pytest.mark.parametrize("gamma_t", [-13.0, -1.0, 4.9])
+def test_reverse_step_keeps_the_precision_of_a_small_increment(gamma_t):
+    """A step of T = 10^5; from two float32 gammas its variance would be off by a percent."""
+    increment = 18.3 / 1e5
+    step = diffusion.reverse_step(*f32(*draws(5, 6), exact(gamma_t), exact(increment)))
+    sigma_s = 1.0 / (1.0 + np.exp(increment - gamma_t))
+    np.testing.assert_allclose(step.variance, -np.expm1(-increment) * sigma_s, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pair", [(-13.3, -12.8), (-2.0, 1.5), (4.0, 5.0), (-6.0, -5.5)])
@@ -133,7 +142,7 @@ def test_kl_of_posterior_and_reverse_step_is_the_weighted_error(pair):
     s, t = f32(*map(exact, pair))
     z_t = diffusion.diffuse(*f32(x, t, eps))
     q = diffusion.posterior(z_t, *f32(x), s, t)
-    p = diffusion.reverse_step(z_t, *f32(eps_hat), s, t)
+    p = diffusion.reverse_step(z_t, *f32(eps_hat), t, t - s)
     (q_mean, q_var), (p_mean, p_var) = ([np.asarray(a, np.float64) for a in g] for g in (q, p))
     ratio = q_var / p_var
     kl = 0.5 * (ratio - 1 - np.log(ratio) + np.square(q_mean - p_mean) / p_var)

@@ -123,7 +123,7 @@ def test_reverse_step(shared, official_model, assert_official, kind):
     def step(t, s):
         gamma_t, gamma_s = (model.schedule.gamma(params["schedule"], u) for u in (t, s))
         eps_hat = model.predict_eps(params, z_t, gamma_t, flag)
-        return diffusion.reverse_step(z_t, eps_hat, gamma_s, gamma_t).sample(eps)
+        return diffusion.reverse_step(z_t, eps_hat, gamma_t, gamma_t - gamma_s).sample(eps)
 
     for num_steps in (10, 1000):
         for done in (0, 5):

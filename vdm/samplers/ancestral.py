@@ -45,11 +45,11 @@ def ancestral(
 
 def _step(model: VDM, params: Params, keys: PRNGKey, z_t: Latents, i, num_steps: int) -> Latents:
     """A draw of z_s ~ p(z_s|z_t) for t = i/T, s = (i - 1)/T."""
-    t, s = step_times(jnp.full((z_t.shape[0],), i), num_steps)
-    gamma_t = model.schedule.gamma(params["schedule"], t)
-    gamma_s = model.schedule.gamma(params["schedule"], s)
+    steps = jnp.full((z_t.shape[0],), i)
+    gamma_t = model.schedule.gamma(params["schedule"], step_times(steps, num_steps)[0])
+    increment = model.schedule.gamma_increment(params["schedule"], steps, num_steps)
     eps_hat = model.predict_eps(params, z_t, gamma_t, jnp.zeros(z_t.shape[0]))
-    reverse = diffusion.reverse_step(z_t, eps_hat, gamma_s, gamma_t)
+    reverse = diffusion.reverse_step(z_t, eps_hat, gamma_t, increment)
     return reverse.sample(draw(keys, i, model.shape))
 
 
