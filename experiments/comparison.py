@@ -16,6 +16,7 @@ from vdm.compare import Difference, Profile
 from vdm.errors import ConfigError, DataError
 from vdm.evaluate import Evaluation, Sampling, format_table, summarise
 from vdm.objective import TERM_NAMES
+from vdm.seeds import stream_key
 from vdm.train.writers import read_json_lines
 from vdm.types import Params
 
@@ -139,18 +140,24 @@ def format_tables(found: Comparison) -> str:
 
 def format_difference(gap: Difference) -> str:
     """Mean, interval, and what pairing bought."""
+    if gap.identical:
+        return "0, identical on every image"
+    if gap.interval is None:
+        return f"{gap.mean:+.4f}, interval not estimated from one image"
     low, high = gap.interval
     text = f"{gap.mean:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}]"
-    if gap.shrinkage is None:
-        return f"{text}; identical"
-    return f"{text}; {gap.shrinkage:.1f} times narrower than without pairing"
+    return text if gap.shrinkage is None else f"{text}; {_narrower(gap.shrinkage)} by pairing"
+
+
+def _narrower(shrinkage: float) -> str:
+    return f"{shrinkage:.1f} times narrower"
 
 
 def schedule_curves(run: Run) -> dict[str, np.ndarray]:
     """{"t", "before", "after"}: gamma(t) of fresh and of trained parameters, means over pixels."""
     times = jnp.linspace(0.0, 1.0, NUM_CURVE_POINTS)
     model, seed = run.parts.model, run.parts.config["seed"]
-    fresh = jax.jit(model.init)(jax.random.key(seed))
+    fresh = jax.jit(model.init)(stream_key(seed, "initialisation"))
     curves = {"t": np.asarray(times)}
     for name, params in (("before", fresh), ("after", run.params)):
         gamma = model.schedule.gamma(params["schedule"], times)

@@ -33,8 +33,9 @@ def _terms(found: Comparison) -> Figure:
         if any(values):
             axes.barh(list(found.runs), values, left=left, label=term.replace("_", " "))
             left += values
-    errors = [f["bits_per_dim"]["total"]["standard_error"] for f in found.facts.values()]
-    axes.errorbar(left, range(len(left)), xerr=np.multiply(errors, 1.96), fmt="none", color="black")
+    for row, facts in enumerate(found.facts.values()):
+        if interval := facts["bits_per_dim"]["total"]["interval"]:
+            axes.plot(interval, (row, row), color="black")
     axes.invert_yaxis()
     axes.set_xlabel("bits/dim; bars: 95 % over images, not of differences")
     figure.legend(ncols=4, loc="outside upper center")

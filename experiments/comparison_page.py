@@ -63,13 +63,14 @@ def _terms(found: Comparison) -> Table:
         for term in (*TERM_NAMES, "total"):
             row = facts["bits_per_dim"][term]
             errors = (row["standard_error"], row["monte_carlo_error"])
-            rows.append((name, term, row["mean"], *errors))
-    return ("run", "term", "bits_per_dim", "standard_error", "monte_carlo_error"), rows
+            rows.append((name, term, row["mean"], *errors, *(row["interval"] or (None, None))))
+    names = ("standard_error", "monte_carlo_error", "low_95", "high_95")
+    return ("run", "term", "bits_per_dim", *names), rows
 
 
 def _differences(found: Comparison) -> Table:
     rows = [
-        (run, other, term, gap.mean, *gap.interval, gap.shrinkage)
+        (run, other, term, gap.mean, *(gap.interval or (None, None)), gap.shrinkage)
         for (run, other, term), gap in found.differences.items()
     ]
     names = ("run", "other", "term", "bits_per_dim", "low_95", "high_95", "narrower_by_pairing")
@@ -130,7 +131,9 @@ def _describe(found: Comparison, facts: dict[str, Any]) -> str:
         f"seed {facts['evaluation_seed']}. "
         f"T_eval {facts['timesteps_eval'] or 'continuous'}; T_train {trained}. "
         f"Checkpoint steps {steps}; averaged parameters; {dtypes}, matmul precision "
-        f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']}"
+        f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']} "
+        "Every run is one training seed: the intervals say how sure the numbers of these networks are "
+        "on other images, not what another seed would give."
     )
 
 

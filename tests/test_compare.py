@@ -69,7 +69,8 @@ def test_common_gammas_estimate_each_run_s_own_bound(dataset):
 def test_equal_denoisers_differ_by_exactly_zero_whatever_the_schedule(dataset):
     found, _ = paired(dataset, [make(dataset, "linear"), make(dataset, "cosine")])
     gap = compare.difference(*found)
-    assert gap.mean == 0.0 and gap.interval == (0.0, 0.0) and gap.shrinkage is None
+    assert gap.mean == 0.0 and gap.interval == (0.0, 0.0)
+    assert gap.identical and gap.shrinkage is None
 
 
 def test_pairing_narrows_the_interval(dataset):
@@ -77,6 +78,7 @@ def test_pairing_narrows_the_interval(dataset):
     gap = compare.difference(*found)
     assert gap.shrinkage > 1.2
     independent = paired(dataset, [make(dataset, "linear", seed=1)], seed=9)[0][0]
+    independent = dataclasses.replace(independent, sampling=found[0].sampling)
     wide = compare.difference(found[0], independent)
     assert np.diff(wide.interval) > np.diff(gap.interval)
 
@@ -90,7 +92,41 @@ def test_difference_by_hand():
     # Differences 2, 1, 1, 4: mean 2, variance 2; t with 3 degrees of freedom reaches 3.18245.
     assert gap.mean == pytest.approx(2.0)
     assert gap.interval[1] == pytest.approx(2.0 + 3.18245 * math.sqrt(2 / 4), rel=1e-5)
-    assert gap.shrinkage == pytest.approx(math.sqrt((10 / 3 + 2) / 2))
+    assert gap.shrinkage == pytest.approx(math.sqrt((10 / 3 + 2) / 2)) and not gap.identical
+
+
+def test_a_constant_difference_is_not_identity():
+    one, other = (
+        Evaluation(np.arange(4), {"x": np.full((1, 4), v)}, 1, Sampling(randomisations=1))
+        for v in (2.0, 1.0)
+    )
+    gap = compare.difference(one, other)
+    assert gap.mean > 1 and gap.shrinkage is None and not gap.identical
+
+
+def test_one_image_has_no_interval():
+    one = Evaluation(np.arange(1), {"x": np.array([[1.0]])}, 1, Sampling(randomisations=1))
+    assert compare.difference(one, one).interval is None
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"index": np.array([1, 0])}, "other images"),
+        ({"num_dims": 2}, "num_dims: 1 and 2"),
+        ({"sampling": Sampling(seed=1)}, "sampling: .*seed=0.* and .*seed=1"),
+    ],
+)
+def test_what_does_not_pair_is_refused(change, match):
+    one = Evaluation(np.arange(2), {"x": np.ones((8, 2))}, 1, Sampling())
+    with pytest.raises(ValueError, match=match):
+        compare.difference(one, dataclasses.replace(one, **change))
+
+
+def test_a_profile_needs_one_time_per_value():
+    terms = {"denoising_matching": np.ones((8, 2))}
+    with pytest.raises(ValueError, match="repeats=3"):
+        compare.profile(Evaluation(np.arange(2), terms, 1, Sampling(repeats=3)), (-8.0, 5.0))
 
 
 def test_intervals_cover_the_population_difference():

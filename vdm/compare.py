@@ -11,21 +11,22 @@ part of the model, and runs share steps and eps.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from scipy import stats
 
 from vdm.devices import batch_sharding, replicated
 from vdm.elbo import NoiseLevels, terms_at
+from vdm.estimate import estimate
 from vdm.evaluate import Evaluation, Sampling, make_evaluation_step
 from vdm.model import VDM
 from vdm.noise import evaluation_noise, evaluation_times
 from vdm.schedules.base import endpoints, per_example
-from vdm.types import ElboTerms, Params, bits_per_dim
+from vdm.types import ElboTerms, Params
 
 NUM_BINS = 24
 
@@ -36,13 +37,15 @@ class Difference:
 
     Attributes:
       mean: of the difference.
-      interval: 95 %, from the scatter of the difference over images.
-      shrinkage: how much wider the interval would be without pairing; None for a run and itself.
+      interval: 95 % for the population of images; None for a single image.
+      shrinkage: how much larger the standard error would be without pairing; None where it is 0.
+      identical: whether the runs agree to the bit on every image.
     """
 
     mean: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     shrinkage: float | None
+    identical: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,28 +95,50 @@ def make_paired_step(
 
 
 def difference(one: Evaluation, other: Evaluation, name: str = "total") -> Difference:
-    """`one` - `other` of a term or of the total."""
-    values = [bits_per_dim(_per_image(e, name), e.num_dims) for e in (one, other)]
-    gap, num = values[0] - values[1], len(values[0])
-    error = float(np.std(gap, ddof=1) / np.sqrt(num))
-    unpaired = float(np.sqrt(sum(np.var(v, ddof=1) for v in values) / num))
-    reach = float(stats.t.ppf(0.975, num - 1)) * error
-    mean = float(gap.mean())
-    return Difference(mean, (mean - reach, mean + reach), unpaired / error if error > 0 else None)
+    """`one` - `other` of a term or of the total.
+
+    Raises:
+      ValueError: other images, dimensions or noise than the first's.
+    """
+    for field in ("num_dims", "sampling"):
+        if getattr(one, field) != getattr(other, field):
+            raise ValueError(
+                f"{field}: {getattr(one, field)} and {getattr(other, field)} do not pair"
+            )
+    if not np.array_equal(one.index, other.index):
+        raise ValueError("index: the two evaluations hold other images, or another order")
+    here, there = _nats(one, name), _nats(other, name)
+    gap = estimate(here - there, one.num_dims)
+    errors = [estimate(values, one.num_dims).standard_error or 0.0 for values in (here, there)]
+    return Difference(
+        gap.mean,
+        gap.interval,
+        math.hypot(*errors) / gap.standard_error if gap.standard_error else None,
+        identical=np.array_equal(here, there),
+    )
 
 
 def profile(evaluation: Evaluation, gammas: tuple[float, float]) -> Profile:
-    """Where the denoising term of an evaluation by `make_paired_step` arises (continuous time)."""
+    """Where the denoising term of an evaluation by `make_paired_step` arises (continuous time).
+
+    Raises:
+      ValueError: several times per image, whose values are averaged, or one image alone.
+    """
+    sampling, num_images = evaluation.sampling, len(evaluation.index)
+    if sampling.repeats != 1 or num_images < 2:
+        raise ValueError(f"repeats={sampling.repeats}, {num_images} images: need 1, and at least 2")
     low, high = gammas
     edges = np.linspace(low, high, NUM_BINS + 1)
-    values = bits_per_dim(evaluation.terms["denoising_matching"], evaluation.num_dims)
-    sampling, index = evaluation.sampling, jnp.asarray(evaluation.index)
+    values = evaluation.terms["denoising_matching"] / (edges[1] - edges[0])
+    index = jnp.asarray(evaluation.index)
     rows = [evaluation_times(sampling.seed, r, 0, index) for r in range(len(values))]
     bins = np.minimum((np.stack(rows) * NUM_BINS).astype(int), NUM_BINS - 1)
-    by_bin = np.stack([np.where(bins == k, values, 0.0).mean(axis=0) for k in range(NUM_BINS)])
-    by_bin /= edges[1] - edges[0]
-    error = by_bin.std(axis=1, ddof=1) / np.sqrt(by_bin.shape[1])
-    return Profile(edges, by_bin.mean(axis=1), error)
+    found = [
+        estimate(np.where(bins == k, values, 0.0), evaluation.num_dims) for k in range(NUM_BINS)
+    ]
+    return Profile(
+        edges, np.array([e.mean for e in found]), np.array([e.standard_error for e in found])
+    )
 
 
 def all_differences(
@@ -128,6 +153,5 @@ def all_differences(
     }
 
 
-def _per_image(evaluation: Evaluation, name: str) -> np.ndarray:
-    values = evaluation.total if name == "total" else evaluation.terms[name]
-    return values.mean(axis=0)
+def _nats(evaluation: Evaluation, name: str) -> np.ndarray:
+    return evaluation.total if name == "total" else evaluation.terms[name]

@@ -4,7 +4,7 @@
                + KL(q(z_1|x) || N(0, I))                            prior matching
                + sum_i E KL(q(z_s|z_t,x) || p(z_s|z_t))             denoising matching
 
-(Luo 2022, eq. 58; Kingma 2021, sec. 4.) Denoising matching, from one time per image:
+(Luo 2022, eq. 58; Kingma 2021, sec. 3.5, eq. 11.) Denoising matching, from one time per image:
 
     T steps       T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2    Kingma 2021, eq. 14; s = t - 1/T
     continuous    1/2 gamma'(t)                |eps - eps_hat|^2    Kingma 2021, eq. 17

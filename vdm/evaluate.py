@@ -3,12 +3,10 @@
 Every image is visited once. Each image's terms are averaged over `repeats` times of one low-discrepancy
 sequence, in each of `randomisations` independent randomisations of that sequence and of the noise.
 
-Two errors are told apart. The *standard error over images* is that of the mean as an estimate of the
-population's. It already contains the Monte Carlo part, and takes the times of different images for
-independent, though they are spread evenly: it is too large rather than too small. The *Monte Carlo
-error* is that of the same mean given these images; as the times are spread evenly over images, it
-comes from the scatter of whole-split means between the independent randomisations, never from the
-scatter within one.
+Two errors are told apart, see `vdm.estimate`. The *standard error over images* is that of the mean as
+an estimate of the population's, and contains the other. The *Monte Carlo error* is that of the same
+mean given these images; as the times are spread evenly over images, it comes from the scatter of
+whole-split means between the independent randomisations, never from the scatter within one.
 """
 
 import dataclasses
@@ -23,10 +21,11 @@ from jax.sharding import Mesh
 from vdm.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
 from vdm.elbo import elbo_terms
 from vdm.errors import ConfigError
+from vdm.estimate import Estimate, estimate
 from vdm.model import VDM
 from vdm.noise import evaluation_noise
 from vdm.objective import TERM_NAMES
-from vdm.types import Batch, ElboTerms, Params, bits_per_dim
+from vdm.types import Batch, ElboTerms, Params
 
 Progress = Callable[[int, int], None]
 """(batches done, batches in all) -> None."""
@@ -73,15 +72,6 @@ class Evaluation:
     def total(self) -> np.ndarray:
         """The negative ELBO in nats, [randomisations, N]."""
         return np.sum(list(self.terms.values()), axis=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean over images in bits/dim with its two errors; None where one is not estimated."""
-
-    mean: float
-    standard_error: float | None
-    monte_carlo_error: float | None
 
 
 def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., ElboTerms]:
@@ -140,22 +130,6 @@ def _terms_of_batch(step, params, batch: Any, sampling: Sampling) -> dict[str, n
             {n: np.mean([np.float64(getattr(r, n)) for r in repeats], axis=0) for n in TERM_NAMES}
         )
     return {n: np.stack([row[n] for row in rows]) for n in TERM_NAMES}
-
-
-def estimate(nats: np.ndarray, num_dims: int) -> Estimate:
-    """The mean of [randomisations, N] values in nats, as bits/dim with both errors."""
-    values = bits_per_dim(np.asarray(nats, np.float64), num_dims)
-    num_randomisations, num_images = values.shape
-    per_image, per_randomisation = values.mean(axis=0), values.mean(axis=1)
-    return Estimate(
-        mean=float(values.mean()),
-        standard_error=_error_of_mean(per_image) if num_images > 1 else None,
-        monte_carlo_error=_error_of_mean(per_randomisation) if num_randomisations > 1 else None,
-    )
-
-
-def _error_of_mean(values: np.ndarray) -> float:
-    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Estimate]:

@@ -7,7 +7,7 @@ noise around 0; the shape then minimises the *variance* of the estimate (Kingma 
     L(t, eps) = 1/2 gamma'(t) |eps - eps_hat(z_t)|^2,   Var L = E[L^2] - (E L)^2,
     d Var L = d E[L^2] = E[2 (L - b) dL]                for any b that t and eps do not enter,
 
-because E L and, with it, E[b dL] are constant in the shape. One backward pass of the network gives
+because E L does not depend on the shape, so that E[b dL] = 0. One backward pass of the network gives
 dL/dgamma(t) and dL/dgamma'(t) of every image (equal to L/gamma'); both are scaled by 2 (L - b), b the
 mean of L over the batch, and pulled back through (gamma, gamma') into the shape. Neither may be left
 out: with gamma(t) alone the gradient points the other way.
@@ -114,7 +114,10 @@ def _variance_gradient(model: VDM) -> GradientFn:
 
 
 def _excess(nats: jax.Array, mask: Any, model: VDM) -> jax.Array:
-    """2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images."""
+    """2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images.
+
+    That mean holds L itself: with independent times it scales the expected gradient by (B - 1)/B.
+    """
     loss = bits_per_dim(nats, _num_dims(model))
     weight = mask.astype(jnp.float32)
     mean = jnp.sum(weight * loss) / jnp.maximum(jnp.sum(weight), 1.0)
