@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments.provenance import flatten
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
+from vdm.files import write_whole
 from vdm.types import DataSpec
 
 HARMLESS_GROUPS = ("train", "evaluate", "optimizer")
@@ -146,11 +147,9 @@ def locked(workdir: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes the whole file or nothing."""
-    temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
         raise DiskError(f"{path}: cannot be written ({error})") from error
 
