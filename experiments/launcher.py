@@ -29,6 +29,7 @@ import absl.logging  # noqa: F401
 from absl import flags
 
 from experiments import parsing
+from experiments.output import outlive_readers
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
 
 FLAGS = flags.FLAGS
@@ -48,7 +49,9 @@ def run(
       doc: the launcher's docstring, shown by `--help`.
       argv: the command line, program first; by default `sys.argv`.
     """
-    argv = sys.argv if argv is None else argv
+    if argv is None:
+        argv = sys.argv
+        outlive_readers()  # only where the process is the launcher's own
     _define_shared_flags()
     own = own_flags(argv[0])
     if _HELP & set(argv[1:]):

@@ -48,16 +48,26 @@ def launch(run_python, data_dir):
     return run
 
 
+@pytest.fixture(scope="session")
+def train_command(data_dir, repository):
+    """`train_command(workdir, overrides)` -> what Popen needs for a training run."""
+    env = {**os.environ, "VDM_DATA_DIR": str(data_dir), "PYTHONPATH": str(repository)}
+
+    def command(workdir, overrides=None):
+        words = [sys.executable, *train_words(workdir, overrides)]
+        return {"args": words, "cwd": repository, "env": env}
+
+    return command
+
+
 @pytest.fixture
-def start_training(data_dir, repository):
+def start_training(train_command):
     """`start_training(workdir, overrides)` -> a running process, killed when the test ends."""
     started = []
 
     def start(workdir, overrides=None):
         process = subprocess.Popen(
-            [sys.executable, *train_words(workdir, overrides)],
-            cwd=repository,
-            env={**os.environ, "VDM_DATA_DIR": str(data_dir), "PYTHONPATH": str(repository)},
+            **train_command(workdir, overrides),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

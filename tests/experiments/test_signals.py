@@ -1,8 +1,10 @@
 """Stopping by signal inside long tasks, and names of work folders."""
 
+import io
 import os
 import re
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,63 @@ from experiments.progress import format_seconds
 from experiments.signals import StopRequest
 from vdm.errors import Preempted
 from vdm.samplers import Trajectory
+
+
+class InterruptedWriter(io.RawIOBase):
+    """A file during whose write a signal comes."""
+
+    def writable(self):
+        return True
+
+    def write(self, content):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return len(content)
+
+
+def test_a_signal_within_a_print(monkeypatch, capfd):
+    """print cannot be entered twice: the handler must not use it."""
+    stream = io.TextIOWrapper(io.BufferedWriter(InterruptedWriter()), write_through=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with StopRequest() as stop:
+        print("progress", file=sys.stderr, flush=True)
+        assert stop()
+    assert "SIGTERM: stopping after this step" in capfd.readouterr().err
+
+
+def test_nobody_reads_what_the_handler_says():
+    reader, writer = os.pipe()
+    os.close(reader)
+    kept = os.dup(2)
+    try:
+        os.dup2(writer, 2)
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writer)
+
+
+def test_a_terminal_that_closes_asks_once():
+    """Shell and terminal each may send SIGHUP: the second does not abort the saving."""
+    with StopRequest() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.signal == "SIGHUP"
+        with pytest.raises(Preempted, match="SIGHUP"):
+            stop.check()
+
+
+def test_nohup_keeps_it_running():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop() and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
