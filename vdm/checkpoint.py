@@ -8,21 +8,20 @@ One checkpoint is one Orbax step, whose items commit together:
                        metrics  what "best" is judged by
 
 Orbax restores an array file with a flipped bit without a word, so every array is hashed when it is
-saved, and again when it is restored. A damaged step is named and passed over for the one before.
+saved, and again when it is restored. A damaged step is named, passed over for the one before, and
+set aside as damaged-<step>.
 """
 
-import errno
-import json
-import shutil
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vdm import fingerprint
-from vdm.errors import CheckpointError, DiskError
+from vdm.checkpoint_folder import METRICS, RECORD, Folder, line
+from vdm.errors import DiskError
 
 Tree = Any
-Warn = Callable[[str], None]
 ITEMS = ("state", "ema")
 
 
@@ -35,7 +34,10 @@ class Checkpoints:
       keep_best: kept besides, the best by `best_metric` among those saved with it.
       best_metric: name of a metric, lower is better; measured on the validation split.
       read_only: change nothing on disk.
-      warn: gets a line when a damaged step is passed over.
+      warn: gets a line when something damaged is passed over.
+
+    Raises:
+      DiskError: the folder cannot be opened.
     """
 
     def __init__(
@@ -46,20 +48,24 @@ class Checkpoints:
         keep_best: int = 1,
         best_metric: str = "validation_bits_per_dim",
         read_only: bool = False,
-        warn: Warn = print,
+        warn: Callable[[str], None] = print,
     ):
         self.directory = Path(directory).resolve()
         self.best_metric = best_metric
-        self._warn = warn
-        self._damaged: dict[int, str] = {}
-        self._manager = _open_manager(
-            self.directory, keep_latest, keep_best, best_metric, read_only
-        )
+        self._folder = Folder(self.directory, read_only, warn)
+        try:
+            self._folder.pass_over_metrics()
+            self._manager = _open_manager(
+                self.directory, keep_latest, keep_best, best_metric, read_only
+            )
+        except OSError as error:
+            raise DiskError(
+                f"checkpoints={directory}: cannot be opened ({line(error)}); choose another workdir"
+            ) from error
 
     def steps(self) -> list[int]:
-        """All committed steps, ascending; those found damaged among them."""
-        self._manager.reload()
-        return sorted(self._manager.all_steps())
+        """All committed steps, ascending; without those set aside."""
+        return self._folder.steps()
 
     def latest_step(self) -> int | None:
         """The newest committed step, or None."""
@@ -67,8 +73,13 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step with the lowest `best_metric`, or None where none was saved with it."""
-        scored = [(self._metric(step), step) for step in self.steps()]
-        return min((pair for pair in scored if pair[0] is not None), default=(None, None))[1]
+        metrics = {step: self.metric(step) for step in self.steps()}
+        scored = [(metric, step) for step, metric in metrics.items() if metric is not None]
+        return min(scored, default=(None, None))[1]
+
+    def metric(self, step: int) -> float | None:
+        """`best_metric` of step `step`, or None."""
+        return self._folder.read_metric(step, self.best_metric)
 
     def save(
         self,
@@ -78,7 +89,7 @@ class Checkpoints:
         record: Mapping,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Commits step `step`, then removes what damaged steps and interrupted saves left behind.
+        """Commits step `step`, then removes what interrupted saves left behind.
 
         Args:
           step: updates made.
@@ -102,18 +113,43 @@ class Checkpoints:
             **{item: ocp.args.StandardSave(tree) for item, tree in trees.items()},
             "record": ocp.args.JsonSave(fingerprint.sealed({**record, "arrays": hashes})),
         }
-        # Orbax ranks whatever has metrics, so a checkpoint not judged by the best one has none.
-        scored = dict(metrics) if metrics and self.best_metric in metrics else None
+        args, scored = ocp.args.Composite(**items), self._scored(metrics)
         try:
-            self._drop_damaged()
-            self._manager.save(step, args=ocp.args.Composite(**items), metrics=scored, force=True)
+            self._manager.save(step, args=args, metrics=scored, force=True)
             # Only waiting raises what went wrong, such as a full disk.
             self._manager.wait_until_finished()
-            _remove_partial(self.directory)
+            self._folder.remove_partial()
         except (OSError, ValueError, RuntimeError) as error:
             raise DiskError(
-                f"checkpoints={self.directory}: saving step {step} failed ({_line(error)}); "
+                f"checkpoints={self.directory}: saving step {step} failed ({line(error)}); "
                 "older checkpoints are intact; free some space and resume"
+            ) from error
+
+    def amend(
+        self, step: int, changes: Mapping, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Adds to committed step `step` what was found out after it was saved.
+
+        The metrics come first: a kill in between leaves a record that asks for them once more.
+
+        Args:
+          step: a committed step.
+          changes: entries of its record, new or replaced.
+          metrics: as in `save`.
+
+        Raises:
+          DiskError: it cannot be written; the step is as it was.
+        """
+        record = fingerprint.sealed({**self._record(step), **changes})
+        try:
+            if scored := self._scored(metrics):
+                self._folder.write_json(step, METRICS, scored)
+            self._folder.write_json(step, RECORD, record)
+            self._reload()
+        except OSError as error:
+            raise DiskError(
+                f"checkpoints={self.directory}: step {step} cannot be amended ({line(error)}); "
+                "free some space and resume"
             ) from error
 
     def restore(
@@ -145,43 +181,28 @@ class Checkpoints:
         self._manager.close()
 
     def _first_good(self, step: int | None, read: Callable[[int], Any]) -> tuple[int, Any]:
-        steps = self.steps()
-        if step is not None and step not in steps:
-            listed = ", ".join(map(str, steps)) or "none"
-            raise CheckpointError(f"step={step}: {self.directory} has no such step ({listed})")
-        if not steps:
-            raise CheckpointError(f"checkpoints={self.directory}: holds no checkpoint; train first")
-        candidates = [step] if step is not None else steps[::-1]
-        for candidate in candidates:
-            try:
-                return candidate, read(candidate)
-            except (fingerprint.OtherModelError, MemoryError):
-                raise
-            except OSError as error:
-                # Only what is missing is damage: a file system may merely be out of reach for now.
-                if error.errno not in (None, errno.ENOENT):
-                    raise
-                self._pass_over(candidate, error)
-            except Exception as error:  # a damaged file makes Orbax raise nearly anything
-                self._pass_over(candidate, error)
-        reasons = "; ".join(f"step {n}: {self._damaged[n]}" for n in candidates)
-        raise CheckpointError(f"checkpoints={self.directory}: none can be trusted ({reasons})")
+        found = self._folder.first_good(step, read)
+        self._reload()
+        return found
 
-    def _pass_over(self, step: int, error: Exception) -> None:
-        self._damaged[step] = _line(error)
-        self._warn(
-            f"WARNING: checkpoint {self.directory / str(step)} is damaged "
-            f"({_line(error)}); trying the one before"
-        )
+    def _reload(self) -> None:
+        if not self._folder.read_only:
+            # Orbax reads all metrics, and fails on one that is no JSON.
+            self._folder.pass_over_metrics()
+            self._manager.reload()
+
+    def _scored(self, metrics: Mapping[str, float] | None) -> dict[str, float] | None:
+        # Orbax ranks whatever has metrics, so a checkpoint not judged by the best one has none.
+        return dict(metrics) if metrics and self.best_metric in metrics else None
 
     def _read(self, step: int, abstract: Mapping[str, Tree]) -> dict[str, Tree]:
         import orbax.checkpoint as ocp
 
         recorded = self._record(step)["arrays"]
-        for item, tree in abstract.items():
-            fingerprint.check_same_arrays(
-                recorded[item], fingerprint.describe(tree), f"{self.directory}, step {step}"
-            )
+        described = {item: fingerprint.describe(tree) for item, tree in abstract.items()}
+        fingerprint.check_same_arrays(
+            {item: recorded[item] for item in abstract}, described, f"{self.directory}, step {step}"
+        )
         items = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         for item in abstract:
@@ -194,19 +215,6 @@ class Checkpoints:
         items = ocp.args.Composite(record=ocp.args.JsonRestore())
         return fingerprint.unsealed(self._manager.restore(step, args=items)["record"])
 
-    def _metric(self, step: int) -> float | None:
-        path = self.directory / str(step) / "metrics" / "metrics"
-        try:
-            return float(json.loads(path.read_text())[self.best_metric])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _drop_damaged(self) -> None:
-        for step in self._damaged:
-            if step in self.steps():
-                self._manager.delete(step)
-        self._damaged.clear()
-
 
 def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str, read_only: bool):
     # Imported here: evaluation of plain arrays needs no checkpoint, and Orbax takes a second.
@@ -214,30 +222,22 @@ def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str
     from orbax.checkpoint import checkpoint_managers as policies
 
     best = policies.BestN(
-        get_metric_fn=lambda metrics: -metrics[metric],
+        get_metric_fn=lambda metrics: -metrics.get(metric, math.inf),
         n=keep_best,
         keep_checkpoints_without_metrics=False,
     )
     options = ocp.CheckpointManagerOptions(
         create=not read_only,
         read_only=read_only,
+        # A reader may not set aside a damaged metrics file, and needs none.
+        lightweight_initialize=read_only,
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best]),
         best_fn=lambda metrics: metrics[metric],  # without it no metrics are written
         best_mode="min",
         enable_async_checkpointing=False,
     )
     names = (*ITEMS, "record")
-    try:
-        return ocp.CheckpointManager(directory, options=options, item_names=names)
-    except OSError as error:
-        raise DiskError(
-            f"checkpoints={directory}: cannot be opened ({_line(error)}); choose another workdir"
-        ) from error
-
-
-def _remove_partial(directory: Path) -> None:
-    for path in directory.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(path, ignore_errors=True)
+    return ocp.CheckpointManager(directory, options=options, item_names=names)
 
 
 def _tuples(value: Any) -> Any:
@@ -245,8 +245,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _tuples(item) for name, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__

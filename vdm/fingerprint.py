@@ -13,8 +13,12 @@ from vdm.errors import CheckpointError, NonFiniteError
 Tree = Any
 
 
+OPTIMIZER_FIELD = "opt_state"
+"""The name, in paths, of what `vdm.train.state.TrainState` holds for the optimizer."""
+
+
 class OtherModelError(CheckpointError):
-    """The arrays of a checkpoint are not those of the model."""
+    """The arrays of a checkpoint are not those of the model, or of its optimizer."""
 
 
 def fingerprints(tree: Tree, refuse_nonfinite: bool = False) -> dict[str, dict]:
@@ -39,17 +43,30 @@ def describe(tree: Tree) -> dict[str, dict]:
 
 
 def check_same_arrays(saved: Mapping, wanted: Mapping, where: str) -> None:
-    """Refuses another set of arrays: Orbax casts a wrong dtype silently."""
-    for name in sorted(set(saved) | set(wanted)):
-        facts = [
-            f"{t[name]['dtype']}{t[name]['shape']}" if name in t else "nothing"
-            for t in (saved, wanted)
-        ]
-        if facts[0] != facts[1]:
-            raise OtherModelError(
-                f"{where}: holds {facts[0]} at {name}, the model has {facts[1]}; "
-                "it belongs to another model"
-            )
+    """Refuses another set of arrays, given by item and path: Orbax casts a wrong dtype silently.
+
+    Raises OtherModelError, which says so where only the optimizer's state differs.
+    """
+    before, now = _by_path(saved), _by_path(wanted)
+    wrong = [n for n in sorted(set(before) | set(now)) if before.get(n) != now.get(n)]
+    if not wrong:
+        return
+    facts = f"{where}: holds {before.get(wrong[0], 'nothing')} at {wrong[0]}"
+    expected = now.get(wrong[0], "nothing")
+    if all(OPTIMIZER_FIELD in name for name in wrong):
+        raise OtherModelError(
+            f"{facts}, the optimizer has {expected}; the model is the same and the mismatch lies in "
+            "the optimizer's state alone: use the optimizer options or the version it was saved with"
+        )
+    raise OtherModelError(f"{facts}, the model has {expected}; it belongs to another model")
+
+
+def _by_path(items: Mapping[str, Mapping]) -> dict[str, str]:
+    return {
+        item + path: f"{array['dtype']}{array['shape']}"
+        for item, arrays in items.items()
+        for path, array in arrays.items()
+    }
 
 
 def check_hashes(saved: Mapping, found: Mapping) -> None:
