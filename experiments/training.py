@@ -31,12 +31,14 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
     Raises:
       VdmError: see `experiments.launcher`; Preempted when a signal asked to stop.
     """
-    identity = _identity(parts)
-    if saved := workdir.read_identity(folder):
-        changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
-        identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
+    workdir.check_changeable(allowed)
     with workdir.locked(folder), StopRequest() as stop:
         trained = parts.config["objective"]["num_timesteps"]
+        # Within the lock: until now another process may have been starting another run here.
+        identity = _identity(parts)
+        if saved := workdir.read_identity(folder):
+            changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
+            identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
         sampling = report.make_sampling(parts.config["evaluate"], trained)
         # One program serves the validations and, if it takes as many steps, the final evaluation.
         evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)

@@ -21,9 +21,15 @@ from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.files import write_whole
 from vdm.types import DataSpec
 
-HARMLESS_GROUPS = ("train", "evaluate", "optimizer")
+CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer")
 """What --allow_change may name: the rest would make it another model, or other data."""
-HARMLESS_FIELDS = ("data.cache_dir",)
+CHANGEABLE_FIELDS = ("data.cache_dir",)
+FIXED_FIELDS = {
+    "train.batch_size": "it decides which images a step sees",
+    "evaluate.seed": "validations before and after would not compare",
+    "evaluate.num_timesteps": "validations before and after would not compare",
+}
+"""Of those groups, what may not change within a run, and why."""
 
 
 def default_workdir(config_path: str) -> Path:
@@ -79,12 +85,8 @@ def check_resumable(
 
     Raises:
       DataError: the folder belongs to other data.
-      ConfigError: any other difference, field by field, or a field that may not change.
+      ConfigError: any other difference, field by field.
     """
-    for name in allowed:
-        if name.partition(".")[0] not in HARMLESS_GROUPS and name not in HARMLESS_FIELDS:
-            groups = ", ".join(f"{g}.*" for g in HARMLESS_GROUPS)
-            raise ConfigError(f"--allow_change={name}: only {groups} and data.cache_dir may change")
     changes = differences(saved["config"], config)
     refused = {n: pair for n, pair in changes.items() if n not in allowed}
     data_changes = differences(saved["data"], _tuples(dict(data)))
@@ -93,9 +95,26 @@ def check_resumable(
     if refused:
         raise ConfigError(
             f"the folder holds another run: {_list(refused)}; choose another --workdir"
-            + _offer([n for n in refused if n.partition(".")[0] in HARMLESS_GROUPS], len(refused))
+            + _offer([n for n in refused if _is_changeable(n)], len(refused))
         )
     return {name: list(pair) for name, pair in changes.items()}
+
+
+def check_changeable(names: Sequence[str]) -> None:
+    """ConfigError unless --allow_change may name each of `names`."""
+    for name in names:
+        if name in FIXED_FIELDS:
+            raise ConfigError(
+                f"--allow_change={name}: {FIXED_FIELDS[name]}; start a run in another --workdir"
+            )
+        if not _is_changeable(name):
+            groups = ", ".join(f"{g}.*" for g in CHANGEABLE_GROUPS)
+            raise ConfigError(f"--allow_change={name}: only {groups} and data.cache_dir may change")
+
+
+def _is_changeable(name: str) -> bool:
+    within = name.partition(".")[0] in CHANGEABLE_GROUPS and name not in FIXED_FIELDS
+    return within or name in CHANGEABLE_FIELDS
 
 
 def check_same_data(saved: Mapping, spec: DataSpec) -> None:
@@ -116,10 +135,10 @@ def _list(changes: Mapping[str, tuple]) -> str:
     return ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items())
 
 
-def _offer(harmless: list[str], num_refused: int) -> str:
-    if len(harmless) < num_refused:
+def _offer(changeable: list[str], num_refused: int) -> str:
+    if len(changeable) < num_refused:
         return ""
-    return f", or --allow_change={','.join(harmless)}"
+    return f", or --allow_change={','.join(changeable)}"
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from experiments import build, parsing
+
 SHRUNK = {
     "denoiser.unet.channels": 8,
     "denoiser.unet.num_blocks": 1,
@@ -91,3 +93,22 @@ def finished(launch, tmp_path_factory):
     done = launch("train", workdir)
     assert done.returncode == 0, done.stderr
     return workdir, done
+
+
+@pytest.fixture(scope="session")
+def make_parts(data_dir):
+    """`make_parts(field=value)` -> parts of a tiny run, for this process; fields of "train"."""
+
+    def make(**train):
+        config = parsing.load_config("configs/digits.py").to_dict()
+        config["denoiser"] |= {"name": "mlp"}
+        config["denoiser"]["mlp"] |= {"width": 8, "num_blocks": 1}
+        # 7 is no multiple of the periods: at the end all is due only as it is the end.
+        config["train"] |= {"num_steps": 7, "batch_size": 8, "log_every_steps": 1}
+        config["train"] |= {"evaluate_every_steps": 4, "sample_every_steps": 4, "num_samples": 4}
+        config["train"] |= {"num_sample_steps": 2, "save_every_steps": 0, "keep_latest": 10}
+        config["train"] |= {"writers": ("json_lines",)} | train
+        config["evaluate"] |= {"batch_size": 8, "randomisations": 2}
+        return build.build(config, data_dir)
+
+    return make

@@ -90,7 +90,8 @@ REFUSALS = {
     "schedule": ({"schedule.name": "linear"}, 2, ["schedule.name 'learned_linear' -> 'linear'"]),
     "network": ({"denoiser.unet.channels": 16}, 2, ["denoiser.unet.channels 8 -> 16"]),
     "two fields": ({"seed": 1, "train.num_steps": 13}, 2, ["seed 0 -> 1", "num_steps 12 -> 13"]),
-    "harmless": ({"train.num_steps": 13}, 2, ["--allow_change=train.num_steps"]),
+    "changeable": ({"train.num_steps": 13}, 2, ["--allow_change=train.num_steps"]),
+    "batches": ({"train.batch_size": 32}, 2, ["train.batch_size 16 -> 32; choose another"]),
 }
 
 
@@ -115,9 +116,16 @@ def test_a_change_that_is_allowed_is_recorded(finished, launch, tmp_path):
     assert (longer / "checkpoints" / "14").is_dir()
 
 
-def test_allow_change_takes_no_model(finished, launch):
-    line = error(launch("train", finished[0], "--allow_change=schedule.name"), 2)
-    assert "--allow_change=schedule.name" in line
+NOT_CHANGEABLE = {
+    "schedule.name": "only train.*, evaluate.*, optimizer.*",
+    "train.batch_size": "it decides which images a step sees",
+}
+
+
+@pytest.mark.parametrize("field", NOT_CHANGEABLE)
+def test_allow_change_takes_no_other_model_and_no_other_batches(finished, launch, field):
+    line = error(launch("train", finished[0], f"--allow_change={field}"), 2)
+    assert f"--allow_change={field}: {NOT_CHANGEABLE[field]}" in line
 
 
 MISTAKES = {
