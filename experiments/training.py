@@ -12,6 +12,7 @@ from experiments.progress import Progress
 from experiments.provenance import provenance
 from experiments.sampling import NUM_FRAMES, draw_samples, make_sample_step, write_pictures
 from experiments.signals import StopRequest
+from experiments.speed import Speed
 from vdm import devices
 from vdm.checkpoint import Checkpoints
 from vdm.data.batches import train_batch
@@ -20,7 +21,7 @@ from vdm.evaluate import Sampling, make_evaluation_step, summarise
 from vdm.samplers.ancestral import ancestral
 from vdm.train.loop import Hooks, is_due, train
 from vdm.train.state import TrainState
-from vdm.train.writers import Writer, make_writer, read_json_lines
+from vdm.train.writers import Writer, make_writer
 
 VALIDATION = "validation_bits_per_dim"
 
@@ -33,12 +34,12 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
     """
     workdir.check_changeable(allowed)
     with workdir.locked(folder), StopRequest() as stop:
-        trained = parts.config["objective"]["num_timesteps"]
         # Within the lock: until now another process may have been starting another run here.
         identity = _identity(parts)
         if saved := workdir.read_identity(folder):
             changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
             identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
+        trained = parts.config["objective"]["num_timesteps"]
         sampling = report.make_sampling(parts.config["evaluate"], trained)
         # One program serves the validations and, if it takes as many steps, the final evaluation.
         evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
@@ -63,10 +64,12 @@ class _Session:
         self._sample_step = make_sample_step(
             parts, ancestral, self._options["num_sample_steps"], NUM_FRAMES
         )
-        self._validation: dict[int, float] = {}
+        self._speed = Speed(self._options["batch_size"])
+        self._evaluated = self._sampled = 0  # the last step at which it was done
+        self._validation: float | None = None
+        self._loss = self._rate = ""  # as last logged
         self._seconds_before = 0.0
-        self._started = self._logged = time.monotonic()
-        self._logged_step = 0
+        self._started = time.monotonic()
         self._checkpoints: Checkpoints
         self._write: Writer
         self._bar: Progress
@@ -80,18 +83,16 @@ class _Session:
         workdir.write_json(self._folder / "config.json", identity)
         step, num_steps = int(state.step), self._options["num_steps"]
         self._write = make_writer(self._options["writers"], self._folder, resumed_at=step)
-        self._logged_step = step
         with Progress("training", num_steps, "steps", done=step) as self._bar:
             self._catch_up(state)
             state = train(
                 state, self._parts.train_step(), self._batch, num_steps, self._hooks(), window
             )
+        saved = self._checkpoints.latest_step()
         self._checkpoints.close()
         if int(state.step) < num_steps:
-            saved = self._checkpoints.latest_step()
-            raise Preempted(
-                f"stopped by {self._stop.signal}; saved step {saved}; run again to resume"
-            )
+            what = "nothing to save yet" if saved is None else f"saved step {saved}"
+            raise Preempted(f"stopped by {self._stop.signal}; {what}; run again to resume")
         return state
 
     def _start(self, identity: dict[str, Any]) -> tuple[TrainState, list]:
@@ -102,16 +103,27 @@ class _Session:
         allowed = [field for changes in identity.get("changes", ()) for field in changes]
         workdir.check_resumable(record, self._parts.config, identity["data"], allowed)
         self._seconds_before = record["seconds"]
-        print(f"resuming {self._folder} at step {int(state.step)}", flush=True)
+        step = int(state.step)
+        self._evaluated, self._sampled = (
+            step if record.get(name, True) else 0 for name in ("evaluated", "sampled")
+        )
+        self._validation = self._checkpoints.metric(step)
+        print(f"resuming {self._folder} at step {step}", flush=True)
         return state, list(record["window"])
 
     def _catch_up(self, state: TrainState) -> None:
-        """The evaluation that a signal cut short, so that a resumed run logs what any other would."""
-        step, every = int(state.step), self._options["evaluate_every_steps"]
-        logged = read_json_lines(self._folder / "metrics.jsonl")
-        done = any(line["step"] == step and VALIDATION in line for line in logged)
-        if step and is_due(every, step) and not done:
-            self._evaluate(state)
+        """What a signal cut short, so that a resumed run logs and keeps what any other would."""
+        step, num_steps = int(state.step), self._options["num_steps"]
+        due = [
+            name
+            for name, done in (("evaluate", self._evaluated), ("sample", self._sampled))
+            if step != done and is_due(self._options[f"{name}_every_steps"], step, num_steps)
+        ]
+        for name in due:
+            if not self._stop():
+                {"evaluate": self._evaluate, "sample": self._sample}[name](state)
+        if due:
+            self._checkpoints.amend(step, self._done(step), self._metrics(step))
 
     def _hooks(self) -> Hooks:
         every = {n: self._options[n] for n in self._options if n.endswith("_every_steps")}
@@ -125,8 +137,7 @@ class _Session:
         )
 
     def _batch(self, step: int):
-        if step == self._logged_step + 1:
-            self._logged = time.monotonic()  # the first step compiles
+        self._speed.start_step()
         self._bar.update(step)
         seed, size = self._parts.config["seed"], self._options["batch_size"]
         return devices.place_batch(
@@ -134,18 +145,25 @@ class _Session:
         )
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
-        size, now = self._options["batch_size"], time.monotonic()
-        speed = (step - self._logged_step - 1) * size / (now - self._logged)
-        self._logged, self._logged_step = now, step
-        facts = {"images_per_second": speed, "images_seen": float(step * size)}
+        speed = self._speed.take()
+        facts = {"images_seen": float(step * self._options["batch_size"])}
+        if speed is not None:  # not known of the step that compiles
+            facts["images_per_second"] = speed
         self._write(step, {**metrics, **facts, "seconds": self._seconds()})
-        latest = list(self._validation.values())[-1:]
-        validation = f"  validation {latest[0]:.4f}" if latest else ""
-        text = f"loss {metrics['bits_per_dim']:.4f} bits/dim{validation}  {speed:.0f} images/s"
-        self._bar.update(step, text, show=True)
+        self._loss = f"loss {metrics['bits_per_dim']:.4f} bits/dim"
+        self._rate = "" if speed is None else f"{speed:.0f} images/s"
+        every = self._options["evaluate_every_steps"]
+        if not is_due(every, step, self._options["num_steps"]):
+            self._show(step)  # else after the evaluation, with its value
+
+    def _show(self, step: int) -> None:
+        validation = "" if self._validation is None else f"validation {self._validation:.4f}"
+        parts = (self._loss, validation, self._rate)
+        self._bar.update(step, "  ".join(part for part in parts if part), show=True)
 
     def _evaluate(self, state: TrainState) -> None:
         """The validation split, one randomisation; abandoned when a signal comes."""
+        self._speed.stop()
         sampling = dataclasses.replace(self._sampling, repeats=1, randomisations=1)
         try:
             evaluation = report.run_evaluation(
@@ -159,14 +177,16 @@ class _Session:
         except Preempted:
             return
         step, mean = int(state.step), summarise(evaluation)["total"].mean
-        self._validation[step] = mean
+        self._evaluated, self._validation = step, mean
         self._write(step, {VALIDATION: mean})
-        self._logged = time.monotonic()
+        self._show(step)
 
     def _sample(self, state: TrainState) -> None:
         """A grid of samples; abandoned when a signal comes."""
+        self._speed.stop()
         num, step = self._options["num_samples"], int(state.step)
         if num == 0:
+            self._sampled = step
             return
         size = -(-num // self._parts.mesh.devices.size) * self._parts.mesh.devices.size
         seed, stop = self._parts.config["seed"], self._stop
@@ -176,18 +196,26 @@ class _Session:
             return
         levels = self._parts.model.num_levels
         write_pictures(self._folder / "samples", f"train-step{step}", found, levels)
-        self._logged = time.monotonic()
+        self._sampled = step
 
     def _save(self, state: TrainState, window: list) -> None:
+        self._speed.stop()
         step = int(state.step)
         record = {
             **{n: v for n, v in _identity(self._parts).items() if n != "provenance"},
+            **self._done(step),
             "window": window,
             "seconds": self._seconds(),
         }
-        metrics = {VALIDATION: self._validation[step]} if step in self._validation else {}
-        checkpoints.save_state(self._checkpoints, state, record, metrics)
-        self._logged = time.monotonic()
+        checkpoints.save_state(self._checkpoints, state, record, self._metrics(step))
+
+    def _done(self, step: int) -> dict[str, bool]:
+        return {"evaluated": self._evaluated == step, "sampled": self._sampled == step}
+
+    def _metrics(self, step: int) -> dict[str, float]:
+        if self._evaluated != step or self._validation is None:
+            return {}
+        return {VALIDATION: self._validation}
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started

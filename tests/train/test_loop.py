@@ -82,6 +82,19 @@ def test_a_stop_saves_the_finished_step_with_its_open_window():
     assert recorder.calls == [("save", 3, [1.0, 2.0, 3.0])]
 
 
+@pytest.mark.parametrize("num_steps", [4, 100])
+def test_a_stop_leaves_evaluation_and_samples_for_later(num_steps):
+    """Asked for within the step, and within the evaluation; also where the step is the last."""
+    recorder = Recorder(log=2, evaluate=4, sample=4, stop_after=4)
+    assert recorder.run(num_steps).step == 4
+    assert recorder.calls == [("log", 2, 1.5), ("log", 4, 3.5), ("save", 4, [])]
+    recorder = Recorder(log=2, evaluate=4, sample=4)
+    stop = lambda: ("evaluate", 4) in recorder.calls  # noqa: E731
+    recorder.hooks = dataclasses.replace(recorder.hooks, stop=stop)
+    assert recorder.run(num_steps).step == 4
+    assert recorder.calls[-2:] == [("evaluate", 4), ("save", 4, [])]
+
+
 def test_a_stop_before_the_first_step_saves_nothing():
     recorder = Recorder(stop_after=0)
     assert recorder.run(5).step == 0 and recorder.calls == []

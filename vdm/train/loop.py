@@ -27,7 +27,7 @@ class Hooks:
 
     Attributes:
       log: (step, metrics averaged since the last log).
-      evaluate: (state).
+      evaluate: (state); left out, like `sample`, once a stop is asked for.
       sample: (state).
       save: (state, window); every metric up to that step is finite.
       stop: whether to stop after this step, e.g. for a signal; the state is saved first.
@@ -73,31 +73,30 @@ def train(
         state, metrics = train_step(state, make_batch(step))
         step += 1
         pending.append((step, metrics))
-        finished = step == num_steps
-        log = finished or is_due(hooks.log_every_steps, step)
-        evaluate = finished or is_due(hooks.evaluate_every_steps, step)
-        sample = finished or is_due(hooks.sample_every_steps, step)
-        save = finished or is_due(hooks.save_every_steps, step)
+        log = is_due(hooks.log_every_steps, step, num_steps)
+        evaluate = is_due(hooks.evaluate_every_steps, step, num_steps)
+        sample = is_due(hooks.sample_every_steps, step, num_steps)
+        save = is_due(hooks.save_every_steps, step, num_steps)
         stopping = hooks.stop()
         if log or evaluate or sample or save or stopping or len(pending) >= BLOCK_EVERY_STEPS:
             window += _collect(pending)
         if log:
             hooks.log(step, _average(window))
             window = []
-        if evaluate:
+        if evaluate and not hooks.stop():
             hooks.evaluate(state)
-        if sample:
+        if sample and not hooks.stop():
             hooks.sample(state)
-        # A signal that cut one of these short saves this very step, for them to be done again.
+        # A signal before or within these saves this very step, for them to be done on resuming.
         stopping = stopping or hooks.stop()
         if save or stopping:
             hooks.save(state, window)
     return state
 
 
-def is_due(every_steps: int, step: int) -> bool:
-    """Whether something done every so many steps (0: never) is done after `step`."""
-    return every_steps > 0 and step % every_steps == 0
+def is_due(every_steps: int, step: int, num_steps: int) -> bool:
+    """Whether something done every so many steps (0: never), and after the last, follows `step`."""
+    return step == num_steps or (every_steps > 0 and step % every_steps == 0)
 
 
 def _collect(pending: list[tuple[int, dict]]) -> Window:

@@ -16,10 +16,14 @@ def json_lines(workdir: Path, resumed_at: int) -> Writer:
     """Appends {"step": n, name: value, ...} to metrics.jsonl, first cut to `resumed_at`."""
     path = workdir / "metrics.jsonl"
     cut_to_step(path, resumed_at)
+    kept = [record for record in read_json_lines(path) if record["step"] == resumed_at]
 
     def write(step: int, values: dict[str, float]) -> None:
+        record = {"step": step, **values}
+        if record in kept:
+            return  # logged just before a kill, and measured once more
         with path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(json.dumps(record) + "\n")
 
     return write
 
