@@ -17,6 +17,7 @@ REQUIRED = [
     "ml_collections",
     "absl-py",
     "numpy",
+    "scipy",
     "scikit-learn",
     "tensorboardX",
     "tqdm",
@@ -26,7 +27,7 @@ REQUIRED = [
 ]
 
 EXTRAS = {
-    "test": ["pytest", "pytest-xdist", "pytest-timeout", "beartype", "ruff", "mypy", "scipy"],
+    "test": ["pytest", "pytest-xdist", "pytest-timeout", "beartype", "ruff", "mypy"],
     # Only preparing a data set needs these; importlib_resources is TFDS's undeclared dependency.
     "data": [
         "tensorflow-datasets",

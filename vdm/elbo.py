@@ -100,19 +100,28 @@ def terms_at(
 
 def reconstruction(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
     """E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
+    return _sum(reconstruction_map(model, images, gamma_0, eps_0))
+
+
+def reconstruction_map(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
+    """The summands of `reconstruction` [B,H,W,C]."""
     if model.expected_reconstruction:
         surprise = decoder.expected_surprise(gamma_0, model.num_levels)
-        return _sum(surprise[decoder.table_row(images, model.num_levels)])
+        return surprise[decoder.table_row(images, model.num_levels)]
     z_0_rescaled = decoder.encode(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
-    return -_sum(decoder.log_prob(images, z_0_rescaled, gamma_0, model.num_levels))
+    return -decoder.log_prob(images, z_0_rescaled, gamma_0, model.num_levels)
 
 
 def prior_matching(x: Latents, gamma_1: Gamma) -> PerExample:
     """KL(q(z_1|x) || N(0, I)) = 1/2 sum(alpha_1^2 x^2 + sigma_1^2 - 1 - ln sigma_1^2) [B], nats."""
+    return _sum(prior_matching_map(x, gamma_1))
+
+
+def prior_matching_map(x: Latents, gamma_1: Gamma) -> Latents:
+    """The summands of `prior_matching` [B,H,W,C]."""
     alpha_squared = sigmoid(-gamma_1)
     # sigma^2 - 1 = -alpha^2 and ln sigma^2 = -softplus(-gamma): no difference of numbers near 1.
-    kl = 0.5 * (alpha_squared * jnp.square(x) - alpha_squared + softplus(-gamma_1))
-    return _sum(kl)
+    return 0.5 * (alpha_squared * jnp.square(x) - alpha_squared + softplus(-gamma_1))
 
 
 def denoising_matching(
@@ -127,11 +136,27 @@ def denoising_matching(
     dropout_key: PRNGKey | None = None,
 ) -> PerExample:
     """Sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats, from one time each."""
+    dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
+    return _sum(denoising_matching_map(model, params, x, conditioning, eps, levels, **dropout))
+
+
+def denoising_matching_map(
+    model: VDM,
+    params: Params,
+    x: Latents,
+    conditioning: Conditioning,
+    eps: Latents,
+    levels: NoiseLevels,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> Latents:
+    """The summands of `denoising_matching` [B,H,W,C]: weight |eps - eps_hat|^2."""
     z_t = diffusion.diffuse(x, levels.gamma_t, eps)
     eps_hat = model.predict_eps(
         params, z_t, levels.gamma_t, conditioning, train=train, dropout_key=dropout_key
     )
-    return _sum(levels.weight * jnp.square(eps - eps_hat))
+    return levels.weight * jnp.square(eps - eps_hat)
 
 
 def gamma_and_weight(

@@ -10,10 +10,21 @@ not: their times are spread evenly, so that the errors nearly cancel in the mean
 
 The scatter of mean_r y_ri over images alone would count e as if it were independent: three times the
 error for a digits model at R = 1, which is all that a single randomisation allows.
+
+Most of e is one function of time that all images share: y_ri = m_i + f(t_ri) - E f + rest. Where f is
+given (`shared_in_time`), it is taken away before Var_i(m_i) is estimated. That changes nothing in
+expectation; without it a difference of two large scatters hides the small one sought, and the interval
+can be several times too wide.
+
+Three intervals answer three questions: `Estimate.interval` holds the mean over all images of the kind,
+`Estimate.given_images` the exact mean over these images, and `between_seeds` the mean over training
+runs, or the next run.
 """
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -21,6 +32,8 @@ from scipy import stats
 from vdm.types import bits_per_dim
 
 CONFIDENCE = 0.95
+_NUM_NODES = 16
+_VALUES_PER_NODE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,43 +47,145 @@ class Estimate:
       monte_carlo_error: of the mean as an estimate of these images' exact mean; None below two
         randomisations.
       interval: 95 % for the population's mean, by Student's t.
+      given_images: 95 % for these images' exact mean, by Student's t over randomisations.
+      degrees_of_freedom: of the standard error.
     """
 
     mean: float
     standard_error: float | None
     monte_carlo_error: float | None
     interval: tuple[float, float] | None
+    given_images: tuple[float, float] | None = None
+    degrees_of_freedom: float | None = None
 
 
-def estimate(nats: np.ndarray, num_dims: int) -> Estimate:
-    """The mean of [R, N] values in nats over randomisations and images, with its errors."""
+def estimate(nats: np.ndarray, num_dims: int, shared: np.ndarray | None = None) -> Estimate:
+    """The mean over randomisations and images, with its errors.
+
+    Args:
+      nats: [R, N], averaged over repeats.
+      num_dims: D.
+      shared: [R, N] nats, the part of each value that is a function of its times alone.
+    """
     values = bits_per_dim(np.asarray(nats, np.float64), num_dims)
     num_randomisations, num_images = values.shape
     mean = float(values.mean())
-    monte_carlo = _variance_of_mean(values.mean(axis=1)) if num_randomisations > 1 else None
-    error = interval = None
-    if num_images > 1:
-        variance, freedom = _over_images(values, monte_carlo)
-        error = math.sqrt(variance)
-        reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
-        interval = (mean - reach, mean + reach)
-    return Estimate(mean, error, None if monte_carlo is None else math.sqrt(monte_carlo), interval)
+    found = variances(values, None if shared is None else bits_per_dim(shared, num_dims))
+    error = interval = noise = given_images = None
+    if found.images is not None:
+        error = math.sqrt(found.images + (found.monte_carlo or 0.0))
+        interval = t_interval(mean, error, found.freedom)
+    if found.monte_carlo is not None:
+        noise = math.sqrt(found.monte_carlo)
+        given_images = t_interval(mean, noise, num_randomisations - 1)
+    freedom = found.freedom if found.images is not None else None
+    return Estimate(mean, error, noise, interval, given_images, freedom)
 
 
-def _over_images(values: np.ndarray, monte_carlo: float | None) -> tuple[float, float]:
-    """(variance of the mean, its degrees of freedom by Satterthwaite)."""
+class Variances(NamedTuple):
+    """Of a mean over images and randomisations.
+
+    Attributes:
+      images: what it owes to the choice of images; None for one image. From one randomisation it
+        holds the Monte Carlo part too.
+      monte_carlo: what it owes to times and noise; None for one randomisation.
+      freedom: degrees of freedom of their sum, by Satterthwaite.
+    """
+
+    images: float | None
+    monte_carlo: float | None
+    freedom: float
+
+
+def variances(values: np.ndarray, shared: np.ndarray | None = None) -> Variances:
+    """The parts of the variance of the mean of `values` [R, N], see the module."""
     num_randomisations, num_images = values.shape
-    between = _variance_of_mean(values.mean(axis=0))
+    monte_carlo = _variance_of_mean(values.mean(axis=1)) if num_randomisations > 1 else None
+    if num_images == 1:
+        return Variances(None, monte_carlo, num_randomisations - 1)
     if monte_carlo is None:
-        return between, num_images - 1
+        return Variances(_variance_of_mean(values[0]), None, num_images - 1)
+    values = values if shared is None else values - shared
+    between = _variance_of_mean(values.mean(axis=0))
     within = float(values.var(axis=0, ddof=1).mean()) / (num_randomisations * num_images)
-    variance = max(between - within, 0.0) + monte_carlo
+    images = max(between - within, 0.0)
     spread = (
         between**2 / (num_images - 1)
         + within**2 / (num_images * (num_randomisations - 1))
         + monte_carlo**2 / (num_randomisations - 1)
     )
-    return variance, max(variance**2 / spread, 1.0) if spread > 0 else num_images - 1
+    freedom = max((images + monte_carlo) ** 2 / spread, 1.0) if spread > 0 else num_images - 1
+    return Variances(images, monte_carlo, freedom)
+
+
+def t_interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
+    """95 % by Student's t."""
+    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    return (mean - reach, mean + reach)
+
+
+@dataclasses.dataclass(frozen=True)
+class BetweenSeeds:
+    """One number from several training seeds.
+
+    Attributes:
+      mean: over seeds.
+      deviation: between seeds; the errors over images are not in it, for all seeds have one set of
+        images.
+      interval: 95 % for the mean over all seeds, Student's t.
+      next_seed: 95 % for the number of one more seed: mean +- t s sqrt(1 + 1/n).
+      num_seeds: n.
+    """
+
+    mean: float
+    deviation: float
+    interval: tuple[float, float]
+    next_seed: tuple[float, float]
+    num_seeds: int
+
+
+def between_seeds(values: Sequence[float]) -> BetweenSeeds:
+    """Mean and intervals of one number per training seed, at least two, in its own unit."""
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} seed: the scatter between seeds needs at least two")
+    count, mean = len(values), float(np.mean(values))
+    deviation = float(np.std(values, ddof=1))
+    return BetweenSeeds(
+        mean,
+        deviation,
+        t_interval(mean, deviation / math.sqrt(count), count - 1),
+        t_interval(mean, deviation * math.sqrt(1.0 + 1.0 / count), count - 1),
+        count,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjusted p values: all rejected at .05 are right together 95 % of the time."""
+    adjusted, largest = np.empty(len(p_values)), 0.0
+    for rank, position in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = largest
+    return adjusted.tolist()
+
+
+def shared_in_time(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The least-squares piecewise linear function of times [repeats, R, N] nearest to `values` [R, N].
+
+    Values are averages over repeats; with too few of them it is their mean.
+    """
+    num_nodes = min(_NUM_NODES, values.size // _VALUES_PER_NODE)
+    if num_nodes < 2:
+        return np.full(values.shape, values.mean())
+    design = np.zeros((values.size, num_nodes))
+    rows = np.arange(values.size)
+    for repeat in times.reshape(len(times), -1).astype(np.float64):
+        left = np.minimum((repeat * (num_nodes - 1)).astype(int), num_nodes - 2)
+        share = repeat * (num_nodes - 1) - left
+        design[rows, left] += (1.0 - share) / len(times)
+        design[rows, left + 1] += share / len(times)
+    # By the normal equations: they are small, and nodes that no time reaches are harmless.
+    heights = np.linalg.lstsq(design.T @ design, design.T @ values.ravel(), rcond=None)[0]
+    return (design @ heights).reshape(values.shape)
 
 
 def _variance_of_mean(values: np.ndarray) -> float:

@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
 from vdm.elbo import elbo_terms
 from vdm.errors import ConfigError
-from vdm.estimate import Estimate, estimate
+from vdm.estimate import Estimate, estimate, shared_in_time
 from vdm.model import VDM
-from vdm.noise import evaluation_noise
+from vdm.noise import evaluation_noise, evaluation_times
 from vdm.objective import TERM_NAMES
 from vdm.types import Batch, ElboTerms, Params
 
@@ -72,6 +73,25 @@ class Evaluation:
     def total(self) -> np.ndarray:
         """The negative ELBO in nats, [randomisations, N]."""
         return np.sum(list(self.terms.values()), axis=0)
+
+    @property
+    def times(self) -> np.ndarray:
+        """The uniform times behind the terms, [repeats, randomisations, N]."""
+        sampling, index = self.sampling, jnp.asarray(self.index)
+        rows = [
+            [evaluation_times(sampling.seed, r, n, index) for r in range(sampling.randomisations)]
+            for n in range(sampling.repeats)
+        ]
+        return np.asarray(rows)
+
+    def estimate(self, name: str = "total") -> Estimate:
+        """The mean of a term or of the total over images, bits/dim."""
+        nats = self.nats(name)
+        return estimate(nats, self.num_dims, shared_in_time(nats, self.times))
+
+    def nats(self, name: str) -> np.ndarray:
+        """A term or the total, [randomisations, N]."""
+        return self.total if name == "total" else self.terms[name]
 
 
 def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., ElboTerms]:
@@ -134,8 +154,7 @@ def _terms_of_batch(step, params, batch: Any, sampling: Sampling) -> dict[str, n
 
 def summarise(evaluation: Evaluation) -> dict[str, Estimate]:
     """The estimate of every term and of the total, in bits/dim."""
-    rows = {n: estimate(v, evaluation.num_dims) for n, v in evaluation.terms.items()}
-    return {**rows, "total": estimate(evaluation.total, evaluation.num_dims)}
+    return {name: evaluation.estimate(name) for name in (*evaluation.terms, "total")}
 
 
 def format_table(summary: dict[str, Estimate]) -> str:
