@@ -1,4 +1,4 @@
-"""Runs on the same images and the same noise: differences by pairs, and where in gamma they arise.
+"""Runs on the same images and the same noise: differences by pairs (where in gamma: `vdm.profile`).
 
 Two schedules meet the same noise level at different times. So in continuous time all runs are
 evaluated at common gammas, uniform on the interval [low, high] that holds every run's own [gamma_0,
@@ -18,17 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from scipy import stats
 
+from vdm.bootstrap import bootstrap_interval
 from vdm.devices import batch_sharding, replicated
 from vdm.elbo import NoiseLevels, terms_at
-from vdm.estimate import estimate
+from vdm.estimate import estimate, holm, shared_in_time
 from vdm.evaluate import Evaluation, Sampling, make_evaluation_step
 from vdm.model import VDM
-from vdm.noise import evaluation_noise, evaluation_times
+from vdm.noise import evaluation_noise
 from vdm.schedules.base import endpoints, per_example
 from vdm.types import ElboTerms, Params
-
-NUM_BINS = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,30 +37,23 @@ class Difference:
 
     Attributes:
       mean: of the difference.
-      interval: 95 % for the population of images; None for a single image.
+      interval: 95 % for the population of images, Student's t; None for a single image.
+      bootstrap: the same by resampling pairs of images, see `vdm.bootstrap`.
+      given_images: 95 % for these images alone; None for one randomisation.
+      p_value: of no difference in the population, two-sided; None where nothing is left to chance.
+      holm: the p value adjusted for all runs that are compared, see `all_differences`.
       shrinkage: how much larger the standard error would be without pairing; None where it is 0.
       identical: whether the runs agree to the bit on every image.
     """
 
     mean: float
     interval: tuple[float, float] | None
+    bootstrap: tuple[float, float] | None
+    given_images: tuple[float, float] | None
+    p_value: float | None
     shrinkage: float | None
     identical: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """Where in gamma the denoising term arises: bits/dim per unit of gamma, in equal bins.
-
-    Attributes:
-      edges: of the bins [K + 1].
-      density: mean over images [K]; times the width of a bin it sums to the denoising term.
-      standard_error: over images [K].
-    """
-
-    edges: np.ndarray
-    density: np.ndarray
-    standard_error: np.ndarray
+    holm: float | None = None
 
 
 def common_range(models: Sequence[tuple[VDM, Params]]) -> tuple[float, float]:
@@ -107,51 +100,40 @@ def difference(one: Evaluation, other: Evaluation, name: str = "total") -> Diffe
             )
     if not np.array_equal(one.index, other.index):
         raise ValueError("index: the two evaluations hold other images, or another order")
-    here, there = _nats(one, name), _nats(other, name)
-    gap = estimate(here - there, one.num_dims)
-    errors = [estimate(values, one.num_dims).standard_error or 0.0 for values in (here, there)]
+    here, there = one.nats(name), other.nats(name)
+    shared = shared_in_time(here - there, one.times)
+    gap = estimate(here - there, one.num_dims, shared)
+    error = gap.standard_error
+    errors = [run.estimate(name).standard_error or 0.0 for run in (one, other)]
     return Difference(
         gap.mean,
         gap.interval,
-        math.hypot(*errors) / gap.standard_error if gap.standard_error else None,
+        bootstrap_interval(here - there, one.num_dims, shared),
+        gap.given_images,
+        2.0 * float(stats.t.sf(abs(gap.mean) / error, gap.degrees_of_freedom)) if error else None,
+        math.hypot(*errors) / error if error else None,
         identical=np.array_equal(here, there),
-    )
-
-
-def profile(evaluation: Evaluation, gammas: tuple[float, float]) -> Profile:
-    """Where the denoising term of an evaluation by `make_paired_step` arises (continuous time).
-
-    Raises:
-      ValueError: several times per image, whose values are averaged, or one image alone.
-    """
-    sampling, num_images = evaluation.sampling, len(evaluation.index)
-    if sampling.repeats != 1 or num_images < 2:
-        raise ValueError(f"repeats={sampling.repeats}, {num_images} images: need 1, and at least 2")
-    low, high = gammas
-    edges = np.linspace(low, high, NUM_BINS + 1)
-    values = evaluation.terms["denoising_matching"] / (edges[1] - edges[0])
-    index = jnp.asarray(evaluation.index)
-    rows = [evaluation_times(sampling.seed, r, 0, index) for r in range(len(values))]
-    bins = np.minimum((np.stack(rows) * NUM_BINS).astype(int), NUM_BINS - 1)
-    found = [
-        estimate(np.where(bins == k, values, 0.0), evaluation.num_dims) for k in range(NUM_BINS)
-    ]
-    return Profile(
-        edges, np.array([e.mean for e in found]), np.array([e.standard_error for e in found])
     )
 
 
 def all_differences(
     evaluations: Mapping[str, Evaluation], names: Sequence[str]
 ) -> dict[tuple[str, str, str], Difference]:
-    """{(run, other run, term): difference} of every run but the first against the first."""
+    """{(run, first run, term): difference} of every run but the first against the first.
+
+    `holm` adjusts, within one term, for the number of runs.
+    """
     first, *rest = evaluations
     return {
-        (run, first, name): difference(evaluations[run], evaluations[first], name)
-        for run in rest
+        (run, first, name): gap
         for name in names
+        for run, gap in _adjusted(
+            {run: difference(evaluations[run], evaluations[first], name) for run in rest}
+        ).items()
     }
 
 
-def _nats(evaluation: Evaluation, name: str) -> np.ndarray:
-    return evaluation.total if name == "total" else evaluation.terms[name]
+def _adjusted(gaps: Mapping[str, Difference]) -> dict[str, Difference]:
+    tested = {run: gap.p_value for run, gap in gaps.items() if gap.p_value is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {run: dataclasses.replace(gap, holm=adjusted.get(run)) for run, gap in gaps.items()}

@@ -68,7 +68,6 @@ def estimate(nats: np.ndarray, num_dims: int, shared: np.ndarray | None = None) 
       shared: [R, N] nats, the part of each value that is a function of its times alone.
     """
     values = bits_per_dim(np.asarray(nats, np.float64), num_dims)
-    num_randomisations, num_images = values.shape
     mean = float(values.mean())
     found = variances(values, None if shared is None else bits_per_dim(shared, num_dims))
     error = interval = noise = given_images = None
@@ -77,7 +76,7 @@ def estimate(nats: np.ndarray, num_dims: int, shared: np.ndarray | None = None) 
         interval = t_interval(mean, error, found.freedom)
     if found.monte_carlo is not None:
         noise = math.sqrt(found.monte_carlo)
-        given_images = t_interval(mean, noise, num_randomisations - 1)
+        given_images = t_interval(mean, noise, len(values) - 1)
     freedom = found.freedom if found.images is not None else None
     return Estimate(mean, error, noise, interval, given_images, freedom)
 
