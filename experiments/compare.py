@@ -2,8 +2,11 @@
 
     python -m experiments.compare --workdirs=runs/digits_linear,runs/digits --out=runs/comparison
 
-Writes index.html, which opens from disk, the figures as PNG and the tables as CSV. The first run is
-what the others are compared with.
+Writes index.html, which opens from disk, the figures as PNG and PDF, the tables as CSV and LaTeX.
+The first run is what the others are compared with. With --group_by, runs that differ only in their
+seed form groups, and intervals between seeds say what another seed would give:
+
+    python -m experiments.compare --workdirs=A-0,A-1,A-2,B-0,B-1,B-2 --group_by=schedule.name --out=DIR
 """
 
 from absl import flags
@@ -23,6 +26,12 @@ _RANDOMISATIONS = flags.DEFINE_integer("randomisations", 8, "Independent ones.",
 _SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoints: latest, best, or their step.")
+_GROUP_BY = flags.DEFINE_list(
+    "group_by", [], "Fields of the configuration that tell groups of seeds apart."
+)
+_ALLOW_DIFFERENT = flags.DEFINE_list(
+    "allow_different", [], "Fields, such as data.content_hash, that may differ within a column."
+)
 
 
 def main():
@@ -35,12 +44,16 @@ def main():
     out = Path(_OUT.value)
     workdir.check_writable(out, "--out")
     build.use_compilation_cache()
-    runs = comparison.open_runs(_WORKDIRS.value, _STEP.value, _BATCH_SIZE.value)
+    runs, groups, differing = comparison.open_runs(
+        _WORKDIRS.value, _STEP.value, _BATCH_SIZE.value, _ALLOW_DIFFERENT.value, _GROUP_BY.value
+    )
     timesteps = comparison.shared_timesteps(runs, _TIMESTEPS.value)
     sampling = Sampling(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
     print(provenance.header())
     with StopRequest() as stop:
-        found = comparison.run_comparison(runs, _SPLIT.value, sampling, stop.check)
+        found = comparison.run_comparison(
+            runs, _SPLIT.value, sampling, stop.check, groups, differing
+        )
     print(comparison.format_tables(found))
     print(f"written to {comparison_page.write(out, found)}")
 

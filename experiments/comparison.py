@@ -1,7 +1,8 @@
 """The numbers of a comparison: runs opened, checked to be comparable, evaluated together."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, checkpoints, report, workdir
+from experiments import build, checkpoints, comparable, report, workdir
 from experiments.build import Parts
-from vdm import compare
-from vdm.compare import Difference, Profile
-from vdm.errors import ConfigError, DataError
+from experiments.comparable import Group, Grouped
+from experiments.flops import train_step_flops
+from vdm import compare, profile
+from vdm.compare import Difference
+from vdm.errors import ConfigError
 from vdm.evaluate import Evaluation, Sampling, format_table, summarise
 from vdm.objective import TERM_NAMES
+from vdm.profile import Band, Profile
 from vdm.seeds import stream_key
 from vdm.train.writers import read_json_lines
 from vdm.types import Params
 
 NUM_CURVE_POINTS = 201
+TERMS = (*TERM_NAMES, "total")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """A run's model at one checkpoint."""
 
@@ -39,8 +44,11 @@ class Comparison:
     """Attributes:
     runs, evaluations: by name, in the order given.
     facts: each run's report, see `experiments.report.describe`.
-    differences: {(run, first run, term): Difference}.
+    differences: {(run, first run, term): Difference} of runs that share their images.
     profiles: by name; empty for T steps.
+    gap_profiles, bands: {run: of its difference from the first}, in continuous time.
+    grouped: what the seeds of every group say; None without --group_by.
+    notes: what a reader of one column must know, such as data that differ.
     """
 
     runs: dict[str, Run]
@@ -48,26 +56,37 @@ class Comparison:
     facts: dict[str, dict[str, Any]]
     differences: dict[tuple[str, str, str], Difference]
     profiles: dict[str, Profile]
+    gap_profiles: dict[str, Profile]
+    bands: dict[str, Band]
+    grouped: Grouped | None
+    notes: tuple[str, ...]
 
 
-def open_runs(folders: Sequence[str], step: str, batch_size: int | None) -> list[Run]:
-    """The runs in `folders`, of the same data.
+def open_runs(
+    folders: Sequence[str],
+    step: str,
+    batch_size: int | None,
+    allowed: Sequence[str] = (),
+    group_by: Sequence[str] = (),
+) -> tuple[list[Run], list[Group], list[str]]:
+    """The runs in `folders`, their groups by `group_by`, and the fields in which their data differ.
 
     Raises:
-      ConfigError: fewer than two folders.
-      DataError: other data than the first run's.
+      ConfigError: fewer than two folders, or runs that do not group.
+      DataError: other data than the first run's, in a field not in `allowed`.
       CheckpointError: a folder without a run or without a checkpoint.
     """
     if len(folders) < 2:
         raise ConfigError(f"--workdirs={','.join(folders)}: give two or more folders, with commas")
     identities = [workdir.require_identity(Path(f), "--workdirs") for f in folders]
-    for folder, identity in zip(folders, identities, strict=True):
-        if identity["data"] != identities[0]["data"]:
-            raise DataError(f"--workdirs: {folder} was trained on other data than {folders[0]}")
+    differing = comparable.check_same_data(folders, identities, allowed)
     names = _names(folders)
-    return [
+    configs = {n: i["config"] for n, i in zip(names, identities, strict=True)}
+    groups = comparable.group_runs(configs, group_by) if group_by else []
+    opened = [
         _open_run(*args, step, batch_size) for args in zip(names, folders, identities, strict=True)
     ]
+    return opened, groups, differing
 
 
 def _open_run(name: str, folder: str, identity: dict, step: str, batch_size: int | None) -> Run:
@@ -99,7 +118,12 @@ def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
 
 
 def run_comparison(
-    runs: Sequence[Run], split: str, sampling: Sampling, check: Callable[[], None]
+    runs: Sequence[Run],
+    split: str,
+    sampling: Sampling,
+    check: Callable[[], None],
+    groups: Sequence[Group] = (),
+    differing: Sequence[str] = (),
 ) -> Comparison:
     """All runs over the whole split with common noise."""
     gammas = compare.common_range([(run.parts.model, run.params) for run in runs])
@@ -111,46 +135,130 @@ def run_comparison(
         evaluations[run.name] = report.run_evaluation(
             run.parts, run.params, split, sampling, step, check, title
         )
-    names = (*TERM_NAMES, "total")
-    continuous = sampling.num_timesteps == 0
+    facts = {
+        run.name: report.describe(run.parts, run.params, evaluations[run.name], split, run.step)
+        for run in runs
+    }
+    paired, notes = _paired(runs, split, differing)
+    means = {
+        name: {term: row["mean"] for term, row in fact["bits_per_dim"].items()}
+        for name, fact in facts.items()
+    }
+    profiles, gap_profiles, bands = _profiles(evaluations, paired, sampling, gammas)
     return Comparison(
         runs={run.name: run for run in runs},
         evaluations=evaluations,
-        facts={
-            run.name: report.describe(run.parts, evaluations[run.name], split, run.step)
-            for run in runs
-        },
-        differences=compare.all_differences(evaluations, names),
-        profiles={n: compare.profile(e, gammas) for n, e in evaluations.items() if continuous},
+        facts=facts,
+        differences=compare.all_differences({n: evaluations[n] for n in paired}, TERMS),
+        profiles=profiles,
+        gap_profiles=gap_profiles,
+        bands=bands,
+        grouped=comparable.over_seeds(groups, means) if groups else None,
+        notes=tuple(notes),
+    )
+
+
+def _paired(
+    runs: Sequence[Run], split: str, differing: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The runs that share the first one's images, and what to say of the others."""
+    first, notes = runs[0].parts.dataset, []
+    if differing:
+        notes.append(f"Not one kind of number: the runs differ in {', '.join(differing)}.")
+    names = []
+    for run in runs:
+        here = run.parts.dataset
+        same = here.spec.num_levels == first.spec.num_levels
+        if same and np.array_equal(here.split(split), first.split(split)):
+            names.append(run.name)
+        else:
+            notes.append(f"{run.name} has other {split} images: it has no difference by pairs.")
+    return names, notes
+
+
+def _profiles(
+    evaluations: Mapping[str, Evaluation],
+    paired: Sequence[str],
+    sampling: Sampling,
+    gammas: tuple[float, float],
+) -> tuple[dict[str, Profile], dict[str, Profile], dict[str, Band]]:
+    several = all(len(evaluation.index) > 1 for evaluation in evaluations.values())
+    if sampling.num_timesteps or not several:
+        return {}, {}, {}
+    binned = {name: profile.bin_paired(e, gammas) for name, e in evaluations.items()}
+    gaps = {name: binned[name] - binned[paired[0]] for name in paired[1:]}
+    changed = {name: gap for name, gap in gaps.items() if np.any(gap.nats)}
+    return (
+        {name: profile.profile(found) for name, found in binned.items()},
+        {name: profile.profile(gap) for name, gap in changed.items()},
+        {name: profile.decisive_band(gap) for name, gap in changed.items()},
     )
 
 
 def format_tables(found: Comparison) -> str:
-    """Every run's table, and the differences of the totals."""
+    """Every run's table, the differences of the totals, their bands, and what seeds say."""
     lines = []
     for name, evaluation in found.evaluations.items():
         lines += [f"{name}, checkpoint step {found.runs[name].step}"]
         lines += [format_table(summarise(evaluation)), ""]
-    lines.append("differences of the total in bits/dim, by pairs of equal image and noise")
+    if found.differences:
+        lines.append("differences of the total in bits/dim, by pairs of equal image and noise")
     for (run, other, term), gap in found.differences.items():
         if term == "total":
             lines.append(f"  {run} - {other}: {format_difference(gap)}")
-    return "\n".join(lines)
+            if run in found.bands:
+                lines.append(f"    {format_band(found.bands[run])}")
+    return "\n".join([*lines, *format_groups(found.grouped), *found.notes])
 
 
 def format_difference(gap: Difference) -> str:
-    """Mean, interval, and what pairing bought."""
+    """Mean, intervals, adjusted p value, and what pairing bought."""
     if gap.identical:
         return "0, identical on every image"
-    if gap.interval is None:
+    if gap.interval is None or gap.bootstrap is None:
         return f"{gap.mean:+.4f}, interval not estimated from one image"
-    low, high = gap.interval
-    text = f"{gap.mean:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}]"
-    return text if gap.shrinkage is None else f"{text}; {_narrower(gap.shrinkage)} by pairing"
+    text = (
+        f"{gap.mean:+.4f}, 95 % interval {_range(gap.interval)}, bootstrap {_range(gap.bootstrap)}"
+    )
+    if gap.holm is not None:
+        text += f", p {gap.holm:.2g}" + (" (Holm)" if gap.holm != gap.p_value else "")
+    return (
+        text if gap.shrinkage is None else f"{text}; {gap.shrinkage:.1f} times narrower by pairing"
+    )
 
 
-def _narrower(shrinkage: float) -> str:
-    return f"{shrinkage:.1f} times narrower"
+def format_band(band: Band) -> str:
+    """The band of gamma that made a difference, or that none did."""
+    where = f"gamma in [{band.low:.2f}, {band.high:.2f}]"
+    part = f"{band.part:+.4f} of the denoising term's {band.whole:+.4f}"
+    certain = "" if band.is_certain else ": no band is certain to differ"
+    return f"most of it at {where}: {part}, 95 % over all bands {_range(band.interval)}{certain}"
+
+
+def format_groups(grouped: Grouped | None) -> list[str]:
+    """Lines on the total of every group of seeds."""
+    if grouped is None:
+        return []
+    lines = ["", "total over training seeds, Student's t between seeds (one set of images)"]
+    for label in grouped.groups:
+        row = grouped.between[label, "total"]
+        lines.append(
+            f"  {label}: {row.mean:.4f}, deviation {row.deviation:.4f}, {row.num_seeds} seeds; "
+            f"mean of all seeds in {_range(row.interval)}, the next seed in {_range(row.next_seed)}"
+        )
+    for (label, first, term), (gap, adjusted) in grouped.gaps.items():
+        if term == "total":
+            how = "by pairs of equal seed" if gap.paired else "unpaired"
+            p_value = "" if adjusted is None else f", p {adjusted:.2g}"
+            lines.append(
+                f"  {label} - {first}: {gap.mean:+.4f} between-seed {_range(gap.interval)}, "
+                f"{how}{p_value}"
+            )
+    return lines
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:+.4f}, {interval[1]:+.4f}]"
 
 
 def schedule_curves(run: Run) -> dict[str, np.ndarray]:
@@ -165,10 +273,39 @@ def schedule_curves(run: Run) -> dict[str, np.ndarray]:
     return curves
 
 
+COMPUTE = {"images": "images seen", "flops": "FLOPs of training", "seconds": "seconds of training"}
+"""What runs can be compared at equal amounts of."""
+
+
 def learning_curves(run: Run) -> dict[str, np.ndarray]:
-    """{"step", "images", "seconds", "train"}: the loss in bits/dim as it was logged."""
+    """{"step", "images", "flops", "seconds", "train"}: the loss in bits/dim as it was logged.
+
+    FLOPs are nan where XLA gives none.
+    """
     lines = read_json_lines(run.folder / "metrics.jsonl")
     logged = [line for line in lines if "images_seen" in line]
     columns = {"step": "step", "images": "images_seen", "seconds": "seconds"}
     columns["train"] = "bits_per_dim"
-    return {name: np.array([line[key] for line in logged]) for name, key in columns.items()}
+    curves = {name: np.array([line[key] for line in logged]) for name, key in columns.items()}
+    per_step = _flops(run) if logged else None
+    return {**curves, "flops": curves["step"] * (np.nan if per_step is None else per_step)}
+
+
+@functools.lru_cache(maxsize=64)
+def _flops(run: Run) -> float | None:
+    return train_step_flops(run.parts)
+
+
+def equal_compute(found: Comparison) -> list[tuple[str, str, float, float]]:
+    """[(run, what, amount, training loss)] at the largest amount that every run reached."""
+    curves = {name: learning_curves(run) for name, run in found.runs.items()}
+    rows = []
+    for column, title in COMPUTE.items():
+        if not all(len(c[column]) and np.all(np.isfinite(c[column])) for c in curves.values()):
+            continue
+        amount = min(float(c[column][-1]) for c in curves.values())
+        rows += [
+            (name, title, amount, float(np.interp(amount, c[column], c["train"])))
+            for name, c in curves.items()
+        ]
+    return rows

@@ -1,28 +1,28 @@
-"""The figures of a comparison, as PNG."""
+"""The figures of a comparison."""
 
 import functools
-import io
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-
-from experiments.comparison import Comparison, learning_curves, schedule_curves
+from experiments.comparison import COMPUTE, Comparison, learning_curves, schedule_curves
+from experiments.page import Drawing, Figure, plt
 from vdm.objective import TERM_NAMES
+from vdm.profile import Profile
 
 
-def drawings(found: Comparison) -> dict[str, Callable[[], bytes]]:
-    """{file stem: a function that draws the PNG} of every figure there is something to draw for."""
+def drawings(found: Comparison) -> dict[str, Drawing]:
+    """{file stem: a function that draws it} of every figure there is something to draw for."""
     figures: dict[str, Callable[[Comparison], Figure]] = {"terms": _terms, "schedules": _schedules}
     if found.profiles:
         figures["profile"] = _profile
+    if found.gap_profiles:
+        figures["difference_profile"] = _difference_profile
+    if found.grouped:
+        figures["seeds"] = _seeds
     if any(len(learning_curves(run)["step"]) for run in found.runs.values()):
         figures["learning"] = _learning
-    return {name: functools.partial(_png, draw, found) for name, draw in figures.items()}
+    return {name: functools.partial(draw, found) for name, draw in figures.items()}
 
 
 def _terms(found: Comparison) -> Figure:
@@ -60,42 +60,82 @@ def _schedules(found: Comparison) -> Figure:
 def _profile(found: Comparison) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, profile in found.profiles.items():
-        middle = 0.5 * (profile.edges[1:] + profile.edges[:-1])
-        (line,) = axes.plot(middle, profile.density, label=name)
-        band = 1.96 * profile.standard_error
+        plot_profile(axes, profile, name)
+    axes.set(xlabel="γ", ylabel="bits/dim per unit of γ")
+    axes.legend(title="bands: 95 % over images, bin by bin")
+    return figure
+
+
+def plot_profile(axes, profile: Profile, label: str, *, all_at_once: bool = False) -> None:
+    """A step per bin, with its band: of each bin by itself, and of all bins at once."""
+    (line,) = axes.step(
+        profile.edges, [*profile.density, profile.density[-1]], where="post", label=label
+    )
+    bands = [(profile.pointwise, 0.3)] + ([(profile.simultaneous, 0.15)] if all_at_once else [])
+    for reach, alpha in bands:
+        low, high = profile.density - reach, profile.density + reach
         axes.fill_between(
-            middle,
-            profile.density - band,
-            profile.density + band,
-            alpha=0.2,
+            profile.edges,
+            [*low, low[-1]],
+            [*high, high[-1]],
+            step="post",
+            alpha=alpha,
+            linewidth=0,
             color=line.get_color(),
         )
-    axes.set(xlabel="γ", ylabel="bits/dim per unit of γ")
-    axes.legend(title="bands: 95 % over images")
+
+
+def _difference_profile(found: Comparison) -> Figure:
+    first, count = next(iter(found.runs)), len(found.gap_profiles)
+    figure, rows = plt.subplots(
+        count, 1, figsize=(7, 0.6 + 2.3 * count), layout="constrained", sharex=True, squeeze=False
+    )
+    for axes, (name, profile) in zip(rows[:, 0], found.gap_profiles.items(), strict=True):
+        plot_profile(axes, profile, f"{name} − {first}", all_at_once=True)
+        axes.axhline(0.0, color="black", linewidth=0.8)
+        band = found.bands[name]
+        style = (
+            {"color": "C3", "alpha": 0.12} if band.is_certain else {"hatch": "//", "alpha": 0.06}
+        )
+        axes.axvspan(band.low, band.high, **style, zorder=0)
+        certain = "shaded" if band.is_certain else "hatched, not certain"
+        axes.set_title(f"{name} − {first}; most of it: {certain}", fontsize="medium")
+        axes.set_ylabel("bits/dim per γ")
+    rows[-1, 0].set_xlabel("γ; bands: 95 % bin by bin, and (pale) of all bins at once")
+    return figure
+
+
+def _seeds(found: Comparison) -> Figure:
+    assert found.grouped is not None
+    labels = list(found.grouped.groups)
+    figure, axes = plt.subplots(figsize=(7, 1.0 + 0.6 * len(labels)), layout="constrained")
+    for row, (label, group) in enumerate(found.grouped.groups.items()):
+        between = found.grouped.between[label, "total"]
+        axes.plot(between.next_seed, (row, row), color=f"C{row}", alpha=0.3, linewidth=6)
+        axes.plot(between.interval, (row, row), color=f"C{row}", linewidth=3)
+        means = [found.facts[n]["bits_per_dim"]["total"]["mean"] for n in group.seeds.values()]
+        axes.plot(means, [row] * len(means), "k|", markersize=12)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel("total, bits/dim; ticks: seeds, 95 %: their mean (dark), the next seed (pale)")
     return figure
 
 
 def _learning(found: Comparison) -> Figure:
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
-    lowest, highest = [], []
-    for name, run in found.runs.items():
-        curves = learning_curves(run)
-        if not len(curves["step"]):
-            continue
-        for axes, column in zip(panels, ("images", "seconds"), strict=True):
-            axes.plot(curves[column], curves["train"], label=name)
-        lowest.append(curves["train"].min())
-        highest.append(np.quantile(curves["train"], 0.9))
-    panels[0].set(xlabel="images seen", ylabel="training loss, bits/dim")
-    panels[1].set(xlabel="seconds of training")
+    curves = {name: learning_curves(run) for name, run in found.runs.items()}
+    drawn = {name: c for name, c in curves.items() if len(c["step"])}
+    shown = [c for c in COMPUTE if all(np.all(np.isfinite(v[c])) for v in drawn.values())]
+    figure, panels = plt.subplots(
+        1, len(shown), figsize=(4 * len(shown), 3.6), layout="constrained", sharey=True
+    )
+    for axes, column in zip(panels, shown, strict=True):
+        for name, values in drawn.items():
+            axes.plot(values[column], values["train"], label=name)
+        axes.set_xlabel(COMPUTE[column])
     # The first steps are far above and would flatten the rest.
-    panels[0].set_ylim(0.98 * min(lowest), 1.05 * max(highest))
+    lowest = min(values["train"].min() for values in drawn.values())
+    highest = max(np.quantile(values["train"], 0.9) for values in drawn.values())
+    panels[0].set_ylim(0.98 * lowest, 1.05 * highest)
+    panels[0].set_ylabel("training loss, bits/dim")
     panels[0].legend()
     return figure
-
-
-def _png(draw: Callable[[Comparison], Figure], found: Comparison) -> bytes:
-    figure, file = draw(found), io.BytesIO()
-    figure.savefig(file, format="png", dpi=130)
-    plt.close(figure)
-    return file.getvalue()

@@ -1,89 +1,211 @@
 """A comparison on disk: one page that needs no other file, and the figures and tables beside it."""
 
-import base64
-import csv
 import html
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import comparison_figures
-from experiments.comparison import Comparison, format_difference, learning_curves, schedule_curves
-from experiments.progress import Progress
-from experiments.workdir import write_bytes
-from vdm.objective import TERM_NAMES
-
-Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
-"""(names of the columns, rows)."""
+from experiments import comparison_figures, page
+from experiments.comparison import (
+    TERMS,
+    Comparison,
+    equal_compute,
+    format_band,
+    learning_curves,
+    schedule_curves,
+)
+from experiments.tables import Table, to_html
 
 _CAPTIONS = {
     "terms": "Terms of the bound",
+    "seeds": "Totals of every seed",
     "schedules": "Noise schedules before and after training",
     "profile": "Where the denoising term arises",
-    "learning": "Learning curves",
+    "difference_profile": "Where the difference arises",
+    "learning": "Learning at equal compute",
 }
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: right }
-th { border-bottom: 1px solid #888 } td:first-child, th:first-child { text-align: left }
-img { max-width: 100% } figure { margin: 1.5rem 0 } .facts { color: #555 }
-"""
 
 
 def write(out: Path, found: Comparison) -> Path:
-    """Writes index.html, *.png and *.csv into `out`; returns the page."""
+    """Writes index.html, *.png, *.pdf, *.csv and *.tex into `out`; returns the page."""
     tables = _tables(found)
-    drawings, figures = comparison_figures.drawings(found), {}
-    with Progress("drawing", len(drawings), "figures") as bar:
-        for name, draw in drawings.items():
-            figures[name] = draw()
-            bar.update(len(figures))
-    for name, picture in figures.items():
-        write_bytes(out / f"{name}.png", picture)
-    for name, table in tables.items():
-        write_bytes(out / f"{name}.csv", _csv(table))
-    # Last, so that a page never shows what is not there.
-    write_bytes(out / "index.html", _page(found, tables, figures).encode())
-    return out / "index.html"
+    shown = _shown(found)
+    figures = page.render(comparison_figures.drawings(found))
+    facts = "\n".join([_describe(found), *found.notes])
+    content = page.document(
+        f"Comparison of {len(found.runs)} runs", _parts(found, shown, figures, facts)
+    )
+    return page.write(out, content, tables, figures, facts, shown)
+
+
+def _parts(
+    found: Comparison, shown: Mapping[str, Table], figures: Mapping[str, Mapping], facts: str
+) -> list[str]:
+    parts = [page.paragraph(line, "facts") for line in facts.splitlines()]
+    parts.append(page.section("Bits per dimension", to_html(shown["totals"])))
+    if "differences" in shown:
+        parts.append(page.section("Differences by pairs", to_html(shown["differences"]), _METHOD))
+    if found.bands:
+        lines = [f"{name}: {format_band(band)}" for name, band in found.bands.items()]
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+        parts.append(page.section("The band of γ that made the difference", f"<ul>{items}</ul>"))
+    if "groups" in shown:
+        parts.append(page.section("Between seeds", to_html(shown["groups"])))
+        if "group_differences" in shown:
+            parts.append(to_html(shown["group_differences"]))
+    for name, kinds in figures.items():
+        parts.append(page.section(_CAPTIONS[name], page.picture(kinds["png"], _CAPTIONS[name])))
+    if "equal_compute" in shown:
+        title = "Training loss at equal compute"
+        parts.append(page.section(title, to_html(shown["equal_compute"])))
+    return parts
+
+
+_METHOD = page.paragraph(
+    "bits/dim, each run minus the first, on the same images and noise. Intervals are of 95 %: t and "
+    "bootstrap for the population of images, the third for these images alone. p is of no "
+    "difference in the population; Holm adjusts it, within a term, for the number of runs.",
+    "facts",
+)
 
 
 def _tables(found: Comparison) -> dict[str, Table]:
-    tables: dict[str, Table] = {"terms": _terms(found), "differences": _differences(found)}
+    """In full, for CSV."""
+    tables = {"terms": _terms(found), "differences": _differences(found)}
     if found.profiles:
-        tables["profile"] = _profiles(found)
+        profiles = {**found.profiles}
+        first = next(iter(found.runs))
+        profiles |= {f"{n} - {first}": p for n, p in found.gap_profiles.items()}
+        tables["profile"] = _profiles(profiles)
+    if found.bands:
+        tables["bands"] = _bands(found)
+    if found.grouped:
+        tables["groups"], tables["group_differences"] = _groups(found), _group_gaps(found)
     tables["schedules"] = _curves(found, schedule_curves, ("t", "before", "after"))
-    tables["learning"] = _curves(found, learning_curves, ("step", "images", "seconds", "train"))
+    columns = ("step", "images", "flops", "seconds", "train")
+    tables["learning"] = _curves(found, learning_curves, columns)
+    if rows := equal_compute(found):
+        tables["equal_compute"] = Table(("run", "of", "amount", "training_loss"), rows)
     return tables
+
+
+def _shown(found: Comparison) -> dict[str, Table]:
+    """In short, for the page and for LaTeX."""
+    shown = {"totals": _totals(found)}
+    if found.differences:
+        shown["differences"] = _shown_differences(found)
+    if found.grouped:
+        shown["groups"] = _only_total(_groups(found))
+        if found.grouped.gaps:
+            shown["group_differences"] = _only_total(_group_gaps(found))
+    if rows := equal_compute(found):
+        amounts = {of: amount for _, of, amount, _ in rows}
+        columns = ("run", *(f"{amount:.4g} {of}" for of, amount in amounts.items()))
+        values = {(run, of): loss for run, of, _, loss in rows}
+        kept = [(run, *(values[run, of] for of in amounts)) for run in found.runs]
+        shown["equal_compute"] = Table(columns, kept)
+    return shown
+
+
+def _totals(found: Comparison) -> Table:
+    rows = []
+    for name, facts in found.facts.items():
+        row = facts["bits_per_dim"]
+        means = [row[term]["mean"] for term in TERMS]
+        total = row["total"]
+        rows.append((name, *means, total["standard_error"], total["monte_carlo_error"]))
+    return Table(("run", *TERMS, "s.e. over images", "s.e. Monte Carlo"), rows)
 
 
 def _terms(found: Comparison) -> Table:
     rows = []
     for name, facts in found.facts.items():
-        for term in (*TERM_NAMES, "total"):
+        for term in TERMS:
             row = facts["bits_per_dim"][term]
             errors = (row["standard_error"], row["monte_carlo_error"])
             rows.append((name, term, row["mean"], *errors, *(row["interval"] or (None, None))))
     names = ("standard_error", "monte_carlo_error", "low_95", "high_95")
-    return ("run", "term", "bits_per_dim", *names), rows
+    return Table(("run", "term", "bits_per_dim", *names), rows)
 
 
 def _differences(found: Comparison) -> Table:
-    rows = [
-        (run, other, term, gap.mean, *(gap.interval or (None, None)), gap.shrinkage)
-        for (run, other, term), gap in found.differences.items()
-    ]
-    names = ("run", "other", "term", "bits_per_dim", "low_95", "high_95", "narrower_by_pairing")
-    return names, rows
+    empty = (None, None)
+    rows = []
+    for (run, other, term), gap in found.differences.items():
+        intervals = (gap.interval, gap.bootstrap, gap.given_images)
+        ends = [end for interval in intervals for end in interval or empty]
+        tail = (gap.p_value, gap.holm, gap.shrinkage, gap.identical)
+        rows.append((run, other, term, gap.mean, *ends, *tail))
+    names = [f"{which}_95{of}" for of in ("", "_bootstrap", "_these") for which in ("low", "high")]
+    tail = ("p_value", "p_holm", "narrower_by_pairing", "identical")
+    return Table(("run", "other", "term", "bits_per_dim", *names, *tail), rows)
 
 
-def _profiles(found: Comparison) -> Table:
+def _shown_differences(found: Comparison) -> Table:
+    rows = []
+    for (run, other, term), gap in found.differences.items():
+        if gap.identical and term != "total":
+            continue
+        name = f"{run} − {other}, {term.replace('_', ' ')}"
+        if gap.identical:
+            rows.append((name, "identical", *[None] * 5))
+            continue
+        intervals = (gap.interval, gap.bootstrap, gap.given_images)
+        rows.append((name, gap.mean, *intervals, gap.holm, gap.shrinkage))
+    columns = ("difference", "mean", "t", "bootstrap", "these images", "p (Holm)", "narrower")
+    return Table(columns, rows)
+
+
+def _profiles(profiles: Mapping[str, Any]) -> Table:
     rows = [
         (name, *values)
-        for name, p in found.profiles.items()
-        for values in zip(p.edges[:-1], p.edges[1:], p.density, p.standard_error, strict=True)
+        for name, p in profiles.items()
+        for values in zip(
+            p.edges[:-1],
+            p.edges[1:],
+            p.density,
+            p.standard_error,
+            p.pointwise,
+            p.simultaneous,
+            strict=True,
+        )
     ]
-    return ("run", "gamma_low", "gamma_high", "bits_per_dim_per_gamma", "standard_error"), rows
+    errors = ("standard_error", "half_width_95", "half_width_95_all_bins")
+    return Table(("run", "gamma_low", "gamma_high", "bits_per_dim_per_gamma", *errors), rows)
+
+
+def _bands(found: Comparison) -> Table:
+    rows = [
+        (name, band.low, band.high, band.part, *band.interval, band.whole)
+        for name, band in found.bands.items()
+    ]
+    names = ("bits_per_dim", "low_95_all_bands", "high_95_all_bands", "whole_denoising_term")
+    return Table(("run", "gamma_low", "gamma_high", *names), rows)
+
+
+def _groups(found: Comparison) -> Table:
+    assert found.grouped is not None
+    rows = [
+        (label, term, row.num_seeds, row.mean, row.deviation, *row.interval, *row.next_seed)
+        for (label, term), row in found.grouped.between.items()
+    ]
+    ends = ("low_95_of_mean", "high_95_of_mean", "low_95_of_next_seed", "high_95_of_next_seed")
+    return Table(("group", "term", "seeds", "bits_per_dim", "between_seed_deviation", *ends), rows)
+
+
+def _group_gaps(found: Comparison) -> Table:
+    assert found.grouped is not None
+    rows = [
+        (f"{label} − {first}", term, gap.mean, *gap.interval, gap.p_value, adjusted, gap.paired)
+        for (label, first, term), (gap, adjusted) in found.grouped.gaps.items()
+    ]
+    ends = ("low_95_between_seeds", "high_95_between_seeds", "p_value", "p_holm", "paired_by_seed")
+    return Table(("groups", "term", "bits_per_dim", *ends), rows)
+
+
+def _only_total(table: Table) -> Table:
+    rows = [(row[0], *row[2:]) for row in table.rows if row[1] == "total"]
+    return Table((table.columns[0], *table.columns[2:]), rows)
 
 
 def _curves(found: Comparison, curves_of: Any, columns: Sequence[str]) -> Table:
@@ -91,72 +213,29 @@ def _curves(found: Comparison, curves_of: Any, columns: Sequence[str]) -> Table:
     for name, run in found.runs.items():
         curves = curves_of(run)
         rows += [(name, *values) for values in zip(*(curves[c] for c in columns), strict=True)]
-    return ("run", *columns), rows
+    return Table(("run", *columns), rows)
 
 
-def _csv(table: Table) -> bytes:
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(table[0])
-    writer.writerows(table[1])
-    return file.getvalue().encode()
-
-
-def _page(found: Comparison, tables: dict[str, Table], figures: dict[str, bytes]) -> str:
+def _describe(found: Comparison) -> str:
     facts = next(iter(found.facts.values()))
-    parts = [
-        "<!doctype html><meta charset='utf-8'><title>Comparison</title>",
-        f"<style>{_STYLE}</style><h1>Comparison of {len(found.runs)} runs</h1>",
-        f"<p class='facts'>{html.escape(_describe(found, facts))}</p>",
-        *_section("Terms", _html_table(tables["terms"])),
-        *_section("Differences by pairs", _difference_list(found)),
-    ]
-    for name, picture in figures.items():
-        source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        image = f"<figure><img alt='{_CAPTIONS[name]}' src='{source}'></figure>"
-        parts += _section(_CAPTIONS[name], image)
-    return "\n".join(parts)
-
-
-def _describe(found: Comparison, facts: dict[str, Any]) -> str:
     steps = ", ".join(f"{name}: {run.step}" for name, run in found.runs.items())
     trained = ", ".join(
         f"{name}: {f['timesteps_train'] or 'continuous'}" for name, f in found.facts.items()
     )
     common = "steps" if facts["timesteps_eval"] else "γ"
     dtypes = ", ".join(sorted({f["dtype"] for f in found.facts.values()}))
+    seeds = (
+        "Intervals between seeds stand apart from those over images; neither contains the other."
+        if found.grouped
+        else "Every run is one training seed: the intervals say how sure the numbers of these "
+        "networks are on other images, not what another seed would give."
+    )
     return (
-        f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}, the same noise "
+        f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']} "
+        f"({facts['missing_images']} missing), the same noise "
         f"at equal {common}, {facts['randomisations']} randomisations, "
         f"seed {facts['evaluation_seed']}. "
         f"T_eval {facts['timesteps_eval'] or 'continuous'}; T_train {trained}. "
         f"Checkpoint steps {steps}; averaged parameters; {dtypes}, matmul precision "
-        f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']} "
-        "Every run is one training seed: the intervals say how sure the numbers of these networks are "
-        "on other images, not what another seed would give."
+        f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']} {seeds}"
     )
-
-
-def _difference_list(found: Comparison) -> str:
-    items = [
-        f"<li>{html.escape(run)} − {html.escape(other)}, {term.replace('_', ' ')}: "
-        f"{html.escape(format_difference(gap))}</li>"
-        for (run, other, term), gap in found.differences.items()
-    ]
-    return f"<p>bits/dim</p><ul>{''.join(items)}</ul>"
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table[0])
-    rows = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in table[1])
-    return f"<table><tr>{head}</tr>{rows}</table>"
-
-
-def _cells(row: Sequence[Any]) -> Iterable[str]:
-    for value in row:
-        text = f"{value:.4f}" if isinstance(value, float) else str(value).replace("_", " ")
-        yield f"<td>{html.escape(text)}</td>"
-
-
-def _section(title: str, content: str) -> list[str]:
-    return [f"<h2>{html.escape(title)}</h2>", content]

@@ -50,7 +50,7 @@ def main():
         evaluation = report.run_evaluation(
             parts, params, options["split"], sampling, evaluation_step, stop.check
         )
-    facts = report.describe(parts, evaluation, options["split"], step)
+    facts = report.describe(parts, params, evaluation, options["split"], step)
     path = report.report_path(folder, options["split"], step, sampling)
     report.write_report(path, facts, evaluation)
     print(report.format_report(facts))

@@ -7,10 +7,11 @@ from typing import Any
 
 from experiments.build import Parts
 from experiments.progress import Progress, evaluation_progress
-from experiments.provenance import provenance
+from experiments.provenance import flatten, provenance
 from experiments.workdir import data_identity, write_arrays, write_json
 from vdm.data.batches import eval_batches
 from vdm.evaluate import Estimate, Evaluation, Sampling, evaluate, format_table, summarise
+from vdm.fingerprint import json_hash, tree_hash
 from vdm.types import Params
 
 
@@ -39,15 +40,21 @@ def run_evaluation(
         return evaluate(parts.model, params, batches, sampling, parts.mesh, report, step)
 
 
-def describe(parts: Parts, evaluation: Evaluation, split: str, step: int) -> dict[str, Any]:
+def describe(
+    parts: Parts, params: Params, evaluation: Evaluation, split: str, step: int
+) -> dict[str, Any]:
     """Everything that must stand beside the number, and the number, as JSON."""
     config, sampling = parts.config, evaluation.sampling
+    spec = parts.dataset.spec
     denoiser = config["denoiser"]
     summary = {name: vars(row) for name, row in summarise(evaluation).items()}
     return {
         "bits_per_dim": summary,
+        "bound": "negative ELBO, "
+        + (f"T = {sampling.num_timesteps}" if sampling.num_timesteps else "continuous time"),
         "split": split,
         "num_images": len(evaluation.index),
+        "missing_images": spec.split_sizes[split] - len(evaluation.index),
         "timesteps_train": config["objective"]["num_timesteps"],
         "timesteps_eval": sampling.num_timesteps,
         "repeats": sampling.repeats,
@@ -58,9 +65,21 @@ def describe(parts: Parts, evaluation: Evaluation, split: str, step: int) -> dic
         "train_seed": config["seed"],
         "schedule": config["schedule"]["name"],
         "dtype": denoiser.get(denoiser["name"], {}).get("dtype", "float32"),
-        "data": data_identity(parts.dataset.spec) | {"notes": parts.dataset.spec.notes},
+        "data": data_identity(spec) | {"notes": spec.notes},
+        "hashes": {
+            "data": spec.content_hash,
+            "checkpoint": tree_hash(params),
+            "config": config_hash(config),
+        },
         "provenance": provenance(),
     }
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of what was trained: not of how it is evaluated, nor of where prepared data lie."""
+    fields = flatten(config)
+    kept = {n: v for n, v in fields.items() if not n.startswith("evaluate.")}
+    return json_hash({n: v for n, v in kept.items() if n != "data.cache_dir"})
 
 
 def format_report(facts: Mapping[str, Any]) -> str:

@@ -231,7 +231,7 @@ def _final_report(
         evaluation = report.run_evaluation(
             parts, state.ema_params, split, sampling, evaluation_step, stop.check
         )
-        facts = report.describe(parts, evaluation, split, step)
+        facts = report.describe(parts, state.ema_params, evaluation, split, step)
         report.write_report(path, facts, evaluation)
     print(report.format_report(facts))
     print(f"written to {path}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from vdm.estimate import between_seeds, estimate, holm, shared_in_time
+from vdm.estimate import estimate, holm, shared_in_time
 from vdm.noise import evaluation_noise, stratified_times
 
 LN2 = math.log(2.0)
@@ -95,7 +95,7 @@ LOW, HIGH, VARIANCE, NUM_DIMS = -13.3, 5.0, 0.25, 4
 
 
 def shares(snr):
-    """Of Gaussian data's optimal denoiser: eps - eps_hat = a eps - b x at this signal-to-noise ratio."""
+    """Of Gaussian data's optimal denoiser: eps - eps_hat = a eps - b x at this ratio."""
     total = snr * VARIANCE + 1.0
     return 1.0 - 1.0 / total, np.sqrt(snr) / total
 
@@ -168,23 +168,6 @@ def test_the_function_of_time_is_fitted_for_averages_over_repeats():
     times = np.random.default_rng(0).random((3, 8, 60))
     values = np.mean(5.0 * times, axis=0)
     np.testing.assert_allclose(shared_in_time(values, times), values, atol=1e-9)
-
-
-def test_between_seeds_by_hand_and_by_coverage():
-    found = between_seeds([1.0, 2.0, 6.0])
-    # Mean 3, variance 7; t with 2 degrees of freedom reaches 4.30265.
-    assert found.mean == 3.0 and math.isclose(found.deviation, math.sqrt(7.0))
-    assert math.isclose(found.interval[1], 3.0 + 4.30265 * math.sqrt(7 / 3), rel_tol=1e-5)
-    assert math.isclose(found.next_seed[1], 3.0 + 4.30265 * math.sqrt(7 * 4 / 3), rel_tol=1e-5)
-    rng, mean, following = np.random.default_rng(0), 0, 0
-    for _ in range(TRIALS):
-        *seeds, another = rng.normal(size=4)
-        found = between_seeds(seeds)
-        mean += found.interval[0] <= 0.0 <= found.interval[1]
-        following += found.next_seed[0] <= another <= found.next_seed[1]
-    assert abs(mean / TRIALS - 0.95) < 0.015 and abs(following / TRIALS - 0.95) < 0.015
-    with pytest.raises(ValueError, match="at least two"):
-        between_seeds([1.0])
 
 
 def test_holm_by_hand_and_by_error_rate():

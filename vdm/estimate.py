@@ -17,8 +17,8 @@ expectation; without it a difference of two large scatters hides the small one s
 can be several times too wide.
 
 Three intervals answer three questions: `Estimate.interval` holds the mean over all images of the kind,
-`Estimate.given_images` the exact mean over these images, and `between_seeds` the mean over training
-runs, or the next run.
+`Estimate.given_images` the exact mean over these images, and those of `vdm.between_seeds` the mean over
+training runs, or the next run.
 """
 
 import dataclasses
@@ -121,41 +121,6 @@ def t_interval(mean: float, error: float, freedom: float) -> tuple[float, float]
     """95 % by Student's t."""
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
     return (mean - reach, mean + reach)
-
-
-@dataclasses.dataclass(frozen=True)
-class BetweenSeeds:
-    """One number from several training seeds.
-
-    Attributes:
-      mean: over seeds.
-      deviation: between seeds; the errors over images are not in it, for all seeds have one set of
-        images.
-      interval: 95 % for the mean over all seeds, Student's t.
-      next_seed: 95 % for the number of one more seed: mean +- t s sqrt(1 + 1/n).
-      num_seeds: n.
-    """
-
-    mean: float
-    deviation: float
-    interval: tuple[float, float]
-    next_seed: tuple[float, float]
-    num_seeds: int
-
-
-def between_seeds(values: Sequence[float]) -> BetweenSeeds:
-    """Mean and intervals of one number per training seed, at least two, in its own unit."""
-    if len(values) < 2:
-        raise ValueError(f"{len(values)} seed: the scatter between seeds needs at least two")
-    count, mean = len(values), float(np.mean(values))
-    deviation = float(np.std(values, ddof=1))
-    return BetweenSeeds(
-        mean,
-        deviation,
-        t_interval(mean, deviation / math.sqrt(count), count - 1),
-        t_interval(mean, deviation * math.sqrt(1.0 + 1.0 / count), count - 1),
-        count,
-    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -77,16 +77,22 @@ def check_hashes(saved: Mapping, found: Mapping) -> None:
 
 def sealed(record: Mapping) -> dict:
     """The record beside its own hash."""
-    return {"content": record, "sha256": _json_hash(record)}
+    return {"content": record, "sha256": json_hash(record)}
 
 
 def unsealed(sealed: Any) -> dict:
     if not isinstance(sealed, dict) or set(sealed) != {"content", "sha256"}:
         raise ValueError("its record is incomplete")
-    if _json_hash(sealed["content"]) != sealed["sha256"]:
+    if json_hash(sealed["content"]) != sealed["sha256"]:
         raise ValueError("the hash of its record differs")
     return sealed["content"]
 
 
-def _json_hash(record: Any) -> str:
+def tree_hash(tree: Tree) -> str:
+    """SHA-256 (hex) of all arrays of a tree with their paths, shapes and dtypes."""
+    return json_hash(fingerprints(tree))
+
+
+def json_hash(record: Any) -> str:
+    """SHA-256 (hex) of a record as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,7 @@ from vdm.estimate import Estimate, estimate
 from vdm.evaluate import Evaluation
 
 NUM_BINS = 24
+SHARE = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Profile:
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """The contiguous band of gamma with the largest part of a difference.
+    """The narrowest contiguous band of gamma with SHARE of the largest part of a difference.
 
     Attributes:
       low, high: of gamma.
@@ -128,13 +129,16 @@ def profile(binned: Binned) -> Profile:
 
 
 def decisive_band(binned: Binned) -> Band:
-    """The contiguous bins with the largest sum in the direction of the whole difference."""
+    """The fewest contiguous bins with SHARE of the largest sum in the direction of the difference."""
     num_bins = len(binned.edges) - 1
     whole = binned.band(0, num_bins - 1).mean
     places = [(i, j) for i in range(num_bins) for j in range(i, num_bins)]
     means = binned.nats.mean(axis=(1, 2))
     sign = -1.0 if whole < 0 else 1.0
-    first, last = max(places, key=lambda p: sign * means[p[0] : p[1] + 1].sum())
+    parts = {(i, j): sign * float(means[i : j + 1].sum()) for i, j in places}
+    most = max(parts.values())
+    enough = [place for place in places if parts[place] >= SHARE * most]
+    first, last = min(enough, key=lambda p: (p[1] - p[0], -parts[p]))
     sums = np.cumsum(np.pad(_per_image(binned), ((0, 0), (1, 0))), axis=1)
     factor = simultaneous_factor(np.stack([sums[:, j + 1] - sums[:, i] for i, j in places], axis=1))
     found = binned.band(first, last)

@@ -1,0 +1,38 @@
+"""How many floating-point operations a training step takes."""
+
+import dataclasses
+
+import jax
+
+from experiments.build import Parts
+from vdm import devices
+from vdm.data.batches import train_batch
+from vdm.model import make_model
+
+
+def train_step_flops(parts: Parts) -> float | None:
+    """XLA's cost analysis of one step on the whole batch; None where the backend gives none.
+
+    Of the program before optimisation, so the same on every kind of device. Loops over blocks are
+    written out first: the analysis counts the body of a loop once.
+    """
+    parts = _unrolled(parts)
+    batch = train_batch(parts.dataset, 0, 0, parts.config["train"]["batch_size"])
+    abstract = devices.abstract_like(batch, devices.batch_sharding(parts.mesh))
+    try:
+        cost = parts.train_step().lower(parts.abstract_state(), abstract).cost_analysis()
+    except (NotImplementedError, jax.errors.JaxRuntimeError):
+        return None
+    cost = cost[0] if isinstance(cost, list) else cost
+    return float(cost["flops"]) if cost and cost.get("flops", 0) > 0 else None
+
+
+def _unrolled(parts: Parts) -> Parts:
+    denoiser = dict(parts.config["denoiser"])
+    options = dict(denoiser.get(denoiser["name"], {}))
+    if "unroll" not in options:
+        return parts
+    denoiser[denoiser["name"]] = {**options, "unroll": True}
+    config = {**parts.config, "denoiser": denoiser}
+    named = [config[name] for name in ("model", "schedule", "denoiser")]
+    return dataclasses.replace(parts, config=config, model=make_model(parts.dataset.spec, *named))

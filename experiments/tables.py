@@ -1,0 +1,80 @@
+"""A table as CSV, HTML or LaTeX."""
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "γ": r"$\gamma$",
+    "∞": r"$\infty$",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+}
+
+
+class Table(NamedTuple):
+    """Names of the columns, and rows of as many values."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def to_csv(table: Table) -> bytes:
+    """Full precision; nothing for None."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(table.columns)
+    writer.writerows(table.rows)
+    return file.getvalue().encode()
+
+
+def to_html(table: Table) -> str:
+    """In a box of its own that scrolls where the page is too narrow."""
+    head = "".join(f"<th>{html.escape(_words(name))}</th>" for name in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(show(value))}</td>" for value in row) + "</tr>"
+        for row in table.rows
+    )
+    return f"<div class='table'><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def to_latex(table: Table, facts: str = "") -> bytes:
+    r"""For \usepackage{booktabs}; `facts` stand above it as a comment."""
+    lines = [f"% {line}" for line in facts.splitlines()]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
+    lines += [_latex_row([_words(name) for name in table.columns]), r"\midrule"]
+    lines += [_latex_row([show(value) for value in row]) for row in table.rows]
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines).encode()
+
+
+def show(value: Any) -> str:
+    """A number to four places, an interval in brackets, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return f"[{', '.join(show(v) for v in value)}]"
+    if isinstance(value, float):
+        return "0" if value == 0 else (f"{value:.4f}" if abs(value) < 1e5 else f"{value:.3g}")
+    return str(value)
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # Braces: a row that begins with "[" would be read as the length of a line break.
+    return " & ".join(f"{{{escape_latex(cell)}}}" for cell in cells) + r" \\"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
