@@ -56,13 +56,14 @@ def to_latex(table: Table, facts: str = "") -> bytes:
 
 
 def show(value: Any) -> str:
-    """A number to four places, an interval in brackets, nothing for None."""
+    """A number to four places, or two digits where those say nothing; [low, high]; "" for None."""
     if value is None:
         return ""
     if isinstance(value, tuple):
         return f"[{', '.join(show(v) for v in value)}]"
     if isinstance(value, float):
-        return "0" if value == 0 else (f"{value:.4f}" if abs(value) < 1e5 else f"{value:.3g}")
+        plain = value == 0 or 5e-4 <= abs(value) < 1e5
+        return f"{value:.4f}" if plain and value else f"{value:.2g}"
     return str(value)
 
 
