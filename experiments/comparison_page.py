@@ -237,5 +237,9 @@ def _describe(found: Comparison) -> str:
         f"seed {facts['evaluation_seed']}. "
         f"T_eval {facts['timesteps_eval'] or 'continuous'}; T_train {trained}. "
         f"Checkpoint steps {steps}; averaged parameters; {dtypes}, matmul precision "
-        f"{facts['provenance']['matmul_precision']}. {facts['data']['notes']} {seeds}"
+        f"{facts['provenance']['matmul_precision']}. {_sentence(facts['data']['notes'])}{seeds}"
     )
+
+
+def _sentence(notes: str) -> str:
+    return f"{notes.rstrip('.')}. " if notes else ""

@@ -17,10 +17,10 @@ from experiments.tables import Table, to_csv, to_latex
 from experiments.workdir import write_bytes
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, p, li { overflow-wrap: anywhere }
 .table { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
-td, th { padding: .2rem .7rem; text-align: right; white-space: nowrap; vertical-align: top }
+td, th { padding: .2rem .6rem; text-align: right; white-space: nowrap; vertical-align: top }
 th { border-bottom: 1px solid #888; white-space: normal }
 td:first-child, th:first-child { text-align: left }
 img { max-width: 100% } figure { margin: 1.5rem 0 } .facts { color: #555 }

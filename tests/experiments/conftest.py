@@ -1,6 +1,9 @@
 """Launchers in processes of their own, on a shrunken digits configuration."""
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,3 +115,53 @@ def make_parts(data_dir):
         return build.build(config, data_dir)
 
     return make
+
+
+_PROBE = """<script>
+const errors = [];
+addEventListener('error', event => errors.push(String(event.message)));
+addEventListener('load', () => {
+  const found = {
+    errors,
+    images: document.images.length,
+    missing: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
+    overflow: document.documentElement.scrollWidth - innerWidth,
+    clipped: [...document.querySelectorAll('h1, h2, p, li, img, table')].filter(
+      e => e.getBoundingClientRect().left < 0 || !e.getBoundingClientRect().height).map(
+      e => e.outerHTML.slice(0, 80)),
+  };
+  const report = document.createElement('pre');
+  report.id = 'probe';
+  report.textContent = JSON.stringify(found);
+  document.body.append(report);
+});
+</script>"""
+
+
+@pytest.fixture
+def in_browser(tmp_path):
+    """`in_browser(page)`: layout, images and console of a page in Chromium; skipped without one."""
+
+    def check(page):
+        browser = shutil.which("chromium") or shutil.which("chromium-browser")
+        if not browser:
+            pytest.skip("the page was written, but no Chromium is here to open it")
+        copy = tmp_path / "probe.html"
+        copy.write_text(page.read_text().replace("</head>", _PROBE + "</head>"))
+        for width in (1200, 420):
+            found = _probe(browser, copy, width, tmp_path)
+            assert found["images"] and not found["missing"] and not found["errors"], found
+            assert found["overflow"] <= 0 and not found["clipped"], found
+
+    return check
+
+
+def _probe(browser, page, width, profile):
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    words += [f"--user-data-dir={profile / 'chromium'}", f"--window-size={width},900"]
+    words += ["--virtual-time-budget=5000", "--dump-dom", page.as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    report = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert report, done.stdout[-500:] + done.stderr[-500:]
+    return json.loads(report[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.comparison import COMPUTE
+
 
 def error(done, code):
     assert done.returncode == code, done.stdout + done.stderr
@@ -41,20 +43,27 @@ def compare(run_python, data_dir):
     return run
 
 
-def test_a_comparison_s_page_figures_and_tables(workdir, other_seed, compare, tmp_path):
+def test_a_comparison_s_page_figures_and_tables(workdir, other_seed, compare, tmp_path, in_browser):
     done = compare(workdir, other_seed, workdir, out=tmp_path / "page")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "page" / "index.html").read_text()
-    assert len(re.findall("<img", page)) == 4
+    assert len(re.findall("<img", page)) == 5
     assert not re.findall(r"(?:src|href)='(?!data:)", page)  # opens from disk, alone
-    for name in ("terms", "schedules", "profile", "learning"):
+    for name in ("terms", "schedules", "profile", "difference_profile", "learning"):
         assert Image.open(tmp_path / "page" / f"{name}.png").size[0] > 500
+        assert (tmp_path / "page" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    latex = (tmp_path / "page" / "differences.tex").read_text()
+    assert r"\toprule" in latex and "identical" in latex and latex.startswith("% 297 images")
     rows = list(csv.DictReader((tmp_path / "page" / "differences.csv").open()))
     totals = {row["run"]: row for row in rows if row["term"] == "total"}
     assert float(totals["run (3)"]["bits_per_dim"]) == 0.0
     assert float(totals["run (3)"]["low_95"]) == float(totals["run (3)"]["high_95"]) == 0.0
     assert float(totals["other"]["bits_per_dim"]) != 0.0
+    assert float(totals["other"]["p_value"]) == float(totals["other"]["p_holm"])  # one is left
     assert "identical" in done.stdout and "times narrower by pairing" in done.stdout
+    assert "bootstrap" in done.stdout and "most of it at gamma" in done.stdout
+    compute = list(csv.DictReader((tmp_path / "page" / "equal_compute.csv").open()))
+    assert {row["of"] for row in compute} == set(COMPUTE.values())
 
 
 def test_comparisons_that_cannot_be_made(workdir, compare, tmp_path):
@@ -73,7 +82,17 @@ def test_comparisons_that_cannot_be_made(workdir, compare, tmp_path):
     assert "no checkpoint" in error(compare(workdir, unfinished, out=tmp_path / "page"), 5)
     identity["data"]["content_hash"] = "0" * 64
     (discrete / "config.json").write_text(json.dumps(identity))
-    assert "other data" in error(compare(workdir, discrete, out=tmp_path / "page"), 3)
+    line = error(compare(workdir, discrete, out=tmp_path / "page"), 3)
+    assert "other data (data.content_hash" in line and "--allow_different=data" in line
+    line = error(
+        compare(workdir, discrete, out=tmp_path / "page", flags=["--allow_different=x"]), 2
+    )
+    assert "--allow_different=x" in line and "data.num_levels" in line
+    line = error(compare(workdir, workdir, out=tmp_path / "page", flags=["--group_by=seed.x"]), 2)
+    assert "--group_by=seed.x" in line
+    flags = ["--group_by=schedule.name"]
+    line = error(compare(workdir, workdir, out=tmp_path / "page", flags=flags), 2)
+    assert "holds a seed twice" in line
     assert not (tmp_path / "page").exists()
 
 
@@ -101,3 +120,33 @@ def test_samples_that_cannot_be_drawn(workdir, launch, case):
     flags, code, parts = MISTAKES[case]
     line = error(launch("sample", workdir, *flags), code)
     assert all(part in line for part in parts), line
+
+
+@pytest.fixture(scope="module")
+def dissected(workdir, launch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dissected")
+    flags = [f"--out={folder / 'anatomy'}", "--repeats=1", "--randomisations=2"]
+    done = launch("anatomy", workdir, *flags)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_anatomy_s_page_in_a_browser(dissected, in_browser):
+    in_browser(dissected / "anatomy" / "index.html")
+
+
+def test_anatomy(workdir, launch, dissected):
+    tmp_path = dissected
+    record = json.loads((tmp_path / "anatomy" / "record.json").read_text())
+    terms = record["bits_per_dim"]
+    with np.load(tmp_path / "anatomy" / "maps.npz") as maps:
+        assert maps["denoising_matching"].shape == (8, 8, 1)
+        for name in ("reconstruction", "prior_matching", "denoising_matching"):
+            assert maps[name].mean() == pytest.approx(terms[name]["mean"], rel=1e-5)
+    # What `evaluate` gives with the same noise.
+    other = json.loads(next((workdir / "evaluations").glob("*1x2-seed0.json")).read_text())
+    assert other["bits_per_dim"]["total"]["mean"] == pytest.approx(terms["total"]["mean"], rel=1e-5)
+    assert other["hashes"] == record["hashes"]
+    assert Image.open(tmp_path / "anatomy" / "hardest.png").size[0] > 500
+    line = error(launch("anatomy", workdir, "--split=none"), 3)
+    assert "split='none'" in line and not (workdir / "anatomy").exists()

@@ -1,0 +1,33 @@
+"""FLOPs of a training step against a count by hand."""
+
+import pytest
+
+from experiments.build import build
+from experiments.flops import train_step_flops
+from experiments.parsing import load_config
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = load_config("configs/digits.py")
+    config.denoiser.unet.channels = 16
+    config.train.batch_size = 8
+    return config
+
+
+def flops(config, tmp_path, **options):
+    config = config.copy_and_resolve_references()
+    config.denoiser.unet.update(options)
+    return train_step_flops(build(config.to_dict(), tmp_path))
+
+
+def test_blocks_cost_what_their_convolutions_cost(config, tmp_path, monkeypatch):
+    """Two more blocks (one in, one out) with two 3x3 convolutions each, forward and twice backward."""
+    monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
+    one, two = (flops(config, tmp_path, num_blocks=n, unroll=False) for n in (1, 2))
+    # Per image, pixel and kernel element 2 operations; the block going out takes 32 channels in, and
+    # a 1x1 convolution past it. The borders of 8x8 images see fewer elements.
+    inside = (3 * 8 - 2) ** 2
+    convolutions = 16 * 16 * (2 + 3) * inside + 32 * 16 * 64
+    by_hand = 3 * 2 * 8 * convolutions
+    assert two - one == pytest.approx(by_hand, rel=0.15)
