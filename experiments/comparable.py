@@ -125,7 +125,7 @@ def over_seeds(groups: Sequence[Group], means: Mapping[str, Mapping[str, float]]
         for term in terms
     }
     first, *rest = [g.label for g in groups]
-    gaps = {}
+    gaps: dict[tuple[str, str, str], tuple[SeedGap, float | None]] = {}
     for term in terms:
         found = {label: seed_gap(values[label, term], values[first, term]) for label in rest}
         tested = {label: g.p_value for label, g in found.items() if g.p_value is not None}

@@ -130,19 +130,19 @@ def _terms(found: Comparison) -> Table:
 
 def _differences(found: Comparison) -> Table:
     empty = (None, None)
-    rows = []
+    rows: list[tuple] = []
     for (run, other, term), gap in found.differences.items():
         intervals = (gap.interval, gap.bootstrap, gap.given_images)
         ends = [end for interval in intervals for end in interval or empty]
-        tail = (gap.p_value, gap.holm, gap.shrinkage, gap.identical)
-        rows.append((run, other, term, gap.mean, *ends, *tail))
+        rest = (gap.p_value, gap.holm, gap.shrinkage, gap.identical)
+        rows.append((run, other, term, gap.mean, *ends, *rest))
     names = [f"{which}_95{of}" for of in ("", "_bootstrap", "_these") for which in ("low", "high")]
     tail = ("p_value", "p_holm", "narrower_by_pairing", "identical")
     return Table(("run", "other", "term", "bits_per_dim", *names, *tail), rows)
 
 
 def _shown_differences(found: Comparison) -> Table:
-    rows = []
+    rows: list[tuple] = []
     for (run, other, term), gap in found.differences.items():
         if gap.identical and term != "total":
             continue

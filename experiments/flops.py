@@ -1,6 +1,7 @@
 """How many floating-point operations a training step takes."""
 
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -20,7 +21,8 @@ def train_step_flops(parts: Parts) -> float | None:
     batch = train_batch(parts.dataset, 0, 0, parts.config["train"]["batch_size"])
     abstract = devices.abstract_like(batch, devices.batch_sharding(parts.mesh))
     try:
-        cost = parts.train_step().lower(parts.abstract_state(), abstract).cost_analysis()
+        step: Any = parts.train_step()
+        cost = step.lower(parts.abstract_state(), abstract).cost_analysis()
     except (NotImplementedError, jax.errors.JaxRuntimeError):
         return None
     cost = cost[0] if isinstance(cost, list) else cost

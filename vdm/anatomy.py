@@ -120,16 +120,15 @@ def dissect(
         index = np.asarray(batch.index)[mask]
         rows.append((index, terms, channels, gammas[..., mask], by_time[..., mask]))
         progress(len(rows), len(batches))
-    index, terms, channels, gammas, by_time = zip(*rows, strict=True)
-    joined = {name: np.concatenate([t[name] for t in terms], axis=1) for name in MAPPED}
+    joined = {name: np.concatenate([row[1][name] for row in rows], axis=1) for name in MAPPED}
     joined["auxiliary"] = np.zeros_like(joined["reconstruction"])
     num_dims = int(np.prod(model.shape))
-    gammas, by_time = np.concatenate(gammas, axis=2), np.concatenate(by_time, axis=2)
+    gammas, by_time = (np.concatenate([row[n] for row in rows], axis=2) for n in (3, 4))
     edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
     return Anatomy(
-        Evaluation(np.concatenate(index), joined, num_dims, sampling),
+        Evaluation(np.concatenate([row[0] for row in rows]), joined, num_dims, sampling),
         {name: found.result() for name, found in sums.items()},
-        np.concatenate(channels, axis=1),
+        np.concatenate([row[2] for row in rows], axis=1),
         bin_values(by_time, gammas, edges, num_dims),
     )
 
@@ -155,8 +154,8 @@ class _Sums:
     """Per dimension, what `vdm.estimate.variances` needs of [R, N] values, batch by batch."""
 
     def __init__(self):
-        self._count, self._squares, self._within = 0, 0.0, 0.0
-        self._by_randomisation = 0.0
+        self._count = 0
+        self._squares = self._within = self._by_randomisation = np.zeros(())
 
     def add(self, values: np.ndarray) -> None:
         """[R,B,H,W,C] nats of one batch."""

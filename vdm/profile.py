@@ -144,7 +144,8 @@ def decisive_band(binned: Binned) -> Band:
     found = binned.band(first, last)
     reach = _reach(found, factor)
     interval = (found.mean - reach, found.mean + reach)
-    return Band(*binned.edges[[first, last + 1]].tolist(), found.mean, interval, whole)
+    low, high = float(binned.edges[first]), float(binned.edges[last + 1])
+    return Band(low, high, found.mean, interval, whole)
 
 
 def _per_image(binned: Binned) -> np.ndarray:
