@@ -57,7 +57,7 @@ def _parts(
         parts.append(page.section(_CAPTIONS[name], page.picture(kinds["png"], _CAPTIONS[name])))
     if "equal_compute" in shown:
         title = "Training loss at equal compute"
-        parts.append(page.section(title, to_html(shown["equal_compute"])))
+        parts.append(page.section(title, to_html(shown["equal_compute"]), _COMPUTE))
     return parts
 
 
@@ -65,6 +65,13 @@ _METHOD = page.paragraph(
     "bits/dim, each run minus the first, on the same images and noise. Intervals are of 95 %: t and "
     "bootstrap for the population of images, the third for these images alone. p is of no "
     "difference in the population; Holm adjusts it, within a term, for the number of runs.",
+    "facts",
+)
+
+
+_COMPUTE = page.paragraph(
+    "At the largest amount that every run reached, of the loss as logged. FLOPs are XLA's count of the "
+    "training step before optimisation; seconds hold whatever else the machine did.",
     "facts",
 )
 
@@ -151,9 +158,13 @@ def _shown_differences(found: Comparison) -> Table:
             rows.append((name, "identical", *[None] * 5))
             continue
         intervals = (gap.interval, gap.bootstrap, gap.given_images)
-        rows.append((name, gap.mean, *intervals, gap.holm, gap.shrinkage))
+        rows.append((name, gap.mean, *intervals, _p(gap.holm), gap.shrinkage))
     columns = ("difference", "mean", "t", "bootstrap", "these images", "p (Holm)", "narrower")
     return Table(columns, rows)
+
+
+def _p(value: float | None) -> float | str | None:
+    return "< 0.0001" if value is not None and value < 1e-4 else value
 
 
 def _profiles(profiles: Mapping[str, Any]) -> Table:

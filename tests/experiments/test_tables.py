@@ -26,7 +26,7 @@ def test_latex_is_escaped_and_balanced():
     text = to_latex(TABLE, "one fact\nanother").decode()
     lines = text.splitlines()
     assert lines[:2] == ["% one fact", "% another"] and lines[3] == r"\toprule"
-    assert r"{a \& b\_c <d>} & {0.3333} \\" in lines
+    assert r"{a \& b\_c $<$d$>$} & {0.3333} \\" in lines
     # A row that began with "[" would be the optional argument of the line break before it.
     assert all(not line.startswith("[") for line in lines)
     assert all(line.count(" & ") == 1 for line in lines if line.endswith(r"\\"))
