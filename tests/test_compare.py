@@ -137,7 +137,7 @@ def test_intervals_cover_the_population_difference():
     for _ in range(2000):
         shared, own = rng.normal(size=(1, 30)), rng.normal(size=(2, 1, 30))
         values = [(shared + o + m) * math.log(2.0) for o, m in zip(own, (0.1, 0.0), strict=True)]
-        found = [Evaluation(np.arange(30), {"x": v}, 1, Sampling()) for v in values]
+        found = [Evaluation(np.arange(30), {"x": v}, 1, Sampling(randomisations=1)) for v in values]
         gap = compare.difference(*found)
         hits += gap.interval[0] <= 0.1 <= gap.interval[1]
         resampled += gap.bootstrap[0] <= 0.1 <= gap.bootstrap[1]
@@ -215,8 +215,8 @@ def test_the_band_that_made_a_difference():
     assert band.low == pytest.approx(0.5, abs=0.13) and band.high == pytest.approx(0.75, abs=0.13)
     assert band.is_certain and band.part == pytest.approx(1.0 / math.log(2.0), rel=0.1)
     assert decisive_band(bumped(rng, -4.0)).part < 0
-    certain = [decisive_band(bumped(rng, 0.0)).is_certain for _ in range(100)]
-    assert np.mean(certain) < 0.12  # 5 % by chance, whichever band was chosen
+    certain = [decisive_band(bumped(rng, 0.0)).is_certain for _ in range(60)]
+    assert np.mean(certain) < 0.14  # 5 % by chance, whichever band was chosen
 
 
 def test_bands_of_a_profile_hold_all_bins_at_once():

@@ -10,8 +10,9 @@ from vdm import evaluate
 from vdm.data import base, batches
 from vdm.devices import make_mesh
 from vdm.errors import ConfigError
-from vdm.evaluate import Sampling
+from vdm.evaluate import Evaluation, Sampling
 from vdm.model import make_model
+from vdm.noise import evaluation_noise
 
 SHAPE, LEVELS, NUM = (4, 4, 1), 17, 13
 
@@ -116,3 +117,12 @@ def test_padding_never_reaches_the_result(model, params, dataset):
         evaluate.evaluate(model, params, found, sampling, make_mesh()) for found in (clean, spoilt)
     ]
     np.testing.assert_array_equal(results[0].total, results[1].total)
+
+
+def test_times_of_an_evaluation_are_those_it_drew():
+    """The error takes away what values share in time: the times must be the ones behind them."""
+    index = np.array([3, 0, 7])
+    found = Evaluation(index, {}, 1, Sampling(repeats=2, randomisations=3, seed=4)).times
+    for repeat, randomisation in np.ndindex(2, 3):
+        noise = evaluation_noise(4, randomisation, repeat, index, (1, 1, 1))
+        np.testing.assert_array_equal(found[repeat, randomisation], noise.times)

@@ -36,7 +36,14 @@ def bootstrap_interval(
     deviations = deviations - deviations.mean()
     spread = math.sqrt(float(np.mean(deviations**2)) / len(deviations))
     scale = math.sqrt(found.images) / spread if spread > 0 else 0.0
-    draws = np.concatenate(list(resampled_means(deviations[:, None], NUM_DRAWS, rng)))[:, 0] * scale
+    count = len(deviations)
+    draws = np.concatenate(
+        [
+            deviations[rng.integers(0, count, (_CHUNK, count))].mean(axis=1)
+            for _ in range(NUM_DRAWS // _CHUNK)
+        ]
+    )
+    draws = draws * scale
     if found.monte_carlo is not None:
         noise = stats.t.rvs(len(values) - 1, size=NUM_DRAWS, random_state=rng)
         draws = draws + math.sqrt(found.monte_carlo) * noise
@@ -57,11 +64,13 @@ def simultaneous_factor(values: np.ndarray, seed: int = 0) -> float:
     single = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
     if not kept.shape[1]:
         return single
-    largest = [np.abs(m).max(axis=1) for m in resampled_means(kept, NUM_DRAWS // 4, rng)]
+    largest = [np.abs(m).max(axis=1) for m in _resampled_means(kept, NUM_DRAWS // 4, rng)]
     return max(single, float(np.quantile(np.concatenate(largest), CONFIDENCE)))
 
 
-def resampled_means(values: np.ndarray, num: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _resampled_means(
+    values: np.ndarray, num: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
     """`num` means [chunk, K] over N rows of [N, K] drawn with replacement, some at a time."""
     count = len(values)
     for _ in range(0, num, _CHUNK):

@@ -10,6 +10,7 @@ whole-split means between the independent randomisations, never from the scatter
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -77,12 +78,9 @@ class Evaluation:
     @property
     def times(self) -> np.ndarray:
         """The uniform times behind the terms, [repeats, randomisations, N]."""
-        sampling, index = self.sampling, jnp.asarray(self.index)
-        rows = [
-            [evaluation_times(sampling.seed, r, n, index) for r in range(sampling.randomisations)]
-            for n in range(sampling.repeats)
-        ]
-        return np.asarray(rows)
+        sampling = self.sampling
+        sizes = (sampling.repeats, sampling.randomisations)
+        return np.asarray(_all_times(sampling.seed, *sizes, jnp.asarray(self.index)))
 
     def estimate(self, name: str = "total") -> Estimate:
         """The mean of a term or of the total over images, bits/dim."""
@@ -92,6 +90,13 @@ class Evaluation:
     def nats(self, name: str) -> np.ndarray:
         """A term or the total, [randomisations, N]."""
         return self.total if name == "total" else self.terms[name]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _all_times(seed: int, repeats: int, randomisations: int, index: jax.Array) -> jax.Array:
+    of_one = lambda n, r: evaluation_times(seed, r, n, index)  # noqa: E731
+    of_repeat = lambda n: jax.vmap(lambda r: of_one(n, r))(jnp.arange(randomisations))  # noqa: E731
+    return jax.vmap(of_repeat)(jnp.arange(repeats))
 
 
 def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., ElboTerms]:
