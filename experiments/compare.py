@@ -37,7 +37,7 @@ _ALLOW_DIFFERENT = flags.DEFINE_list(
 def main():
     from pathlib import Path
 
-    from experiments import build, comparison, comparison_page, provenance, workdir
+    from experiments import build, comparison, comparison_page, comparison_text, provenance, workdir
     from experiments.signals import StopRequest
     from vdm.evaluate import Sampling
 
@@ -54,7 +54,7 @@ def main():
         found = comparison.run_comparison(
             runs, _SPLIT.value, sampling, stop.check, groups, differing
         )
-    print(comparison.format_tables(found))
+    print(comparison_text.format_tables(found))
     print(f"written to {comparison_page.write(out, found)}")
 
 

@@ -10,10 +10,10 @@ from experiments.comparison import (
     TERMS,
     Comparison,
     equal_compute,
-    format_band,
     learning_curves,
     schedule_curves,
 )
+from experiments.comparison_text import format_band
 from experiments.tables import Table, to_html
 
 _CAPTIONS = {
@@ -150,16 +150,24 @@ def _differences(found: Comparison) -> Table:
 
 def _shown_differences(found: Comparison) -> Table:
     rows: list[tuple] = []
-    for (run, other, term), gap in found.differences.items():
+    for (run, _, term), gap in found.differences.items():
         if gap.identical and term != "total":
             continue
-        name = f"{run} − {other}, {term.replace('_', ' ')}"
+        name = f"{run}: {term.replace('_', ' ')}"
         if gap.identical:
             rows.append((name, "identical", *[None] * 5))
             continue
         intervals = (gap.interval, gap.bootstrap, gap.given_images)
         rows.append((name, gap.mean, *intervals, _p(gap.holm), gap.shrinkage))
-    columns = ("difference", "mean", "t", "bootstrap", "these images", "p (Holm)", "narrower")
+    columns = (
+        f"minus {next(iter(found.runs))}",
+        "mean",
+        "t",
+        "bootstrap",
+        "these images",
+        "p (Holm)",
+        "narrower",
+    )
     return Table(columns, rows)
 
 
