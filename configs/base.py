@@ -39,9 +39,18 @@ def get_config() -> config_dict.ConfigDict:
 def data() -> dict:
     """Where images come from; a source's own options lie under its name."""
     return {
+        # digits, arrays:FILE, folder:PATH, tfds:BUILDER, or a published set; see README, "Data sets".
         "name": "digits",
         # Prepared arrays; None = $VDM_DATA_DIR or ~/.cache/vdm/data.
         "cache_dir": config_dict.placeholder(str),
+        # A folder with a published set's archives or files; None = TensorFlow Datasets downloads it.
+        "source_dir": config_dict.placeholder(str),
+        # Kept per channel, 1..16, as Glow does: floor(code / 2^(stored - bits)); None = all.
+        "bits": config_dict.placeholder(int),
+        # Images held out of train where a set has no validation split; None = 1000, or 5 % if fewer.
+        "num_validation": config_dict.placeholder(int),
+        # Each with probability 1/2 per training image; the network is told, evaluation has none.
+        "augment": {"flip": False, "rotate": False, "permute_channels": False},
         "digits": {},
         "arrays": {
             # A .npz with arrays train, test and perhaps validation, or one .npy.
@@ -49,6 +58,23 @@ def data() -> dict:
             # Codes per channel, 2..65536; None = what uint8 or uint16 implies.
             "num_levels": config_dict.placeholder(int),
         },
+        # A folder, tar or zip of images; crop and size as below.
+        "folder": {"path": "", **resize()},
+        # Any image builder of TensorFlow Datasets, such as "omniglot".
+        "tfds": {"builder": "", **resize()},
+        "celeb_a": resize(),
+    }
+
+
+def resize() -> dict:
+    """What is done to images that are not all of the size wanted, in pixels."""
+    return {
+        # Side of the central square that is cut out; 0 = none.
+        "crop": 0,
+        # Side that the square image is resized to; 0 = not resized.
+        "size": 0,
+        # box, bilinear, bicubic or lanczos, anti-aliased.
+        "filter": "lanczos",
     }
 
 

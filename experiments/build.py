@@ -10,9 +10,12 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from experiments.datasets import make_augmentation, open_dataset
 from experiments.workdir import check_same_data
 from vdm import devices
-from vdm.data import Dataset, load
+from vdm.data import RECIPES, Dataset, open_content
+from vdm.data.augment import Augmentation
+from vdm.data.batches import train_batch
 from vdm.denoisers.base import DTYPES
 from vdm.errors import ConfigError, choose
 from vdm.model import VDM, make_model
@@ -22,6 +25,7 @@ from vdm.train.optimizer import make_optimizer
 from vdm.train.state import TrainState, init_state
 from vdm.train.step import TrainStep, jit_train_step, make_train_step
 from vdm.train.writers import check_writers
+from vdm.types import Batch
 
 Config = Mapping[str, Any]
 
@@ -34,6 +38,20 @@ class Parts:
     dataset: Dataset
     model: VDM
     mesh: Mesh
+
+    def train_batch(self, step: int) -> Batch:
+        """Training batch number `step`, augmented as configured, on the devices."""
+        share = (jax.process_index(), jax.process_count())
+        size, augmentation = self.config["train"]["batch_size"], self.augmentation
+        host = train_batch(
+            self.dataset, self.config["seed"], step, size, "train", *share, augmentation
+        )
+        return devices.place_share(host, self.mesh)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Transforms of training images."""
+        return make_augmentation(self.config["data"])
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state, without arrays."""
@@ -63,8 +81,15 @@ class Parts:
         return init_state(self.model, self.optimizer(), key)
 
 
-def build(config: Config, cache_dir: str | os.PathLike | None = None) -> Parts:
+def build(
+    config: Config,
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    verify_data: bool = False,
+) -> Parts:
     """The parts `config` describes; its data are prepared in `cache_dir` where it names none.
+
+    `verify_data` hashes all pixels again.
 
     Raises:
       ConfigError: a value that does not fit, named.
@@ -73,24 +98,37 @@ def build(config: Config, cache_dir: str | os.PathLike | None = None) -> Parts:
     _check_values(config)
     mesh = devices.make_mesh()
     devices.check_divisible("config.train.batch_size", config["train"]["batch_size"], mesh)
-    return _assemble(config, mesh, cache_dir)
+    dataset = open_dataset(
+        config["data"], config["data"]["cache_dir"] or cache_dir, verify=verify_data
+    )
+    return _assemble(config, mesh, dataset)
 
 
-def build_trained(identity: Mapping[str, Any]) -> Parts:
+def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> Parts:
     """The parts of a run, from its config.json, on however many devices there are now.
 
-    Raises DataError when its data have changed since.
+    `verify_data` hashes all pixels again. Raises DataError when its data have changed since.
     """
-    parts = _assemble(identity["config"], devices.make_mesh())
+    config = identity["config"]
+    dataset = _open_trained(identity, verify_data)
+    parts = _assemble(config, devices.make_mesh(), dataset)
     check_same_data(identity["data"], parts.dataset.spec)
     return parts
 
 
-def _assemble(config: Config, mesh: Mesh, cache_dir: str | os.PathLike | None = None) -> Parts:
-    data = config["data"]
+def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
+    """Prepared data are found by their hash, so that the files they came from are not needed."""
+    data = identity["config"]["data"]
+    if data["name"].partition(":")[0] in RECIPES:
+        found = open_content(identity["data"]["content_hash"], data["cache_dir"], verify_data)
+        if found is not None and found.spec.name == identity["data"]["name"]:
+            return found
+    return open_dataset(data, data["cache_dir"], verify=verify_data)
+
+
+def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
     devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
-    options = data.get(data["name"], {})
-    dataset = load(data["name"], options, data["cache_dir"] or cache_dir)
+    make_augmentation(config["data"]).check(dataset.spec.shape)
     parts = [config[name] for name in ("model", "schedule", "denoiser")]
     return Parts(config, dataset, make_model(dataset.spec, *parts), mesh)
 

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 
 from experiments.build import Config, Parts, build
-from vdm import devices
-from vdm.data.batches import train_batch
+from experiments.datasets import open_dataset
+from vdm.data import RECIPES
+from vdm.data.base import NotPrepared
 from vdm.model import count_parameters
 
 _UNITS = 2.0**20
@@ -16,12 +17,28 @@ _UNITS = 2.0**20
 
 def run(config: Config) -> None:
     """Prints what there is to know before a run, and takes one step from fresh parameters."""
-    # Even the prepared data set goes where it vanishes again.
-    with tempfile.TemporaryDirectory() as cache:
-        parts = build({**config, "data": {**config["data"], "cache_dir": cache}})
+    # Even a data set that is not prepared yet goes where it vanishes again.
+    with tempfile.TemporaryDirectory() as empty:
+        parts = build(config if _is_prepared(config) else _with_cache(config, empty))
         _describe(parts)
         _one_step(parts)
     print("dry run: nothing was written")
+
+
+def _is_prepared(config: Config) -> bool:
+    """Whether the data lie in the cache and are found there without reading their source."""
+    data = config["data"]
+    if data["name"].partition(":")[0] not in RECIPES:
+        return False
+    try:
+        open_dataset(data, data["cache_dir"], prepare=False)
+    except NotPrepared:
+        return False
+    return True
+
+
+def _with_cache(config: Config, folder: str) -> dict[str, Any]:
+    return {**config, "data": {**config["data"], "cache_dir": folder}}
 
 
 def _describe(parts: Parts) -> None:
@@ -36,8 +53,7 @@ def _describe(parts: Parts) -> None:
 
 def _one_step(parts: Parts) -> None:
     config = parts.config
-    host = train_batch(parts.dataset, config["seed"], 0, config["train"]["batch_size"])
-    batch = devices.place_batch(host, parts.mesh)
+    batch = parts.train_batch(0)
     state = parts.fresh_state()
     started = time.monotonic()
     compiled = parts.train_step().lower(state, batch).compile()  # type: ignore[attr-defined]
@@ -46,7 +62,9 @@ def _one_step(parts: Parts) -> None:
         print(f"memory of a step besides the state: {memory.temp_size_in_bytes / _UNITS:.0f} MiB")
     started = time.monotonic()
     _, metrics = jax.block_until_ready(compiled(state, batch))
-    print(f"one step of {len(host.index)} images took {time.monotonic() - started:.2f} s")
+    print(
+        f"one step of {config['train']['batch_size']} images took {time.monotonic() - started:.2f} s"
+    )
     for name, value in sorted(metrics.items()):
         print(f"  {name}: {float(value):.5g}")
 

@@ -25,6 +25,7 @@ _SEED = flags.DEFINE_integer(
     "seed", None, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
+_VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels of the data again.")
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
 
 
@@ -40,7 +41,7 @@ def main():
     options = _options(identity["config"]["evaluate"])
     config = {**identity["config"], "evaluate": options}
     build.use_compilation_cache()
-    parts = build.build_trained({**identity, "config": config})
+    parts = build.build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     parts.dataset.split(options["split"])
     print(provenance.header())
     sampling = report.make_sampling(options, config["objective"]["num_timesteps"])

@@ -34,7 +34,7 @@ def run_evaluation(
     title: str = "",
 ) -> Evaluation:
     """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
-    batches = list(eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]))
+    batches = eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"])
     with Progress(f"evaluating {title or split}", len(batches), "batches") as bar:
         report = evaluation_progress(bar, check)
         return evaluate(parts.model, params, batches, sampling, parts.mesh, report, step)

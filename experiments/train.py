@@ -15,6 +15,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run writes; runs/CONFIG-TIME if not given."
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show shapes, sizes and one step; write nothing.")
+_VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels of the data again.")
 _ALLOW_CHANGE = flags.DEFINE_list(
     "allow_change",
     [],
@@ -35,7 +36,7 @@ def main():
     folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default_workdir(path)
     workdir.check_writable(folder)
     build.use_compilation_cache()
-    parts = build.build(config)
+    parts = build.build(config, verify_data=_VERIFY_DATA.value)
     print(provenance.header(config))
     return training.run(parts, folder, _ALLOW_CHANGE.value)
 

@@ -13,9 +13,8 @@ from experiments.provenance import provenance
 from experiments.sampling import NUM_FRAMES, draw_samples, make_sample_step, write_pictures
 from experiments.signals import StopRequest
 from experiments.speed import Speed
-from vdm import devices
 from vdm.checkpoint import Checkpoints
-from vdm.data.batches import train_batch
+from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
 from vdm.evaluate import Sampling, make_evaluation_step, summarise
 from vdm.samplers.ancestral import ancestral
@@ -73,6 +72,7 @@ class _Session:
         self._checkpoints: Checkpoints
         self._write: Writer
         self._bar: Progress
+        self._prefetched: Prefetcher
 
     def train(self, identity: dict[str, Any]) -> TrainState:
         """The state after num_steps, or where a signal asked to stop."""
@@ -85,9 +85,9 @@ class _Session:
         self._write = make_writer(self._options["writers"], self._folder, resumed_at=step)
         with Progress("training", num_steps, "steps", done=step) as self._bar:
             self._catch_up(state)
-            state = train(
-                state, self._parts.train_step(), self._batch, num_steps, self._hooks(), window
-            )
+            with Prefetcher(self._parts.train_batch, step, num_steps) as self._prefetched:
+                train_step = self._parts.train_step()
+                state = train(state, train_step, self._batch, num_steps, self._hooks(), window)
         saved = self._checkpoints.latest_step()
         self._checkpoints.close()
         if int(state.step) < num_steps:
@@ -139,10 +139,7 @@ class _Session:
     def _batch(self, step: int):
         self._speed.start_step()
         self._bar.update(step)
-        seed, size = self._parts.config["seed"], self._options["batch_size"]
-        return devices.place_batch(
-            train_batch(self._parts.dataset, seed, step, size), self._parts.mesh
-        )
+        return self._prefetched(step)
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         speed = self._speed.take()

@@ -23,7 +23,7 @@ from vdm.types import DataSpec
 
 CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer")
 """What --allow_change may name: the rest would make it another model, or other data."""
-CHANGEABLE_FIELDS = ("data.cache_dir",)
+CHANGEABLE_FIELDS = ("data.cache_dir", "data.source_dir")
 FIXED_FIELDS = {
     "train.batch_size": "it decides which images a step sees",
     "evaluate.seed": "validations before and after would not compare",
@@ -90,7 +90,7 @@ def check_resumable(
     changes = differences(saved["config"], config)
     refused = {n: pair for n, pair in changes.items() if n not in allowed}
     data_changes = differences(saved["data"], _tuples(dict(data)))
-    if data_changes and not any(n != "data.cache_dir" for n in refused):
+    if data_changes and not any(n not in CHANGEABLE_FIELDS for n in refused):
         raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
     if refused:
         raise ConfigError(
@@ -109,7 +109,8 @@ def check_changeable(names: Sequence[str]) -> None:
             )
         if not _is_changeable(name):
             groups = ", ".join(f"{g}.*" for g in CHANGEABLE_GROUPS)
-            raise ConfigError(f"--allow_change={name}: only {groups} and data.cache_dir may change")
+            listed = ", ".join([groups, *CHANGEABLE_FIELDS])
+            raise ConfigError(f"--allow_change={name}: only {listed} may change")
 
 
 def _is_changeable(name: str) -> bool:
@@ -124,11 +125,15 @@ def check_same_data(saved: Mapping, spec: DataSpec) -> None:
 
 
 def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """{dotted field: (saved, now)} where two nested mappings differ."""
+    """{dotted field: (saved, now)} where two nested mappings differ.
+
+    A field that did not exist yet was off: what is false, zero or empty now is no difference.
+    """
     before, after = flatten(saved), flatten(now)
     names = sorted(before.keys() | after.keys())
     pairs = {name: (before.get(name), after.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    new = {name for name, value in after.items() if name not in before and not value}
+    return {n: pair for n, pair in pairs.items() if pair[0] != pair[1] and n not in new}
 
 
 def _list(changes: Mapping[str, tuple]) -> str:

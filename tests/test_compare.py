@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vdm import compare
-from vdm.data import base, batches
+from vdm.data import batches, prepared
 from vdm.devices import make_mesh
 from vdm.evaluate import Evaluation, Sampling, evaluate, summarise
 from vdm.model import make_model
@@ -22,7 +22,7 @@ SHAPE, LEVELS, NUM = (4, 4, 1), 17, 40
 def dataset(tmp_path_factory):
     rng = np.random.default_rng(0)
     images = {n: rng.integers(0, LEVELS, (NUM, *SHAPE)) for n in ("train", "validation", "test")}
-    return base.prepare("random", images, LEVELS, tmp_path_factory.mktemp("data"))
+    return prepared.prepare("random", images, LEVELS, tmp_path_factory.mktemp("data"))
 
 
 def make(dataset, name, gamma_0=None, gamma_1=None, seed=0):

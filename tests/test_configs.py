@@ -10,26 +10,36 @@ import pytest
 from experiments import build
 from experiments.parsing import load_config
 from experiments.provenance import flatten
-from vdm import devices
-from vdm.data.batches import train_batch
+from vdm.errors import ConfigError
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
 
 
-@pytest.fixture
-def images(tmp_path):
-    """A file for configurations that need one."""
-    path = tmp_path / "images.npz"
+VARIANTS = [*CONFIGS, *(f"{name}:gpu" for name in ("cifar10_small", "fashion_mnist", "mnist"))]
+SHAPES = {
+    "arrays": (6, 5, 2),
+    "folder": (6, 5, 2),
+    "cifar10": (8, 8, 3),
+    "mnist": (8, 8, 1),
+    "fashion_mnist": (8, 8, 1),
+    "downsampled_imagenet_32": (8, 8, 3),
+    "downsampled_imagenet_64": (8, 8, 3),
+}
+"""Small random images in place of each configuration's, as square and with as many channels."""
+
+
+def random_images(path, shape):
     rng = np.random.default_rng(0)
-    draw = lambda n: rng.integers(0, 256, (n, 6, 5, 2), dtype=np.uint8)  # noqa: E731
+    draw = lambda n: rng.integers(0, 256, (n, *shape), dtype=np.uint8)  # noqa: E731
     np.savez(path, train=draw(40), test=draw(10))
     return path
 
 
-def shrink(config, images):
-    """The same run with a small network and a small batch."""
-    if config.data.name == "arrays":
-        config.data.arrays.path = str(images)
+def shrink(config, folder):
+    """The same run with a small network, a small batch, and images that need no download."""
+    if config.data.name in SHAPES:
+        path = random_images(folder / "images.npz", SHAPES[config.data.name])
+        config.data.name, config.data.arrays.path = "arrays", str(path)
     config.denoiser.unet.channels = 8
     config.denoiser.unet.num_blocks = 1
     config.denoiser.mlp.width = 8
@@ -39,16 +49,20 @@ def shrink(config, images):
     return config.to_dict()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_built_shrunk_and_stepped(name, images, tmp_path, repository, monkeypatch):
+def open_config(name):
+    file, colon, setting = name.partition(":")
+    return load_config(f"configs/{file}.py{colon}{setting}")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_built_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
     monkeypatch.chdir(repository)
-    config = shrink(load_config(f"configs/{name}.py"), images)
+    config = shrink(open_config(name), tmp_path)
     parts = build.build(config, cache_dir=tmp_path / "cache")
     state, step = parts.fresh_state(), parts.train_step()
     before = jax.device_get(state.params)
     for n in range(2):
-        batch = devices.place_batch(train_batch(parts.dataset, 0, n, 8), parts.mesh)
-        state, metrics = step(state, batch)
+        state, metrics = step(state, parts.train_batch(n))
     assert int(state.step) == 2
     assert all(np.isfinite(float(value)) for value in metrics.values())
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, state.params)
@@ -66,5 +80,36 @@ def test_opens_with_its_command(name, repository):
 def test_only_fields_of_the_base(name, repository, monkeypatch):
     monkeypatch.chdir(repository)
     base = flatten(load_config("configs/base.py"))
-    found = flatten(load_config(f"configs/{name}.py"))
+    found = flatten(open_config(name))
     assert found.keys() == base.keys()
+
+
+def test_a_setting_that_does_not_exist_lists_the_choices(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    with pytest.raises(ConfigError, match=r"'tpu': no such setting; choose one of cpu, gpu"):
+        open_config("mnist:tpu")
+
+
+PAPER = {
+    "cifar10": (128, 32, 0.1, 128, "learned_linear", False),
+    "cifar10_aug": (256, 32, 0.05, 1024, "monotone_network", True),
+    "imagenet32": (256, 32, 0.1, 512, "learned_linear", False),
+    "imagenet64": (256, 64, 0.1, 512, "learned_linear", False),
+}
+"""Channels, blocks, dropout, batch, schedule, attention (Kingma 2021, app. B)."""
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_paper_s_hyper_parameters(name, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    config = open_config(name)
+    unet, optimizer = config.denoiser.unet, config.optimizer
+    found = (unet.channels, unet.num_blocks, unet.dropout, config.train.batch_size)
+    assert (*found, config.schedule.name, unet.attention) == PAPER[name]
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.ema_decay) == (
+        2e-4,
+        0.01,
+        0.9999,
+    )
+    assert any(config.data.augment.values()) == (name == "cifar10_aug")
+    assert "not yet measured" in (repository / "configs" / f"{name}.py").read_text()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vdm import evaluate
-from vdm.data import base, batches
+from vdm.data import batches, prepared
 from vdm.devices import make_mesh
 from vdm.errors import ConfigError
 from vdm.evaluate import Evaluation, Sampling
@@ -21,7 +21,7 @@ SHAPE, LEVELS, NUM = (4, 4, 1), 17, 13
 def dataset(tmp_path_factory):
     rng = np.random.default_rng(0)
     images = {n: rng.integers(0, LEVELS, (NUM, *SHAPE)) for n in ("train", "validation", "test")}
-    return base.prepare("random", images, LEVELS, tmp_path_factory.mktemp("data"))
+    return prepared.prepare("random", images, LEVELS, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,20 @@ def check_divisible(argument: str, batch_size: int, mesh: Mesh) -> None:
 
 
 def place_batch(batch, mesh: Mesh):
-    """Host arrays -> device arrays sharded over the batch axis."""
+    """Host arrays -> device arrays sharded over the batch axis, copied asynchronously."""
     return jax.device_put(batch, batch_sharding(mesh))
+
+
+def place_share(batch, mesh: Mesh):
+    """As `place_batch`, where each of several processes holds its own share only.
+
+    The shares follow one another in the order of the processes.
+    """
+    sharding = batch_sharding(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    place = jax.make_array_from_process_local_data
+    return jax.tree.map(lambda share: place(sharding, np.asarray(share)), batch)
 
 
 def abstract_like(tree, sharding: NamedSharding):

@@ -12,8 +12,8 @@ whole-split means between the independent randomisations, never from the scatter
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,15 @@ from vdm.model import VDM
 from vdm.noise import evaluation_noise, evaluation_times
 from vdm.objective import TERM_NAMES
 from vdm.types import Batch, ElboTerms, Params
+
+
+class Batches(Protocol):
+    """A known number of batches, perhaps each made when it is its turn."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
 
 Progress = Callable[[int, int], None]
 """(batches done, batches in all) -> None."""
@@ -113,7 +122,7 @@ def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable
 def evaluate(
     model: VDM,
     params: Params,
-    batches: Iterable[Batch],
+    batches: Batches,
     sampling: Sampling,
     mesh: Mesh,
     progress: Progress = lambda done, total: None,
@@ -123,13 +132,12 @@ def evaluate(
 
     Args:
       model, params: what is evaluated; pass the EMA parameters.
-      batches: every image once, padding masked.
+      batches: every image once, padding masked; one is held at a time.
       sampling: how the bound is estimated.
       mesh: the devices; each batch must divide evenly.
       progress: called after every batch.
       step: a compiled step from `make_evaluation_step` to use again.
     """
-    batches = list(batches)
     step = step or make_evaluation_step(model, sampling, mesh)
     done: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for batch in batches:

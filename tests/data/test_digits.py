@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from vdm.data import load
-from vdm.data.base import open_prepared
+from vdm.data.prepared import open_prepared
 
 CONTENT_HASH = "3ea53b0fd8a2c374b9645857e066075cf0f4dc00ad283ede5968099119b9572e"
 """Published numbers name it: a change means other images, or the same in another split."""

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from vdm.data import SOURCES, load
+from vdm.data import RECIPES, SOURCES, load
 from vdm.errors import ConfigError, DataError
 
 
 def test_an_unknown_name_lists_the_choices(tmp_path):
-    listed = ", ".join(sorted(SOURCES))
+    listed = ", ".join(sorted({**SOURCES, **RECIPES}))
     message = f"data.name='digit': no such data source; choose one of {listed}"
     with pytest.raises(ConfigError, match=message):
         load("digit", {}, tmp_path / "cache")

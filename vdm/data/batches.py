@@ -1,10 +1,12 @@
 """Batches as pure functions: training by number, evaluation in order."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
 import numpy as np
 
+from vdm.data.augment import Augmentation, apply, draw
 from vdm.data.base import Dataset
 from vdm.errors import ConfigError
 from vdm.types import Batch
@@ -48,6 +50,7 @@ def train_batch(
     split: str = "train",
     process_index: int = 0,
     process_count: int = 1,
+    augmentation: Augmentation | None = None,
 ) -> Batch:
     """Training batch number `step`, or one process's contiguous share of it.
 
@@ -58,7 +61,8 @@ def train_batch(
       batch_size: images in the global batch B.
       split: which split.
       process_index: which share, 0 .. process_count - 1.
-      process_count: number of shares P.
+      process_count: number of shares P; only this share's images are read.
+      augmentation: transforms drawn for each image; None = clean images.
 
     Returns:
       A Batch of numpy arrays with B / P images, in the order of the global batch.
@@ -76,11 +80,37 @@ def train_batch(
         )
     share = batch_size // process_count
     index = train_indices(seed, step, batch_size, len(images))
-    index = index[process_index * share : (process_index + 1) * share]
-    return _batch(images, index, np.ones(len(index), bool))
+    start, stop = process_index * share, (process_index + 1) * share
+    batch = _batch(images, index[start:stop], np.ones(share, bool))
+    if augmentation is None or not augmentation.is_active:
+        return batch
+    augmentation.check(images.shape[1:])
+    draws = draw(augmentation, seed, step, batch_size, images.shape[-1])
+    changed, flags = apply(draws.part(start, stop), np.asarray(batch.images))
+    return batch.replace(images=changed, conditioning=flags)  # type: ignore[attr-defined]
 
 
-def eval_batches(dataset: Dataset, split: str, batch_size: int) -> Iterator[Batch]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalBatches:
+    """The batches of one pass, each read when it is its turn; `len` is their number.
+
+    Attributes:
+      images: the images of the split [N,H,W,C].
+      batch_size: B.
+    """
+
+    images: np.ndarray
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        starts = range(0, len(self.images), self.batch_size)
+        return (_eval_batch(self.images, start, self.batch_size) for start in starts)
+
+
+def eval_batches(dataset: Dataset, split: str, batch_size: int) -> EvalBatches:
     """Every image of `split` once and in order, as Batches of numpy arrays of one size B.
 
     The last batch is padded with copies of the last image, whose mask is false.
@@ -91,8 +121,7 @@ def eval_batches(dataset: Dataset, split: str, batch_size: int) -> Iterator[Batc
     """
     images = dataset.split(split)
     _check_range("batch_size", batch_size, 1)
-    # Not itself a generator, so that mistakes surface at the call.
-    return (_eval_batch(images, start, batch_size) for start in range(0, len(images), batch_size))
+    return EvalBatches(images, batch_size)
 
 
 def _eval_batch(images: np.ndarray, start: int, batch_size: int) -> Batch:
@@ -102,7 +131,8 @@ def _eval_batch(images: np.ndarray, start: int, batch_size: int) -> Batch:
 
 def _batch(images: np.ndarray, index: np.ndarray, mask: np.ndarray) -> Batch:
     return Batch(
-        images=np.asarray(images[index]),
+        # Of a plain view: a memory map's own indexing is a fifth slower.
+        images=np.take(np.asarray(images), index, axis=0),
         index=index.astype(np.int32),
         mask=mask,
         conditioning=np.zeros(len(index), np.float32),

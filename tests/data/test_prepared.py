@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vdm.data import base
-from vdm.data.base import content_hash, open_prepared, prepare
+from vdm.data import prepared
+from vdm.data.prepared import content_hash, open_prepared, prepare
 from vdm.errors import ConfigError, DataError, DiskError
 
 
@@ -75,7 +75,7 @@ def test_prepared_data_is_what_was_given(tmp_path, num_levels, dtype):
 def test_preparing_twice_writes_once(tmp_path, monkeypatch):
     first = prepare("mine", make_splits(), 17, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    monkeypatch.setattr(base, "_write", None)  # a second write would call it
+    monkeypatch.setattr(prepared, "write", None)  # a second write would call it
     second = prepare("other", make_splits(), 17, tmp_path, notes="told otherwise")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert second.spec.content_hash == first.spec.content_hash
@@ -144,13 +144,65 @@ def test_a_damaged_cache_is_found_when_opened(tmp_path, kind):
         prepare("mine", make_splits(), 17, tmp_path)
 
 
-def test_one_flipped_bit_is_found_by_verify(tmp_path):
-    folder = tmp_path / prepare("mine", make_splits(), 17, tmp_path).spec.content_hash
-    content = bytearray((folder / "test.npy").read_bytes())
-    content[-1] ^= 1
-    (folder / "test.npy").write_bytes(content)
+def flip_bit(path: Path, position: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """As many blocks as a large set has: those that opening hashes are then few of them."""
+    monkeypatch.setattr(prepared, "BLOCK_BYTES", 256)
+
+
+def test_a_flipped_bit_between_the_blocks_that_are_sampled_is_found_by_verify(
+    tmp_path, small_blocks
+):
+    splits = {name: np.repeat(array, 400, axis=0) for name, array in make_splits().items()}
+    folder = tmp_path / prepare("mine", splits, 17, tmp_path).spec.content_hash
+    flip_bit(folder / "train.npy", 256 + 10)  # the second block of many
+    open_prepared(folder)
     with pytest.raises(DataError, match="the pixels do not match the content hash"):
         open_prepared(folder, verify=True)
+    # A source that is read anew is compared with all of the cache.
+    with pytest.raises(DataError, match="the pixels do not match the content hash"):
+        prepare("mine", splits, 17, tmp_path)
+
+
+@pytest.mark.parametrize("position", [0, 200, -1])
+def test_a_flipped_bit_in_the_first_or_last_block_is_found_when_opened(tmp_path, position):
+    folder = tmp_path / prepare("mine", make_splits(), 17, tmp_path).spec.content_hash
+    size = (folder / "test.npy").stat().st_size
+    flip_bit(folder / "test.npy", position % size)
+    with pytest.raises(DataError, match=r"test\.npy holds other data in block 0"):
+        open_prepared(folder)
+
+
+def test_a_foreign_file_of_the_same_size_is_refused(tmp_path, small_blocks):
+    """CIFAR-10 and CIFAR-100 have files of equal size and header."""
+    folders = []
+    for seed in (0, 1):
+        data = prepare("mine", make_splits(seed=seed), 17, tmp_path)
+        folders.append(tmp_path / data.spec.content_hash)
+    shutil.copy(folders[0] / "train.npy", folders[1] / "train.npy")
+    with pytest.raises(DataError, match=r"train\.npy holds other data in block 0"):
+        open_prepared(folders[1])
+
+
+def test_a_folder_without_block_hashes_is_hashed_in_full(tmp_path):
+    """Version 0.1 wrote none."""
+    folder = tmp_path / prepare("mine", make_splits(), 17, tmp_path).spec.content_hash
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for entry in manifest["splits"].values():
+        del entry["blocks"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    open_prepared(folder)
+    flip_bit(folder / "test.npy", (folder / "test.npy").stat().st_size - 1)
+    with pytest.raises(DataError, match="the pixels do not match the content hash"):
+        open_prepared(folder)
 
 
 LONG = "n" * 300  # too long for a file name, but not for a mistake
@@ -198,7 +250,7 @@ def test_another_process_may_win_the_race(tmp_path, monkeypatch):
 
 RACE = """
 import pathlib, sys, time, numpy as np
-from vdm.data.base import prepare
+from vdm.data.prepared import prepare
 cache, me, other = sys.argv[1:]
 pathlib.Path(me).touch()
 while not pathlib.Path(other).exists():

@@ -1,0 +1,187 @@
+"""Reading archives from strangers: members into memory, within limits, nothing ever unpacked to disk.
+
+Refused with the file's name: names that leave their folder, links and devices, members larger than they
+may be, archives that are cut or damaged, and pickles that name anything but arrays.
+"""
+
+import gzip
+import hashlib
+import io
+import lzma
+import pickle
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from vdm.errors import DataError
+
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    NotImplementedError,  # a compression that zipfile does not know
+    RuntimeError,  # an encrypted member
+)
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the name is that of a tar or a zip."""
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def members(
+    path: Path, wanted: Callable[[str], bool], max_bytes: int
+) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every wanted file in a tar or zip, in the archive's order.
+
+    Raises:
+      DataError: see the top of this file.
+    """
+    read = _zip_members if path.name.lower().endswith(".zip") else _tar_members
+    try:
+        yield from read(path, wanted, max_bytes)
+    except _DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: {describe(error)}; it is cut or damaged") from None
+
+
+def read_gzip(path: Path, max_bytes: int) -> bytes:
+    """The content of a .gz file, or of a plain file."""
+    try:
+        with open(path, "rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+            return _limited(file, max_bytes, path)
+    except _DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: {describe(error)}; it is cut or damaged") from None
+
+
+def check_file(path: Path, name: str, digest: str, algorithm: str = "sha256") -> None:
+    """Refuses a file that is not the published one, bit for bit."""
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({describe(error)})") from None
+    if found != digest:
+        raise DataError(
+            f"{path}: wrong checksum: {algorithm} {found}, but that of {name} is {digest}; "
+            "it is cut, damaged or another file: fetch it again"
+        )
+
+
+def load_arrays_pickle(content: bytes, where: str) -> Any:
+    """A pickle of arrays, numbers, strings, lists and dictionaries; DataError for anything else."""
+    try:
+        return _ArraysOnly(io.BytesIO(content), where).load()
+    except DataError:
+        raise
+    # A damaged pickle makes the machine raise nearly anything.
+    except Exception as error:
+        raise DataError(f"{where}: {describe(error)}; it is cut or damaged") from None
+
+
+def describe(error: BaseException) -> str:
+    """One line for a library's exception."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Knows the names that numpy's arrays are made of, and no others."""
+
+    def __init__(self, file, where: str):
+        super().__init__(file, encoding="bytes")
+        self._where = where
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in _ARRAYS:
+            return _ARRAYS[name]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
+        raise DataError(
+            f"{self._where}: the pickle names {module}.{name}; only arrays are read, "
+            "since anything else could run a program: do not trust this file"
+        )
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise DataError(f"{self._where}: the pickle refers to something outside itself")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes into a pickle that Python 2 can read."""
+    if encoding != "latin1":
+        raise ValueError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _reconstruct(subtype: type, shape: tuple, dtype: Any) -> np.ndarray:
+    """An empty array, which its state then fills: `shape` is (0,) in every genuine pickle."""
+    if subtype is not np.ndarray or tuple(shape) != (0,):
+        raise ValueError(f"an array of type {subtype} and shape {shape}")
+    return np.ndarray((0,), dtype)
+
+
+_ARRAYS = {"_reconstruct": _reconstruct}
+
+
+def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path, "r:*") as tar:
+        for member in tar:
+            _check_name(path, member.name)
+            if member.isdir():
+                continue
+            if not member.isreg():
+                raise DataError(f"{path}: member {member.name!r} is a link or a device; refused")
+            if wanted(member.name):
+                file = tar.extractfile(member)
+                assert file is not None
+                content = _limited(file, max_bytes, f"{path}: member {member.name!r}")
+                if len(content) != member.size:
+                    raise EOFError(f"member {member.name!r} ends early")
+                yield member.name, content
+        # The packer's own checksum comes last, behind what tarfile reads.
+        while tar.fileobj is not None and tar.fileobj.read(2**20):
+            pass
+
+
+def _zip_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            _check_name(path, member.filename)
+            if not member.is_dir() and wanted(member.filename):
+                with archive.open(member) as file:
+                    where = f"{path}: member {member.filename!r}"
+                    yield member.filename, _limited(file, max_bytes, where)
+
+
+def _check_name(path: Path, name: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name.partition("/")[0]:
+        raise DataError(f"{path}: member {name!r} leaves its folder; refused")
+
+
+def _limited(file, max_bytes: int, where: Any) -> bytes:
+    """All of a file, unless it unpacks to more than it may."""
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise DataError(
+            f"{where} holds more than the {max_bytes} bytes it may; "
+            "it is another file, or made to fill the memory"
+        )
+    return content
