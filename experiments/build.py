@@ -17,7 +17,7 @@ from vdm.data import RECIPES, Dataset, open_content
 from vdm.data.augment import Augmentation
 from vdm.data.batches import train_batch
 from vdm.denoisers.base import DTYPES
-from vdm.errors import ConfigError, choose
+from vdm.errors import ConfigError, DataError, choose
 from vdm.model import VDM, make_model
 from vdm.objective import make_gradient
 from vdm.seeds import stream_key
@@ -117,13 +117,21 @@ def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> 
 
 
 def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
-    """Prepared data are found by their hash, so that the files they came from are not needed."""
-    data = identity["config"]["data"]
+    """Prepared data, by their hash where the files they came from are gone."""
+    data, saved = identity["config"]["data"], identity["data"]
+    cache_dir = data["cache_dir"]
     if data["name"].partition(":")[0] in RECIPES:
-        found = open_content(identity["data"]["content_hash"], data["cache_dir"], verify_data)
-        if found is not None and found.spec.name == identity["data"]["name"]:
+        try:
+            found = open_dataset(data, cache_dir, verify=verify_data, prepare=False)
+        except DataError:
+            found = None
+        if found is not None and found.spec.content_hash == saved["content_hash"]:
             return found
-    return open_dataset(data, data["cache_dir"], verify=verify_data)
+        # Without labels, which belong to the request.
+        found = open_content(saved["content_hash"], cache_dir, verify_data)
+        if found is not None and found.spec.name == saved["name"]:
+            return found
+    return open_dataset(data, cache_dir, verify=verify_data)
 
 
 def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:

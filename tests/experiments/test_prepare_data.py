@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import build
+from experiments.parsing import load_config
+from experiments.workdir import data_identity, read_identity, write_json
+
 SHRUNK = {
     "denoiser.name": "mlp",
     "denoiser.mlp.width": 8,
@@ -158,6 +162,27 @@ def test_augmentation_that_does_not_fit_is_refused_at_the_start(train, photos):
     process = train("folder", overrides)
     assert process.returncode == 2, process.stderr
     assert "data.augment.rotate=True: images of 5 x 4 are not square" in error_of(process)
+
+
+def test_a_trained_run_finds_its_data_with_classes_and_without_its_files(
+    photos, tmp_path, repository, monkeypatch
+):
+    monkeypatch.chdir(repository)
+    for number, path in enumerate(sorted(photos.glob("*.png"))):
+        (photos / "ab"[number % 2]).mkdir(exist_ok=True)
+        path.rename(photos / "ab"[number % 2] / path.name)
+    config = load_config("configs/folder.py").to_dict()
+    config["data"] |= {"cache_dir": str(tmp_path / "cache"), "name": f"folder:{photos}"}
+    first = build.build(config).dataset
+    record = {"config": config, "data": data_identity(first.spec)}
+    write_json(tmp_path / "config.json", record)
+    identity = read_identity(tmp_path)
+    again = build.build_trained(identity).dataset
+    assert again.spec == first.spec
+    np.testing.assert_array_equal(again.labels["train"], first.labels["train"])
+    assert set(first.labels["train"].tolist()) == {0, 1}
+    photos.rename(tmp_path / "elsewhere")
+    assert build.build_trained(identity).dataset.spec == first.spec
 
 
 TRACED = """
