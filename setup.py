@@ -24,6 +24,8 @@ REQUIRED = [
     "jaxtyping",
     "matplotlib",
     "pillow",
+    # Of the probability-flow likelihood alone; with all it needs, 5 MB of Python.
+    "diffrax>=0.7,<0.8",
 ]
 
 EXTRAS = {

@@ -8,7 +8,7 @@ import jax
 
 from vdm.types import PRNGKey
 
-STREAMS = {"initialisation": 0, "training": 1, "evaluation": 2, "sampling": 3}
+STREAMS = {"initialisation": 0, "training": 1, "evaluation": 2, "sampling": 3, "paths": 4}
 
 
 def stream_key(seed: int | jax.Array, stream: str) -> PRNGKey:

@@ -1,0 +1,101 @@
+"""L_T by Luo's first derivation: forward against reverse transitions along one trajectory."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vdm.devices import batch_sharding, replicated, to_host
+from vdm.likelihood import paths
+from vdm.likelihood.base import TERMS, Bound, end_terms, from_terms, images_at_once
+from vdm.schedules.base import endpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency(Bound):
+    """L_T = reconstruction + E KL(q(z_1|z_s) || p(z_1)) + sum E[log q(z_t|z_s) - log p(z_t|z_u)].
+
+    The same L_T as `Dense`, by the consistency form of Luo 2022 (eq. 44) as a *joint* log-ratio over
+    (z_s, z_t, z_u); single terms may be negative. All T terms of one trajectory together vary less
+    than those of denoising matching, a single one far more. See `vdm.likelihood.paths`, (6).
+    """
+
+    name: ClassVar[str] = "consistency"
+    default_timesteps: ClassVar[int] = 100
+
+    def network_evaluations(self):
+        return self.num_timesteps
+
+    def make_step(self, model, seed, mesh):
+        walk = make_walk(model, self.num_timesteps, seed, mesh)
+        row = f"T = {self.num_timesteps}, consistency form"
+
+        def step(params, batch, randomisation):
+            found = walk(params, batch, randomisation)
+            parts = (found.reconstruction, found.prior_consistency, found.costs.consistency.sum(1))
+            terms = dict(zip(TERMS[:3], parts, strict=True))
+            terms["auxiliary"] = np.zeros(len(found.reconstruction))
+            return from_terms(row, terms, self.num_timesteps)
+
+        return step
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """One trajectory of each image, in nats.
+
+    Attributes:
+      reconstruction: without noise [B].
+      prior_matching: KL(q(z_1|x) || p(z_1)) [B].
+      prior_consistency: KL(q(z_1|z_s) || p(z_1)) [B].
+      costs: of every step [B,T].
+    """
+
+    reconstruction: np.ndarray
+    prior_matching: np.ndarray
+    prior_consistency: np.ndarray
+    costs: paths.StepCosts
+
+
+def make_walk(model, num_timesteps: int, seed: int, mesh):
+    """(params, batch, randomisation) -> Walk, in chunks of steps."""
+    one = jnp.zeros(1, jnp.int32)
+    sharded, everywhere = batch_sharding(mesh), replicated(mesh)
+
+    def begin(params, batch, randomisation):
+        position = paths.start(seed, randomisation, batch.index, one, model.shape)
+        gammas = endpoints(model.schedule, params["schedule"])
+        return position, end_terms(model, batch.images, *gammas, position.eps[:, 0])
+
+    def go_on(params, batch, position, randomisation, steps):
+        eta = paths.innovations(seed, randomisation, batch.index, steps, one, model.shape)
+        return paths.advance(model, params, batch, num_timesteps, position, eta, steps)
+
+    begin = jax.jit(
+        begin,
+        in_shardings=(everywhere, sharded, None),
+        out_shardings=(sharded, everywhere),
+    )
+    go_on = jax.jit(
+        go_on,
+        in_shardings=(everywhere, sharded, sharded, None, None),
+        out_shardings=(sharded, everywhere, everywhere),
+    )
+
+    def walk(params, batch, randomisation) -> Walk:
+        number = np.int32(randomisation)
+        size, firsts = paths.chunks(num_timesteps, len(batch.index), images_at_once())
+        position, ends = begin(params, batch, number)
+        costs, prior = [], np.zeros(len(batch.index))
+        for first in firsts:
+            steps = first + np.arange(size, dtype=np.int32)
+            position, cost, end = go_on(params, batch, position, number, steps)
+            costs.append([np.float64(value)[:, :, 0] for value in to_host(cost)])
+            prior = prior + np.float64(to_host(end.consistency))[:, 0]
+        joined = (np.concatenate(c, axis=1)[:, :num_timesteps] for c in zip(*costs, strict=True))
+        reconstruction, matching = (np.float64(value) for value in to_host(ends))
+        return Walk(reconstruction, matching, prior, paths.StepCosts(*joined))
+
+    return walk

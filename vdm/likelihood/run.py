@@ -1,0 +1,172 @@
+"""One bound over every image of a split, and its rows of a table."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+
+from vdm.devices import check_divisible, place_batch
+from vdm.errors import ConfigError
+from vdm.estimate import Estimate, estimate
+from vdm.likelihood.base import Bound, BoundValues
+from vdm.model import VDM
+from vdm.types import Batch, Params
+
+LEAST_RANDOMISATIONS = 8
+"""Fewer give no Monte Carlo error worth printing: it is then "not estimated"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundEvaluation:
+    """Attributes:
+    bound: what was evaluated.
+    index: position of each image in its split [N].
+    rows: {row: [R, N]} in nats, R independent estimates.
+    terms: {term: [R, N]} in nats, empty for a bound without terms.
+    evaluations: of the network, per image, over all randomisations [N].
+    randomisations, seed: how it was estimated.
+    num_dims: D.
+    seconds: wall clock.
+    """
+
+    bound: Bound
+    index: np.ndarray
+    rows: dict[str, np.ndarray]
+    terms: dict[str, np.ndarray]
+    evaluations: np.ndarray
+    randomisations: int
+    seed: int
+    num_dims: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table: its estimate, and what it took.
+
+    A Monte Carlo error from fewer than `LEAST_RANDOMISATIONS` is None.
+    """
+
+    bound: str
+    row: str
+    estimate: Estimate
+    evaluations: float
+    seconds: float
+    same_model: bool
+
+
+def evaluate_bound(
+    bound: Bound,
+    model: VDM,
+    params: Params,
+    batches: Iterable[Batch],
+    mesh: Mesh,
+    randomisations: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> BoundEvaluation:
+    """One pass over `batches`; `progress` is called after every randomisation of every batch.
+
+    Raises:
+      ConfigError: the bound cannot serve the model, or has no value for some images, which are named.
+    """
+    bound.check(model, params)
+    started = time.monotonic()
+    batches, count = list(batches), randomisations or bound.randomisations
+    step = bound.make_step(model, seed, mesh)
+    found = []
+    for number, batch in enumerate(batches):
+        check_divisible("evaluate.batch_size", len(batch.index), mesh)
+        placed, own = place_batch(batch, mesh), []
+        for randomisation in range(count):
+            own.append(_without_padding(step(params, placed, randomisation), batch))
+            progress(number * count + randomisation + 1, len(batches) * count)
+        found.append(_join(own, 0))
+    values = _join(found, 1)
+    index = np.concatenate([np.asarray(b.index)[np.asarray(b.mask)] for b in batches])
+    _refuse_failures(bound, index[values.failed])
+    return BoundEvaluation(
+        bound,
+        index,
+        dict(values.rows),
+        dict(values.terms),
+        values.evaluations,
+        count,
+        seed,
+        math.prod(model.shape),
+        time.monotonic() - started,
+    )
+
+
+def table_rows(evaluations: Sequence[BoundEvaluation]) -> list[Row]:
+    """Every row of every bound, the loosest first; those of other models last."""
+    rows = [row for evaluation in evaluations for row in _rows(evaluation)]
+    return sorted(rows, key=lambda row: (not row.same_model, -row.estimate.mean))
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """The table as plain text, bits/dim."""
+    titles = ("bound", "bits/dim", "95 % (images)", "s.e. (Monte Carlo)", "evaluations", "seconds")
+    lines = [_line(*titles)]
+    for row in rows:
+        found = row.estimate
+        interval = "not estimated"
+        if found.interval is not None:
+            interval = "[{:.4f}, {:.4f}]".format(*found.interval)
+        error = found.monte_carlo_error
+        shown = "not estimated" if error is None else f"{error:.4f}"
+        name = f"{row.bound}: {row.row}" + ("" if row.same_model else " *")
+        cells = (f"{found.mean:.4f}", interval, shown, f"{row.evaluations:.0f}")
+        lines.append(_line(name, *cells, f"{row.seconds:.1f}"))
+    if not all(row.same_model for row in rows):
+        lines.append("* the likelihood of another model: no bound of the same as the others")
+    return "\n".join(lines)
+
+
+def _line(name, mean, interval, error, evaluations, seconds) -> str:
+    return f"{name:<40} {mean:>8} {interval:>20} {error:>19} {evaluations:>11} {seconds:>8}"
+
+
+def _rows(evaluation: BoundEvaluation) -> list[Row]:
+    rows = []
+    for name, values in evaluation.rows.items():
+        found = estimate(values, evaluation.num_dims)
+        if len(values) < LEAST_RANDOMISATIONS:
+            found = dataclasses.replace(found, monte_carlo_error=None)
+        spent = float(evaluation.evaluations.mean())
+        bound = evaluation.bound
+        rows.append(Row(bound.name, name, found, spent, evaluation.seconds, bound.same_model))
+    return rows
+
+
+def _without_padding(values: BoundValues, batch: Batch) -> BoundValues:
+    mask = np.asarray(batch.mask)
+    return BoundValues(
+        {n: v[:, mask] for n, v in values.rows.items()},
+        {n: v[None, mask] for n, v in values.terms.items()},
+        values.evaluations[mask],
+        values.failed[mask],
+    )
+
+
+def _join(parts: Sequence[BoundValues], axis: int) -> BoundValues:
+    """Randomisations (axis 0) of the same images, or batches (axis 1)."""
+    evaluations, failed = ([getattr(p, n) for p in parts] for n in ("evaluations", "failed"))
+    return BoundValues(
+        {n: np.concatenate([p.rows[n] for p in parts], axis) for n in parts[0].rows},
+        {n: np.concatenate([p.terms[n] for p in parts], axis) for n in parts[0].terms},
+        np.concatenate(evaluations) if axis else np.sum(evaluations, axis=0),
+        np.concatenate(failed) if axis else np.any(failed, axis=0),
+    )
+
+
+def _refuse_failures(bound: Bound, failed: np.ndarray) -> None:
+    if len(failed):
+        shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
+        raise ConfigError(
+            f"--bound={bound.name}: {len(failed)} images have no value, the solver did not converge "
+            f"(image {shown}); raise --ode_max_steps or --ode_tolerance"
+        )
