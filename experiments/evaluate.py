@@ -1,8 +1,10 @@
 """Evaluate a checkpoint: bits/dim per term over one pass of a split, with errors.
 
     python -m experiments.evaluate --workdir=runs/digits --split=test --timesteps=1000
+    python -m experiments.evaluate --workdir=runs/digits --bound=continuous,dense@1000,iwae@100,ode
 
-Writes evaluations/*.json, and per image and per term in nats a .npz beside it.
+Without --bound one bound term by term; with it one table of several. Writes evaluations/*.json, and per
+image in nats a .npz beside it.
 """
 
 from absl import flags
@@ -27,12 +29,30 @@ _SEED = flags.DEFINE_integer(
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
 _VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels of the data again.")
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+_BOUND = flags.DEFINE_string(
+    "bound",
+    None,
+    "Bounds, NAME or NAME@T, with commas: discrete, dense, consistency, iwae take T; "
+    "continuous, ode do not.",
+)
+_DENSITY = flags.DEFINE_string(
+    "density", None, "Of the times of bound continuous: uniform in gamma (default), or fitted."
+)
+_IWAE_WEIGHTS = flags.DEFINE_integer("iwae_weights", None, "K of bound iwae, a power of two (16).")
+_ODE_SOLVER = flags.DEFINE_string("ode_solver", None, "dopri5 (default), tsit5 or bosh3.")
+_ODE_TOLERANCE = flags.DEFINE_float("ode_tolerance", None, "Relative and absolute (1e-5).")
+_ODE_MAX_STEPS = flags.DEFINE_integer("ode_max_steps", None, "Of an image's solve (1000).")
+_ODE_TRACE = flags.DEFINE_string("ode_trace", None, "rademacher (default), gaussian or exact.")
+_ODE_DEQUANTISATION = flags.DEFINE_string(
+    "ode_dequantisation", None, "variational (default: q(z_0|x)), truncated or uniform."
+)
+_ODE_WEIGHTS = flags.DEFINE_integer("ode_weights", None, "Dequantisations averaged, 2^n (1).")
 
 
 def main():
     from pathlib import Path
 
-    from experiments import build, checkpoints, provenance, report, workdir
+    from experiments import bounds, build, checkpoints, provenance, report, workdir
     from experiments.signals import StopRequest
     from vdm.evaluate import make_evaluation_step
 
@@ -43,9 +63,16 @@ def main():
     build.use_compilation_cache()
     parts = build.build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     parts.dataset.split(options["split"])
+    wanted = _bounds() if _BOUND.value is not None else []
     print(provenance.header())
     sampling = report.make_sampling(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    if wanted:
+        with StopRequest() as stop:
+            print(
+                bounds.run(parts, params, folder, step, wanted, _RANDOMISATIONS.value, stop.check)
+            )
+        return
     evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
     with StopRequest() as stop:
         evaluation = report.run_evaluation(
@@ -56,6 +83,27 @@ def main():
     report.write_report(path, facts, evaluation)
     print(report.format_report(facts))
     print(f"written to {path}")
+
+
+def _bounds() -> list:
+    """What --bound names, with the options of the flags."""
+    from experiments import bounds
+
+    repeats = {"repeats": _REPEATS.value}
+    options = {
+        "discrete": repeats,
+        "continuous": {**repeats, "density": _DENSITY.value},
+        "iwae": {"num_weights": _IWAE_WEIGHTS.value},
+        "ode": {
+            "solver": _ODE_SOLVER.value,
+            "tolerance": _ODE_TOLERANCE.value,
+            "max_steps": _ODE_MAX_STEPS.value,
+            "trace": _ODE_TRACE.value,
+            "dequantisation": _ODE_DEQUANTISATION.value,
+            "num_weights": _ODE_WEIGHTS.value,
+        },
+    }
+    return bounds.parse(_BOUND.value, _TIMESTEPS.value, options)
 
 
 def _options(configured) -> dict:

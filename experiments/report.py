@@ -44,22 +44,30 @@ def describe(
     parts: Parts, params: Params, evaluation: Evaluation, split: str, step: int
 ) -> dict[str, Any]:
     """Everything that must stand beside the number, and the number, as JSON."""
-    config, sampling = parts.config, evaluation.sampling
-    spec = parts.dataset.spec
-    denoiser = config["denoiser"]
+    sampling, num_images = evaluation.sampling, len(evaluation.index)
     summary = {name: vars(row) for name, row in summarise(evaluation).items()}
     return {
         "bits_per_dim": summary,
         "bound": "negative ELBO, "
         + (f"T = {sampling.num_timesteps}" if sampling.num_timesteps else "continuous time"),
-        "split": split,
-        "num_images": len(evaluation.index),
-        "missing_images": spec.split_sizes[split] - len(evaluation.index),
-        "timesteps_train": config["objective"]["num_timesteps"],
+        **identity(parts, params, split, step),
+        "num_images": num_images,
+        "missing_images": parts.dataset.spec.split_sizes[split] - num_images,
         "timesteps_eval": sampling.num_timesteps,
         "repeats": sampling.repeats,
         "randomisations": sampling.randomisations,
         "evaluation_seed": sampling.seed,
+    }
+
+
+def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, Any]:
+    """What was evaluated and on what, however it was: the same for every number of a checkpoint."""
+    config, spec = parts.config, parts.dataset.spec
+    denoiser = config["denoiser"]
+    return {
+        "split": split,
+        "num_images": spec.split_sizes[split],
+        "timesteps_train": config["objective"]["num_timesteps"],
         "checkpoint_step": step,
         "parameters": "ema",
         "train_seed": config["seed"],
@@ -91,7 +99,8 @@ def format_report(facts: Mapping[str, Any]) -> str:
         f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}; "
         f"checkpoint step {facts['checkpoint_step']}, averaged parameters, "
         f"training seed {facts['train_seed']}",
-        f"T_train = {_steps(facts['timesteps_train'])}, T_eval = {_steps(facts['timesteps_eval'])}; "
+        f"T_train = {steps_name(facts['timesteps_train'])}, "
+        f"T_eval = {steps_name(facts['timesteps_eval'])}; "
         f"{facts['repeats']} time(s) per image in each of {facts['randomisations']} "
         f"randomisation(s), seed {facts['evaluation_seed']}; "
         f"{facts['dtype']}, matmul precision {precision}",
@@ -122,5 +131,6 @@ def read_report(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _steps(num_timesteps: int) -> str:
+def steps_name(num_timesteps: int) -> str:
+    """T as it is printed."""
     return str(num_timesteps) if num_timesteps else "continuous"

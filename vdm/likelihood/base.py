@@ -97,6 +97,17 @@ class Bound(abc.ABC):
     def make_step(self, model: VDM, seed: int, mesh: Mesh) -> Step:
         """The step, compiled on its first call."""
 
+    @property
+    def label(self) -> str:
+        """Name, T and every option that is not the default, fit for a file's name."""
+        at = f"@{self.num_timesteps}" if self.num_timesteps else ""
+        others = [
+            f"{field.name}_{getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.name != "num_timesteps" and getattr(self, field.name) != field.default
+        ]
+        return "-".join([self.name + at, *others])
+
     def facts(self) -> dict[str, Any]:
         """The options, for the record of a number."""
         return {"bound": self.name, **dataclasses.asdict(self)}

@@ -29,7 +29,7 @@ class _Sampled(Bound):
     repeats: times per image in one randomisation.
     """
 
-    repeats: int = 16
+    repeats: int = 24
 
     def __post_init__(self):
         super().__post_init__()
@@ -121,6 +121,11 @@ class Continuous(_Sampled):
             return NoiseLevels(gamma_0, gamma_1, gamma, 0.5 * (gamma_1 - gamma_0) / density)
 
         return self._make_step(model, seed, mesh, "continuous time", levels)
+
+    @property
+    def label(self):
+        # What was fitted follows from the model.
+        return super(Continuous, dataclasses.replace(self, fitted=UNIFORM)).label
 
     def facts(self):
         return {**super().facts(), "fitted": list(self.fitted.heights)}
