@@ -1,0 +1,103 @@
+"""Luo's two decompositions of the bound: that they agree, and which varies less.
+
+    python -m experiments.decompositions --workdir=runs/digits --timesteps=100 --trajectories=8
+
+Denoising matching and the consistency form as a joint log-ratio are two estimators of one bound L_T;
+the consistency form as a printed KL divergence is not. Variances are of one image's estimate in nats^2:
+from one random step t, and from all T steps of one trajectory. Writes no file.
+"""
+
+from absl import flags
+
+from experiments import launcher
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
+_SPLIT = flags.DEFINE_string("split", None, "Which images; as configured if not given.")
+_TIMESTEPS = flags.DEFINE_integer("timesteps", 100, "T of the bound.")
+_TRAJECTORIES = flags.DEFINE_integer("trajectories", 8, "Independent ones for each image.")
+_NUM_IMAGES = flags.DEFINE_integer(
+    "num_images", 64, "The first so many images of the split.", lower_bound=2
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0, upper_bound=2**32 - 1)
+_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import build, checkpoints, provenance, workdir
+    from experiments.progress import Progress, evaluation_progress
+    from experiments.signals import StopRequest
+    from vdm.data.batches import eval_batches
+    from vdm.likelihood.decompositions import evaluate_forms
+
+    folder = Path(_WORKDIR.value)
+    identity = workdir.require_identity(folder)
+    build.use_compilation_cache()
+    parts = build.build_trained(identity)
+    options = identity["config"]["evaluate"]
+    split = _SPLIT.value or options["split"]
+    batches = _first(eval_batches(parts.dataset, split, options["batch_size"]), _NUM_IMAGES.value)
+    print(provenance.header())
+    step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    count = len(batches) * _TRAJECTORIES.value
+    with StopRequest() as stop, Progress("trajectories", count, "batches") as bar:
+        forms = evaluate_forms(
+            parts.model,
+            params,
+            batches,
+            parts.mesh,
+            _TIMESTEPS.value,
+            _TRAJECTORIES.value,
+            _SEED.value,
+            evaluation_progress(bar, stop.check),
+        )
+    print(_table(forms, parts.dataset.spec.num_dims))
+    num_images = forms["denoising"].total.shape[1]
+    print(
+        f"T = {_TIMESTEPS.value}, {_TRAJECTORIES.value} trajectories of {num_images} images of "
+        f"{parts.dataset.spec.name}/{split}, seed {_SEED.value}; checkpoint step {step}"
+    )
+
+
+def _first(batches, num_images: int) -> list:
+    """The batches that hold the first `num_images`, the others masked."""
+    import dataclasses
+
+    import numpy as np
+
+    kept = []
+    for batch in batches:
+        mask = np.asarray(batch.mask) & (np.asarray(batch.index) < num_images)
+        if mask.any():
+            kept.append(dataclasses.replace(batch, mask=mask))
+    return kept
+
+
+def _table(forms, num_dims: int) -> str:
+    """The three totals with their errors and variances, and the differences by trajectory."""
+    from vdm.estimate import estimate
+
+    titles = ("decomposition", "bits/dim", "Monte Carlo s.e.", "var, one t", "var, all t")
+    lines = ["{:<26} {:>9} {:>17} {:>12} {:>12}".format(*titles)]
+    for name, form in forms.items():
+        found = estimate(form.total, num_dims)
+        variances = f"{form.variance_one_time:>12.4g} {form.variance_dense:>12.4g}"
+        lines.append(f"{name:<26} {found.mean:>9.4f} {_error(found, form):>17} {variances}")
+    for name in ("consistency", "printed"):
+        gap = forms[name].total - forms["denoising"].total
+        found = estimate(gap, num_dims)
+        label = f"{name} - denoising"
+        lines.append(f"{label:<26} {found.mean:>+9.4f} {_error(found, forms[name]):>17}")
+    return "\n".join(lines)
+
+
+def _error(found, form) -> str:
+    from vdm.likelihood.run import LEAST_RANDOMISATIONS
+
+    enough = len(form.total) >= LEAST_RANDOMISATIONS
+    return f"{found.monte_carlo_error:.4f}" if enough else "not estimated"
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)
