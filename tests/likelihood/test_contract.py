@@ -70,7 +70,7 @@ def test_again_gives_the_same_bits_and_more_randomisations_keep_them(evaluate, n
 
 
 @pytest.mark.parametrize("name", ["dense", "consistency", "iwae"])
-@pytest.mark.parametrize("at_once", [1, 26, 1000])
+@pytest.mark.parametrize("at_once", [1, 1000])
 def test_chunks_change_only_the_order_of_sums(evaluate, monkeypatch, name, at_once):
     whole = evaluate(name)
     for module in ("dense", "consistency", "importance"):
