@@ -14,7 +14,8 @@ from vdm.errors import ConfigError
 from vdm.estimate import estimate
 from vdm.likelihood import BOUNDS, Bound, make_bound
 from vdm.likelihood.density import FIT_IMAGES
-from vdm.likelihood.run import BoundEvaluation, evaluate_bound, format_rows, table_rows
+from vdm.likelihood.run import BoundEvaluation, evaluate_bound
+from vdm.likelihood.table import format_gaps, format_rows, gaps, table_rows
 from vdm.types import Params
 
 
@@ -73,6 +74,7 @@ def run(
             )
         _write(folder, common, done[-1])
     facts = {**common, "table": [_row(row) for row in table_rows(done)]}
+    facts["differences"] = [{**vars(gap), "estimate": vars(gap.estimate)} for gap in gaps(done)]
     path = _path(folder, common, "table-" + "-".join(b.label for b in bounds), randomisations, seed)
     write_json(path, facts)
     return f"{_format(common, done)}\nwritten to {path}, and a record of each bound beside it"
@@ -128,6 +130,7 @@ def _path(folder: Path, common: Mapping, label: str, randomisations: int | None,
 def _format(common: Mapping[str, Any], done: Sequence[BoundEvaluation]) -> str:
     lines = [
         format_rows(table_rows(done)),
+        *filter(None, [format_gaps(gaps(done))]),
         f"{common['num_images']} images of {common['data']['name']}/{common['split']}, each once in "
         f"every randomisation; checkpoint step {common['checkpoint_step']}, averaged parameters, "
         f"training seed {common['train_seed']}; T_train = {steps_name(common['timesteps_train'])}",

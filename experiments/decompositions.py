@@ -93,7 +93,7 @@ def _table(forms, num_dims: int) -> str:
 
 
 def _error(found, form) -> str:
-    from vdm.likelihood.run import LEAST_RANDOMISATIONS
+    from vdm.likelihood.table import LEAST_RANDOMISATIONS
 
     enough = len(form.total) >= LEAST_RANDOMISATIONS
     return f"{found.monte_carlo_error:.4f}" if enough else "not estimated"

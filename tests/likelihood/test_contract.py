@@ -9,7 +9,8 @@ from vdm import likelihood
 from vdm.devices import make_mesh
 from vdm.errors import ConfigError
 from vdm.likelihood import BOUNDS, base, make_bound
-from vdm.likelihood.run import evaluate_bound, format_rows, table_rows
+from vdm.likelihood.run import evaluate_bound
+from vdm.likelihood.table import format_gaps, format_rows, gaps, table_rows
 from vdm.schedules.linear import Linear
 
 NUM = 13
@@ -114,6 +115,17 @@ def test_table_is_ordered_with_the_other_model_last(evaluate):
     errors = {row.row: row.estimate.monte_carlo_error for row in rows}
     assert errors["T = 5, K = 1"] is not None and errors["T = 5, K = 4"] is None
     assert "not estimated" in text
+
+
+def test_differences_pair_images_of_neighbouring_rows(evaluate):
+    found = [evaluate(name) for name in ("ode", "discrete", "continuous")]
+    (gap,) = gaps(found)
+    values = [next(iter(f.rows.values())) for f in found[1:]]
+    loose, tight = sorted(values, key=lambda v: -v.mean())
+    assert gap.estimate.mean == pytest.approx((loose - tight).mean() / 16 / np.log(2))
+    rows = {f"{row.bound}: {row.row}": row.estimate for row in table_rows(found)}
+    assert gap.estimate.standard_error < 0.5 * rows[gap.looser].standard_error
+    assert "minus" in format_gaps([gap]) and format_gaps([]) == ""
 
 
 @dataclasses.dataclass(frozen=True)

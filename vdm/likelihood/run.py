@@ -1,4 +1,4 @@
-"""One bound over every image of a split, and its rows of a table."""
+"""One bound over every image of a split."""
 
 import dataclasses
 import math
@@ -10,13 +10,9 @@ from jax.sharding import Mesh
 
 from vdm.devices import check_divisible, place_batch
 from vdm.errors import ConfigError
-from vdm.estimate import Estimate, estimate
 from vdm.likelihood.base import Bound, BoundValues
 from vdm.model import VDM
 from vdm.types import Batch, Params
-
-LEAST_RANDOMISATIONS = 8
-"""Fewer give no Monte Carlo error worth printing: it is then "not estimated"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,21 +37,6 @@ class BoundEvaluation:
     seed: int
     num_dims: int
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table: its estimate, and what it took.
-
-    A Monte Carlo error from fewer than `LEAST_RANDOMISATIONS` is None.
-    """
-
-    bound: str
-    row: str
-    estimate: Estimate
-    evaluations: float
-    seconds: float
-    same_model: bool
 
 
 def evaluate_bound(
@@ -99,47 +80,6 @@ def evaluate_bound(
         math.prod(model.shape),
         time.monotonic() - started,
     )
-
-
-def table_rows(evaluations: Sequence[BoundEvaluation]) -> list[Row]:
-    """Every row of every bound, the loosest first; those of other models last."""
-    rows = [row for evaluation in evaluations for row in _rows(evaluation)]
-    return sorted(rows, key=lambda row: (not row.same_model, -row.estimate.mean))
-
-
-def format_rows(rows: Sequence[Row]) -> str:
-    """The table as plain text, bits/dim."""
-    titles = ("bound", "bits/dim", "95 % (images)", "s.e. (Monte Carlo)", "evaluations", "seconds")
-    lines = [_line(*titles)]
-    for row in rows:
-        found = row.estimate
-        interval = "not estimated"
-        if found.interval is not None:
-            interval = "[{:.4f}, {:.4f}]".format(*found.interval)
-        error = found.monte_carlo_error
-        shown = "not estimated" if error is None else f"{error:.4f}"
-        name = f"{row.bound}: {row.row}" + ("" if row.same_model else " *")
-        cells = (f"{found.mean:.4f}", interval, shown, f"{row.evaluations:.0f}")
-        lines.append(_line(name, *cells, f"{row.seconds:.1f}"))
-    if not all(row.same_model for row in rows):
-        lines.append("* the likelihood of another model: no bound of the same as the others")
-    return "\n".join(lines)
-
-
-def _line(name, mean, interval, error, evaluations, seconds) -> str:
-    return f"{name:<40} {mean:>8} {interval:>20} {error:>19} {evaluations:>11} {seconds:>8}"
-
-
-def _rows(evaluation: BoundEvaluation) -> list[Row]:
-    rows = []
-    for name, values in evaluation.rows.items():
-        found = estimate(values, evaluation.num_dims)
-        if len(values) < LEAST_RANDOMISATIONS:
-            found = dataclasses.replace(found, monte_carlo_error=None)
-        spent = float(evaluation.evaluations.mean())
-        bound = evaluation.bound
-        rows.append(Row(bound.name, name, found, spent, evaluation.seconds, bound.same_model))
-    return rows
 
 
 def _without_padding(values: BoundValues, batch: Batch) -> BoundValues:
