@@ -63,7 +63,7 @@ def main():
     build.use_compilation_cache()
     parts = build.build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     parts.dataset.split(options["split"])
-    wanted = _bounds() if _BOUND.value is not None else []
+    wanted = _bounds(_BOUND.value) if _BOUND.value is not None else []
     print(provenance.header())
     sampling = report.make_sampling(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
@@ -85,12 +85,12 @@ def main():
     print(f"written to {path}")
 
 
-def _bounds() -> list:
+def _bounds(text: str) -> list:
     """What --bound names, with the options of the flags."""
     from experiments import bounds
 
     repeats = {"repeats": _REPEATS.value}
-    options = {
+    options: dict[str, dict] = {
         "discrete": repeats,
         "continuous": {**repeats, "density": _DENSITY.value},
         "iwae": {"num_weights": _IWAE_WEIGHTS.value},
@@ -103,7 +103,7 @@ def _bounds() -> list:
             "num_weights": _ODE_WEIGHTS.value,
         },
     }
-    return bounds.parse(_BOUND.value, _TIMESTEPS.value, options)
+    return bounds.parse(text, _TIMESTEPS.value, options)
 
 
 def _options(configured) -> dict:

@@ -77,11 +77,11 @@ def test_velocity_conserves_probability(toy):
     assert float(divergence) == pytest.approx(rate, rel=1e-4)
 
 
-CASES = [(name, g) for name in ("uniform", "truncated") for g in (-9.0, -5.0, 0.0)]
+# Draws of a narrow q(z_0|x) would not reach the edges of its bin, nor, with the decoder, infinity.
+CASES = [("uniform", -9.0), ("truncated", -5.0), ("truncated", 0.0), ("variational", 0.0)]
 
 
-# With the decoder the outermost codes reach to infinity, where only a wide q(z_0|x) has draws.
-@pytest.mark.parametrize(("name", "gamma_0"), [*CASES, ("variational", 0.0)])
+@pytest.mark.parametrize(("name", "gamma_0"), CASES)
 def test_dequantised_probabilities_of_all_codes_add_up(name, gamma_0):
     """Sum over codes of E_r[p P/r] = integral of p over the bins (all space with the decoder)."""
     levels, nodes = 17, 4000

@@ -142,7 +142,7 @@ def end_terms(
 
 def from_terms(row: str, terms: Mapping[str, np.ndarray], evaluations: int) -> BoundValues:
     """The values of a bound that is a sum of terms [B] and cannot fail."""
-    terms = {name: np.float64(value) for name, value in terms.items()}
+    terms = {name: np.asarray(value, np.float64) for name, value in terms.items()}
     total = np.sum(list(terms.values()), axis=0)
     size = total.shape
     return BoundValues({row: total[None]}, terms, np.full(size, evaluations), np.zeros(size, bool))

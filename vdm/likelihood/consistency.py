@@ -34,7 +34,11 @@ class Consistency(Bound):
 
         def step(params, batch, randomisation):
             found = walk(params, batch, randomisation)
-            parts = (found.reconstruction, found.prior_consistency, found.costs.consistency.sum(1))
+            parts = (
+                found.reconstruction,
+                found.prior_consistency,
+                found.costs["consistency"].sum(1),
+            )
             terms = dict(zip(TERMS[:3], parts, strict=True))
             terms["auxiliary"] = np.zeros(len(found.reconstruction))
             return from_terms(row, terms, self.num_timesteps)
@@ -50,13 +54,13 @@ class Walk:
       reconstruction: without noise [B].
       prior_matching: KL(q(z_1|x) || p(z_1)) [B].
       prior_consistency: KL(q(z_1|z_s) || p(z_1)) [B].
-      costs: of every step [B,T].
+      costs: of every step, {field of `paths.StepCosts`: [B,T]}.
     """
 
     reconstruction: np.ndarray
     prior_matching: np.ndarray
     prior_consistency: np.ndarray
-    costs: paths.StepCosts
+    costs: dict[str, np.ndarray]
 
 
 def make_walk(model, num_timesteps: int, seed: int, mesh):
@@ -92,10 +96,11 @@ def make_walk(model, num_timesteps: int, seed: int, mesh):
         for first in firsts:
             steps = first + np.arange(size, dtype=np.int32)
             position, cost, end = go_on(params, batch, position, number, steps)
-            costs.append([np.float64(value)[:, :, 0] for value in to_host(cost)])
-            prior = prior + np.float64(to_host(end.consistency))[:, 0]
+            costs.append([np.asarray(value, np.float64)[:, :, 0] for value in to_host(cost)])
+            prior = prior + np.asarray(to_host(end.consistency), np.float64)[:, 0]
         joined = (np.concatenate(c, axis=1)[:, :num_timesteps] for c in zip(*costs, strict=True))
-        reconstruction, matching = (np.float64(value) for value in to_host(ends))
-        return Walk(reconstruction, matching, prior, paths.StepCosts(*joined))
+        reconstruction, matching = (np.asarray(value, np.float64) for value in to_host(ends))
+        named = dict(zip(paths.StepCosts._fields, joined, strict=True))
+        return Walk(reconstruction, matching, prior, named)
 
     return walk

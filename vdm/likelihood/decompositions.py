@@ -85,7 +85,7 @@ def evaluate_forms(
 def _forms(walk: Walk, mask: np.ndarray) -> dict[str, tuple[np.ndarray, ...]]:
     """{form: (ends, matching, squares)}, each [images that are not padding]."""
     priors = (walk.prior_matching, walk.prior_consistency, walk.prior_consistency)
-    terms = (walk.costs.matching, walk.costs.consistency, walk.costs.printed)
+    terms = (walk.costs[name] for name in ("matching", "consistency", "printed"))
     return {
         name: (
             (walk.reconstruction + prior)[mask],

@@ -58,7 +58,7 @@ class Dense(Bound):
             terms = {
                 "reconstruction": reconstruction,
                 "prior_matching": prior,
-                "denoising_matching": np.sum(np.float64(found), axis=0),
+                "denoising_matching": np.sum(np.asarray(found, np.float64), axis=0),
                 "auxiliary": np.zeros(len(prior)),
             }
             row = f"T = {self.num_timesteps}, every term"

@@ -105,11 +105,11 @@ class ImportanceWeighted(Bound):
             rows = len(batch.index) * len(weights)
             size, firsts = paths.chunks(self.num_timesteps, rows, images_at_once())
             position, surprise = begin(params, batch, number, weights)
-            total = np.float64(to_host(surprise))
+            total = np.asarray(to_host(surprise), np.float64)
             for first in firsts:
                 steps = first + np.arange(size, dtype=np.int32)
                 position, cost = go_on(params, batch, position, number, weights, steps)
-                total = total + np.float64(to_host(cost))
+                total = total + np.asarray(to_host(cost), np.float64)
             return -total
 
         def step(params, batch, randomisation):

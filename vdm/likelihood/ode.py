@@ -120,10 +120,10 @@ class Flow(Bound):
                 for weight in range(self.num_weights)
             ]
             log_p, steps, fine = (np.stack(part, axis=-1) for part in zip(*found, strict=True))
-            value = nested_bounds(np.float64(log_p))[self.num_weights]
+            value = nested_bounds(np.asarray(log_p, np.float64))[self.num_weights]
             spent = steps.sum(-1) * SOLVERS[self.solver][1] + self.num_weights
             rows = {f"{self.dequantisation}, K = {self.num_weights}": mean_over_groups(value)[None]}
-            return BoundValues(rows, {}, spent, ~fine.all(-1))
+            return BoundValues(rows, {}, spent, ~np.all(fine, axis=-1))
 
         return step
 
