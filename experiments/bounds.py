@@ -1,5 +1,6 @@
 """`evaluate --bound=...`: bounds asked for, their cost announced, their records, and one table."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from vdm.likelihood.density import FIT_IMAGES
 from vdm.likelihood.run import BoundEvaluation, evaluate_bound
 from vdm.likelihood.table import format_gaps, format_rows, gaps, table_rows
 from vdm.types import Params
+
+MAX_LABEL = 150
 
 
 def parse(text: str, timesteps: int | None, options: Mapping[str, Mapping]) -> list[Bound]:
@@ -75,7 +78,10 @@ def run(
         _write(folder, common, done[-1])
     facts = {**common, "table": [_row(row) for row in table_rows(done)]}
     facts["differences"] = [{**vars(gap), "estimate": vars(gap.estimate)} for gap in gaps(done)]
-    path = _path(folder, common, "table-" + "-".join(b.label for b in bounds), randomisations, seed)
+    labels = "+".join(bound.label for bound in bounds)
+    if len(labels) > MAX_LABEL:  # file systems end at 255 bytes
+        labels = f"{len(bounds)}-{hashlib.sha256(labels.encode()).hexdigest()[:12]}"
+    path = _path(folder, common, f"table-{labels}", randomisations, seed)
     write_json(path, facts)
     return f"{_format(common, done)}\nwritten to {path}, and a record of each bound beside it"
 
@@ -94,7 +100,7 @@ def _write(folder: Path, common: Mapping[str, Any], found: BoundEvaluation) -> N
         **common,
         **describe(found),
         "num_images": len(found.index),
-        "missing_images": sorted(set(range(common["num_images"])) - set(found.index.tolist())),
+        "missing_images": common["num_images"] - len(found.index),
     }
     path = _path(folder, common, found.bound.label, found.randomisations, found.seed)
     arrays = {"index": found.index, "network_evaluations": found.evaluations, **found.terms}

@@ -9,6 +9,7 @@ The data flow, one stage a line (each imports only from those above it):
     denoisers    (z_t, gamma_t, conditioning) -> prediction
     model, elbo  the three terms of the bound, per example, in nats
     objective    what the parameters minimise; train/ runs it, checkpoint saves it
+    likelihood   further bounds on -log p(x), one file each, and one table of several
     evaluate     parameters + images -> bits/dim per term, with errors
 """
 

@@ -24,6 +24,7 @@ class Consistency(Bound):
 
     name: ClassVar[str] = "consistency"
     default_timesteps: ClassVar[int] = 100
+    randomisations: ClassVar[int] = 1
 
     def network_evaluations(self):
         return self.num_timesteps

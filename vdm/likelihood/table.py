@@ -17,7 +17,7 @@ LEAST_RANDOMISATIONS = 8
 class Row:
     """One line of the table: its estimate, and what it took.
 
-    A Monte Carlo error from fewer than `LEAST_RANDOMISATIONS` is None.
+    What the scatter of fewer than `LEAST_RANDOMISATIONS` would give is None.
     """
 
     bound: str
@@ -71,7 +71,7 @@ def _rows(evaluation: BoundEvaluation) -> list[Row]:
     for name, values in evaluation.rows.items():
         found = estimate(values, evaluation.num_dims)
         if len(values) < LEAST_RANDOMISATIONS:
-            found = dataclasses.replace(found, monte_carlo_error=None)
+            found = dataclasses.replace(found, monte_carlo_error=None, given_images=None)
         spent = float(evaluation.evaluations.mean())
         bound = evaluation.bound
         rows.append(Row(bound.name, name, found, spent, evaluation.seconds, bound.same_model))
