@@ -53,7 +53,9 @@ class Schedule(abc.ABC):
 def step_times(step: jax.Array, num_timesteps: int) -> tuple[PerExample, PerExample]:
     """(t, s) = (i/T, (i-1)/T) for integer steps i [B]; exact at 0 and 1."""
     step = step.astype(jnp.float32)
-    return step / num_timesteps, (step - 1.0) / num_timesteps
+    # Compiled, a division by a constant is a product with its inverse, and T (1/T) is not always 1.
+    total = jax.lax.optimization_barrier(jnp.float32(num_timesteps))
+    return step / total, (step - 1.0) / total
 
 
 def endpoints(

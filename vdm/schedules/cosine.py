@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from vdm.schedules.base import Schedule, per_example, step_times
 from vdm.schedules.endpoints import Endpoints
 
+OWN_ENDPOINTS = (-15.0, 15.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Schedule):
@@ -14,7 +16,8 @@ class Cosine(Schedule):
 
     That is alpha = cos(phi), sigma = sin(phi), of Nichol & Dhariwal 2021 without their offset. At
     phi = 0 and pi/2 gamma is infinite, so the angle runs only between the end points: with gamma_0 =
-    -13.3 and gamma_1 = 5 over the part [.0008, .948] of the quarter circle. Both are constants.
+    -13.3 and gamma_1 = 5 over the part [.0008, .948] of the quarter circle. Both are constants, matched
+    or the truncation "own": gamma = -15 and 15 (Hoogeboom et al. 2023, app. B).
     """
 
     endpoints: Endpoints
@@ -55,6 +58,7 @@ class Cosine(Schedule):
         return 2.0 * (jnp.log(sines[0]) - jnp.log(sines[1]))
 
 
-def cosine(endpoints: Endpoints) -> Cosine:
-    """The cosine between fixed end points; no parameters."""
-    return Cosine(dataclasses.replace(endpoints, learned=False))
+def cosine(endpoints: Endpoints, own_endpoints: bool = False) -> Cosine:
+    """The cosine between fixed end points, or gamma = -15 and 15; no parameters."""
+    first, last = OWN_ENDPOINTS if own_endpoints else (endpoints.gamma_0, endpoints.gamma_1)
+    return Cosine(dataclasses.replace(endpoints, gamma_0=first, gamma_1=last, learned=False))

@@ -1,0 +1,106 @@
+"""DDPM's linear betas, at its thousand steps and in their continuous limit."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.endpoints import Endpoints
+
+NUM_BETAS = 1000
+FIRST_BETA, LAST_BETA = 1e-4, 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class DdpmBetaLinear(Schedule):
+    """gamma = ln expm1(B(n)),  n(t) = 1 + 999 t,  B(n) = -ln of DDPM's abar at its step n
+
+        discrete    B(n) = -sum_{i=1..n} ln(1 - beta_i),  beta_i = 1e-4 + (i - 1)(.02 - 1e-4)/999
+        continuous  B(n) = .1 u + 19.9 u^2/2,  u = n/1000
+
+    (Ho et al. 2020, sec. 4; Song et al. 2021, eq. 32.) Both are polynomials in n; the discrete one
+    meets DDPM's abar_n at every integer n and is smooth in between, so that T = 999 steps here are
+    exactly its steps from x_1000 to x_1. Truncated at n = 1, as gamma is -inf at n = 0. Between
+    matched end points gamma is rescaled, (gamma - gamma(0))/(gamma(1) - gamma(0)).
+
+    Attributes:
+      endpoints: constants, matched or the schedule's own: -9.210 and 10.119 (discrete), -9.115 and
+        10.050 (continuous).
+      coefficients: of B(n), lowest power first.
+    """
+
+    endpoints: Endpoints
+    coefficients: tuple[float, ...]
+
+    def init(self, key):
+        del key
+        return {}
+
+    def gamma(self, params, t, context=None):
+        gamma_0, gamma_1 = self.endpoints.values(params)
+        zero, one = (self._native(jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
+        share = (self._native(per_example(t)) - zero) / (one - zero)
+        return (1.0 - share) * gamma_0 + share * gamma_1
+
+    def gamma_increment(self, params, step, num_timesteps, context=None):
+        gamma_0, gamma_1 = self.endpoints.values(params)
+        t, s = (per_example(time) for time in step_times(step, num_timesteps))
+        start, end = jnp.zeros((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1))
+        whole = self._native_rise(start, end, 1.0)
+        return (gamma_1 - gamma_0) * self._native_rise(s, t, 1.0 / num_timesteps) / whole
+
+    def _native(self, t):
+        return jnp.log(jnp.expm1(self._divided(_position(t), _position(t))[0]))
+
+    def _native_rise(self, s, t, width):
+        """ln expm1(B_t)/expm1(B_s), from B_t - B_s without a difference of two close numbers."""
+        b_s, slope = self._divided(_position(s), _position(t))
+        rise = slope * (NUM_BETAS - 1) * width
+        return jnp.log1p(jnp.expm1(rise) / -jnp.expm1(-b_s))
+
+    def _divided(self, a, b):
+        """(B(a), (B(b) - B(a))/(b - a)) by Horner's rule."""
+        value, slope = jnp.zeros_like(a), jnp.zeros_like(a)
+        for coefficient in self.coefficients[::-1]:
+            slope = slope * b + value
+            value = value * a + coefficient
+        return value, slope
+
+
+def _position(t):
+    return 1.0 + (NUM_BETAS - 1) * t
+
+
+def _discrete() -> tuple[float, ...]:
+    """B(n) = sum_m 1/m sum_i beta_i^m; powers beyond the fifth are below 1e-9 of it.
+
+    A sum over i of a polynomial of degree 5 is one of degree 6: seven values fix it.
+    """
+    beta = FIRST_BETA + (LAST_BETA - FIRST_BETA) * np.arange(NUM_BETAS) / (NUM_BETAS - 1)
+    powers = sum(beta**m / m for m in range(1, 6))
+    total = np.concatenate([[0.0], np.cumsum(powers)])
+    nodes = np.linspace(0, NUM_BETAS, 7).round().astype(int)
+    polynomial = np.polynomial.Polynomial.fit(nodes, total[nodes], 6).convert()
+    return tuple(float(c) for c in polynomial.coef)
+
+
+def _continuous() -> tuple[float, ...]:
+    return 0.0, FIRST_BETA, 0.5 * (LAST_BETA - FIRST_BETA) / NUM_BETAS
+
+
+def _own(coefficients: tuple[float, ...]) -> tuple[float, float]:
+    """gamma at DDPM's first and last step, in float64."""
+    depth = np.polynomial.Polynomial(coefficients)
+    first, last = (float(np.log(np.expm1(depth(n)))) for n in (1.0, float(NUM_BETAS)))
+    return first, last
+
+
+def ddpm_beta_linear(
+    endpoints: Endpoints, discrete: bool = True, own_endpoints: bool = False
+) -> DdpmBetaLinear:
+    """Between fixed end points, or its own; no parameters."""
+    coefficients = _discrete() if discrete else _continuous()
+    first, last = _own(coefficients) if own_endpoints else (endpoints.gamma_0, endpoints.gamma_1)
+    ends = dataclasses.replace(endpoints, gamma_0=first, gamma_1=last, learned=False)
+    return DdpmBetaLinear(ends, coefficients)

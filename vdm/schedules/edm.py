@@ -1,0 +1,98 @@
+"""EDM's log-normal noise levels as a schedule: gamma is their quantile function."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtri
+from scipy.special import ndtr
+
+from vdm.errors import ConfigError
+from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.endpoints import Endpoints
+
+SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Edm(Schedule):
+    """gamma(t) = 2 m + 2 s Phi^-1(p(t)),  p linear in t from Phi(z_0) to Phi(z_1)
+
+    EDM trains at ln sigma ~ N(m, s^2), its sigma the ratio of noise to signal: gamma = 2 ln sigma
+    (Karras et al. 2022, table 1). With t uniform this gamma has that density, truncated where it meets
+    the end points, z = (gamma/2 - m)/s; gamma(0) and gamma(1) would otherwise be infinite. An
+    increment has no closed form: it is an integral of dgamma/dt.
+
+    Attributes:
+      endpoints: constants, matched or EDM's own, sigma in [.002, 80]: gamma = -12.43 and 8.76.
+      mean, deviation: m and s of ln sigma.
+    """
+
+    endpoints: Endpoints
+    mean: float
+    deviation: float
+
+    def init(self, key):
+        del key
+        return {}
+
+    def gamma(self, params, t, context=None):
+        gamma_0, gamma_1 = self.endpoints.values(params)
+        zero, one = (self._quantile(jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
+        share = (self._quantile(per_example(t)) - zero) / (one - zero)
+        return (1.0 - share) * gamma_0 + share * gamma_1
+
+    def gamma_increment(self, params, step, num_timesteps, context=None):
+        """By Gauss-Legendre, or as a difference where a tail is no wider than a few steps."""
+        times = step_times(step, num_timesteps)
+        t, s = (per_example(time) for time in times)
+        (below_0, below_1), (above_0, above_1) = self._tails()
+        change = max(below_1 - below_0, above_0 - above_1)
+        slopes = [
+            weight * jnp.exp(0.5 * jnp.square(self._quantile(s + (node + 1) / 2 / num_timesteps)))
+            for node, weight in zip(*np.polynomial.legendre.leggauss(4), strict=True)
+        ]
+        scale = 2.0 * self.deviation * change * math.sqrt(2.0 * math.pi)
+        integral = scale / (2.0 * num_timesteps) * sum(slopes)
+        difference = self.gamma(params, times[0]) - self.gamma(params, times[1])
+        smooth = jnp.minimum(*self._shares(s)) > 4.0 * change / num_timesteps
+        smooth &= jnp.minimum(*self._shares(t)) > 4.0 * change / num_timesteps
+        return jnp.where(smooth, integral, difference)
+
+    def _quantile(self, t):
+        """Phi^-1(p(t)), from the smaller of p and 1 - p, which alone is precise in its tail."""
+        below, above = self._shares(t)
+        low = below < above
+        quantile = ndtri(jnp.where(low, below, above))
+        return jnp.where(low, quantile, -quantile)
+
+    def _shares(self, t):
+        """(p, 1 - p) at t."""
+        # A compiled i/T may come out a hair beyond 1, which the upper tail would show.
+        rest = jnp.maximum(1.0 - t, 0.0)
+        return tuple(rest * first + t * last for first, last in self._tails())
+
+    def _tails(self):
+        """((p(0), p(1)), (1 - p(0), 1 - p(1))), in float64."""
+        ends = (self.endpoints.gamma_0, self.endpoints.gamma_1)
+        z = np.array([(0.5 * gamma - self.mean) / self.deviation for gamma in ends])
+        return tuple(tuple(float(share) for share in ndtr(sign * z)) for sign in (1, -1))
+
+
+def edm(
+    endpoints: Endpoints, mean: float = -1.2, deviation: float = 1.2, own_endpoints: bool = False
+) -> Edm:
+    """Between fixed end points, or sigma = .002 and 80; no parameters."""
+    own = tuple(2.0 * math.log(sigma) for sigma in (SIGMA_MIN, SIGMA_MAX))
+    first, last = own if own_endpoints else (endpoints.gamma_0, endpoints.gamma_1)
+    ends = dataclasses.replace(endpoints, gamma_0=first, gamma_1=last, learned=False)
+    if not deviation > 0:
+        raise ConfigError(f"schedule.edm.deviation={deviation}: must be positive")
+    reach = np.abs([(0.5 * gamma - mean) / deviation for gamma in (first, last)]).max()
+    if not reach <= 12.0:
+        raise ConfigError(
+            f"schedule.edm.mean={mean}, deviation={deviation}: gamma in [{first:.4g}, {last:.4g}] "
+            f"reaches {reach:.3g} deviations, where float32 has no quantiles (12 at most)"
+        )
+    return Edm(ends, mean, deviation)
