@@ -39,38 +39,41 @@ class Edm(Schedule):
 
     def gamma(self, params, t, context=None):
         gamma_0, gamma_1 = self.endpoints.values(params)
-        zero, one = (self._quantile(jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
-        share = (self._quantile(per_example(t)) - zero) / (one - zero)
+        t, zero, one = per_example(t), *(jnp.full((1, 1, 1, 1), end) for end in (0.0, 1.0))
+        first, last = self._quantile(zero, one), self._quantile(one, zero)
+        share = (self._quantile(t, 1.0 - t) - first) / (last - first)
         return (1.0 - share) * gamma_0 + share * gamma_1
 
     def gamma_increment(self, params, step, num_timesteps, context=None):
         """By Gauss-Legendre, or as a difference where a tail is no wider than a few steps."""
         times = step_times(step, num_timesteps)
         t, s = (per_example(time) for time in times)
+        # 1 - t from the integer: next to t = 1 the float has lost the tail's precision.
+        rest = per_example((num_timesteps - step) / num_timesteps)
         (below_0, below_1), (above_0, above_1) = self._tails()
         change = max(below_1 - below_0, above_0 - above_1)
-        slopes = [
-            weight * jnp.exp(0.5 * jnp.square(self._quantile(s + (node + 1) / 2 / num_timesteps)))
-            for node, weight in zip(*np.polynomial.legendre.leggauss(4), strict=True)
-        ]
+        integral = jnp.zeros_like(s)
+        for node, weight in zip(*np.polynomial.legendre.leggauss(4), strict=True):
+            into = float(node + 1.0) / 2.0 / num_timesteps
+            z = self._quantile(s + into, rest + (1.0 / num_timesteps - into))
+            integral += float(weight) * jnp.exp(0.5 * jnp.square(z))
         scale = 2.0 * self.deviation * change * math.sqrt(2.0 * math.pi)
-        integral = scale / (2.0 * num_timesteps) * sum(slopes)
         difference = self.gamma(params, times[0]) - self.gamma(params, times[1])
-        smooth = jnp.minimum(*self._shares(s)) > 4.0 * change / num_timesteps
-        smooth &= jnp.minimum(*self._shares(t)) > 4.0 * change / num_timesteps
-        return jnp.where(smooth, integral, difference)
+        tails = jnp.minimum(self._shares(s, 1.0 - s)[0], self._shares(t, rest)[1])
+        smooth = tails > 4.0 * change / num_timesteps
+        return jnp.where(smooth, integral * (scale / (2.0 * num_timesteps)), difference)
 
-    def _quantile(self, t):
+    def _quantile(self, t, rest):
         """Phi^-1(p(t)), from the smaller of p and 1 - p, which alone is precise in its tail."""
-        below, above = self._shares(t)
+        below, above = self._shares(t, rest)
         low = below < above
         quantile = ndtri(jnp.where(low, below, above))
         return jnp.where(low, quantile, -quantile)
 
-    def _shares(self, t):
-        """(p, 1 - p) at t."""
-        # A compiled i/T may come out a hair beyond 1, which the upper tail would show.
-        rest = jnp.maximum(1.0 - t, 0.0)
+    def _shares(self, t, rest):
+        """(p, 1 - p) at t = 1 - rest."""
+        # A compiled time may come out a hair beyond 1, which the upper tail would show.
+        rest = jnp.maximum(rest, 0.0)
         return tuple(rest * first + t * last for first, last in self._tails())
 
     def _tails(self):
