@@ -22,13 +22,7 @@ def get_config() -> config_dict.ConfigDict:
             },
             "schedule": schedule(),
             "denoiser": denoiser(),
-            "objective": {
-                # T of the bound that is trained; 0 = continuous time.
-                "num_timesteps": 0,
-                # What the shape of a learned schedule minimises in continuous time: the variance of
-                # the bound, or the bound, which there does not depend on it.
-                "shape": "variance",
-            },
+            "objective": objective(),
             "optimizer": optimizer(),
             "train": train(),
             "evaluate": evaluate(),
@@ -88,8 +82,51 @@ def schedule() -> dict:
         "gamma_1": config_dict.placeholder(float),
         "linear": {},
         "learned_linear": {},
-        "cosine": {},
         "monotone_network": {"num_features": 1024, "learned_endpoints": True},
+        "piecewise_linear": knots(),
+        "rational_spline": knots(),
+        # own_endpoints: the schedule's own truncation instead of gamma_0 and gamma_1.
+        "cosine": {"own_endpoints": False},
+        # discrete: through DDPM's thousand steps; otherwise their continuous limit.
+        "ddpm_beta_linear": {"discrete": True, "own_endpoints": False},
+        # Part of the logistic function that is used.
+        "sigmoid": {"start": -3.0, "end": 3.0, "own_endpoints": False},
+        # Of ln sigma.
+        "edm": {"mean": -1.2, "deviation": 1.2, "own_endpoints": False},
+    }
+
+
+def knots() -> dict:
+    """A schedule piece by piece; times and shares of the way lie strictly between 0 and 1."""
+    return {
+        # Inner ones, evenly spaced on the straight line unless placed by the next two.
+        "num_knots": 16,
+        "times": config_dict.placeholder(tuple),
+        "shares": config_dict.placeholder(tuple),
+        "learned": True,
+        "learned_endpoints": True,
+    }
+
+
+def objective() -> dict:
+    """What is minimised; bits/dim is the ELBO whatever it is."""
+    return {
+        # T of the bound that is trained; 0 = continuous time.
+        "num_timesteps": 0,
+        # What the shape of a learned schedule minimises: "variance" of the bound, in continuous time
+        # alone, or the bound, "elbo". None = variance in continuous time, elbo for T steps.
+        "shape": config_dict.placeholder(str),
+        # Of the denoiser's loss, a function of gamma; see vdm/weights.py, which says what is a bound.
+        "weight": {
+            "name": "elbo",
+            "elbo": {},
+            "l_simple": {},
+            "edm": {"mean": -1.2, "deviation": 1.2, "sigma_data": 0.5},
+            "sigmoid": {"bias": 2.0},
+            "truncated": {"gamma_min": -5.0},
+        },
+        # "uniform", or "adaptive": drawn where the loss is large, and weighted to the same expectation.
+        "times": "uniform",
     }
 
 

@@ -19,15 +19,18 @@ from vdm.data.batches import train_batch
 from vdm.denoisers.base import DTYPES
 from vdm.errors import ConfigError, DataError, choose
 from vdm.model import VDM, make_model
-from vdm.objective import make_gradient
+from vdm.objective import GradientFn, make_gradient
 from vdm.seeds import stream_key
 from vdm.train.optimizer import make_optimizer
 from vdm.train.state import TrainState, init_state
 from vdm.train.step import TrainStep, jit_train_step, make_train_step
 from vdm.train.writers import check_writers
 from vdm.types import Batch
+from vdm.weights import make_weight
 
 Config = Mapping[str, Any]
+TIMES = {"uniform": False, "adaptive": True}
+"""Whether times are drawn from a density that follows the loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,20 +68,39 @@ class Parts:
 
     def train_step(self) -> TrainStep:
         """The compiled training step."""
-        config = self.config
-        objective = config["objective"]
-        gradient = make_gradient(self.model, objective["num_timesteps"], objective["shape"])
+        config, gradient = self.config, self.gradient()
         step = make_train_step(
             self.model, gradient, self.optimizer(), config["seed"], config["optimizer"]["ema_decay"]
         )
         return jit_train_step(step, self.mesh)
 
+    def gradient(self) -> GradientFn:
+        """What every parameter group descends along."""
+        objective = self.config["objective"]
+        weighting = objective["weight"]
+        weight = make_weight(
+            weighting["name"], weighting.get(weighting["name"], {}), self.model.time_map
+        )
+        return make_gradient(
+            self.model,
+            objective["num_timesteps"],
+            objective["shape"],
+            weight,
+            per_image=self._adaptive_times,
+        )
+
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer of all parameter groups."""
         return make_optimizer(self.config["optimizer"], self.config["train"]["num_steps"])
 
+    @property
+    def _adaptive_times(self) -> bool:
+        # Runs of older configurations drew them uniformly.
+        times = self.config["objective"].get("times", "uniform")
+        return choose("config.objective.times", times, TIMES, "density of times")
+
     def _init(self, key):
-        return init_state(self.model, self.optimizer(), key)
+        return init_state(self.model, self.optimizer(), key, self._adaptive_times)
 
 
 def build(
@@ -101,7 +123,9 @@ def build(
     dataset = open_dataset(
         config["data"], config["data"]["cache_dir"] or cache_dir, verify=verify_data
     )
-    return _assemble(config, mesh, dataset)
+    parts = _assemble(config, mesh, dataset)
+    parts.gradient()  # refuses an objective that does not exist
+    return parts
 
 
 def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> Parts:

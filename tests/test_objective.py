@@ -127,7 +127,7 @@ def both(model, params, num_timesteps=0):
     noise = training_noise(jax.random.key(3), 16, model.shape)
     functions = (
         gradient_of(make_elbo_loss(model, num_timesteps)),
-        make_gradient(model, num_timesteps, "variance"),
+        make_gradient(model, num_timesteps),
     )
     return [jax.jit(f)(params, batch, noise, jax.random.key(4)) for f in functions]
 

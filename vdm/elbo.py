@@ -88,12 +88,13 @@ def terms_at(
         )
     x = decoder.encode(batch.images, model.num_levels)
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
+    denoising = denoising_matching(
+        model, params, x, batch.conditioning, noise.eps, levels, **dropout
+    )
     return ElboTerms(
         reconstruction=reconstruction(model, batch.images, levels.gamma_0, noise.eps_0),
         prior_matching=prior_matching(x, levels.gamma_1),
-        denoising_matching=denoising_matching(
-            model, params, x, batch.conditioning, noise.eps, levels, **dropout
-        ),
+        denoising_matching=denoising if noise.importance is None else noise.importance * denoising,
         auxiliary=jnp.zeros(x.shape[0]),
     )
 

@@ -98,10 +98,13 @@ def make_model(spec: DataSpec, model: Mapping, schedule: Mapping, denoiser: Mapp
     parameterisation = model["parameterisation"]
     choose("model.parameterisation", parameterisation, diffusion.TO_EPS, "parameterisation")
     options = {"add_input": parameterisation == "eps", **denoiser.get(denoiser["name"], {})}
+    built = make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"]))
+    # A schedule may have been asked for end points of its own.
+    endpoints = getattr(built, "endpoints", endpoints)
     return VDM(
         shape=spec.shape,
         num_levels=spec.num_levels,
-        schedule=make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"])),
+        schedule=built,
         denoiser=make_denoiser(denoiser["name"], spec.num_levels, options),
         parameterisation=parameterisation,
         expected_reconstruction=choose("model.reconstruction", mode, RECONSTRUCTIONS, "estimator"),

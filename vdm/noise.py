@@ -26,11 +26,13 @@ class Noise:
       times: uniform in [0, 1) [B]; t itself, or mapped to a step of T by `timestep`.
       eps: the noise of z_t [B,H,W,C].
       eps_0: the noise of z_0 [B,H,W,C]; unused when the reconstruction is taken in expectation.
+      importance: 1/p(times) [B] where times were drawn from a density p; None = uniform.
     """
 
     times: PerExample
     eps: Latents
     eps_0: Latents
+    importance: PerExample | None = None
 
 
 def training_noise(key: PRNGKey, batch_size: int, shape: tuple[int, int, int]) -> Noise:

@@ -11,6 +11,14 @@ because E L does not depend on the shape, so that E[b dL] = 0. One backward pass
 dL/dgamma(t) and dL/dgamma'(t) of every image (equal to L/gamma'); both are scaled by 2 (L - b), b the
 mean of L over the batch, and pulled back through (gamma, gamma') into the shape. Neither may be left
 out: with gamma(t) alone the gradient points the other way.
+
+The denoiser may minimise a weighting of the bound instead, see `vdm.weights`. That moves nothing else:
+end points still descend the bound, and the shape still lowers the variance of the *bound*, the number
+that is reported. (To lower the variance of a weighted loss, draw times by `vdm.time_density`: a weight
+may jump in gamma, and the gradient of a variance through a jump is not the mean of gradients.)
+
+Times from a density p have weights 1/p. They multiply dL above, but not L - b: the variance that the
+shape lowers is that of uniform times, whatever the times were drawn from.
 """
 
 import math
@@ -20,12 +28,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vdm.elbo import elbo_terms, noise_levels, terms_at
-from vdm.errors import choose
+from vdm.elbo import NoiseLevels, elbo_terms, noise_levels, terms_at
+from vdm.errors import ConfigError, choose
 from vdm.model import VDM
 from vdm.noise import Noise
 from vdm.schedules.base import endpoints
 from vdm.types import Batch, ElboTerms, Params, PRNGKey, bits_per_dim
+from vdm.weights import Weight
 
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[Params, Batch, Noise, PRNGKey], tuple[jax.Array, Metrics]]
@@ -36,6 +45,8 @@ GradientFn = Callable[[Params, Batch, Noise, PRNGKey], tuple[Params, Metrics]]
 TERM_NAMES = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
 SHAPE_OBJECTIVES = {"variance": True, "elbo": False}
 """Whether a learned shape minimises, in continuous time, the variance of the bound."""
+PER_IMAGE = "integrand"
+"""The denoising loss of every image in nats [B], among the metrics of a gradient that was asked for it."""
 
 
 def make_elbo_loss(model: VDM, num_timesteps: int) -> LossFn:
@@ -61,27 +72,48 @@ def gradient_of(loss_fn: LossFn) -> GradientFn:
     return gradient_fn
 
 
-def make_gradient(model: VDM, num_timesteps: int, shape: str) -> GradientFn:
+def make_gradient(
+    model: VDM,
+    num_timesteps: int,
+    shape: str | None = None,
+    weight: Weight | None = None,
+    per_image: bool = False,
+) -> GradientFn:
     """The gradient of every group, see the module.
 
     Args:
       model: its schedule is scalar.
       num_timesteps: T of the bound that is trained, or 0 for continuous time.
-      shape: "variance" or "elbo", what a schedule's branch "shape" minimises at T = 0.
+      shape: "variance" or "elbo", what a schedule's branch "shape" minimises; None = "variance" in
+        continuous time, "elbo" for T steps.
+      weight: of the denoiser's loss; None = the bound's own. The weighted loss is reported beside it.
+      per_image: whether the metrics hold PER_IMAGE.
+
+    Raises:
+      ConfigError: no such objective, or "variance" for T steps.
     """
+    shape = shape or ("elbo" if num_timesteps > 0 else "variance")
     by_variance = choose("objective.shape", shape, SHAPE_OBJECTIVES, "objective of the shape")
-    if num_timesteps > 0 or not by_variance:
+    if by_variance and num_timesteps > 0:
+        raise ConfigError(
+            f"objective.shape='variance': with T = {num_timesteps} steps the bound itself depends on "
+            "the shape; choose 'elbo', or objective.num_timesteps=0"
+        )
+    if not (by_variance or weight or per_image):
         return gradient_of(make_elbo_loss(model, num_timesteps))
-    return _variance_gradient(model)
+    return _gradient_by_level(model, num_timesteps, by_variance, weight, per_image)
 
 
-def _variance_gradient(model: VDM) -> GradientFn:
+def _gradient_by_level(
+    model: VDM, num_timesteps: int, by_variance: bool, weight: Weight | None, per_image: bool
+) -> GradientFn:
     def gradient_fn(params, batch, noise, dropout_key):
         levels, pull_back = jax.vjp(
-            lambda schedule: noise_levels(model, schedule, noise.times, 0), params["schedule"]
+            lambda schedule: noise_levels(model, schedule, noise.times, num_timesteps),
+            params["schedule"],
         )
 
-        def loss_fn(denoiser, levels):
+        def losses(denoiser, levels):
             terms = terms_at(
                 model,
                 {**params, "denoiser": denoiser},
@@ -92,13 +124,19 @@ def _variance_gradient(model: VDM) -> GradientFn:
                 dropout_key=dropout_key,
             )
             means = mean_bits_per_dim(terms, batch.mask, model)
-            return means["bits_per_dim"], (means, terms.denoising_matching)
+            weighted = _weighted(terms, weight, levels)
+            loss = mean_bits_per_dim(weighted, batch.mask, model)["bits_per_dim"]
+            if weight:
+                means["weighted_loss"] = loss
+            nats = terms.denoising_matching, weighted.denoising_matching
+            return (loss, means["bits_per_dim"]), (means, *nats)
 
-        both = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
-        (denoiser, by_level), (means, nats) = both(params["denoiser"], levels)
+        denoiser, by_level, (means, nats, weighted) = _pull(
+            losses, params["denoiser"], levels, one_loss=weight is None
+        )
         schedule = pull_back(by_level)[0]
-        if "shape" in schedule:
-            scale = _excess(nats, batch.mask, model)
+        if by_variance and "shape" in schedule:
+            scale = _excess(nats, noise, batch.mask, model)
             # The reconstruction and prior terms depend on the end points only.
             scaled = by_level._replace(
                 gamma_0=jnp.zeros_like(levels.gamma_0),
@@ -108,19 +146,53 @@ def _variance_gradient(model: VDM) -> GradientFn:
             )
             schedule = {**schedule, "shape": pull_back(scaled)[0]["shape"]}
         metrics = {**means, **endpoint_metrics(model, params)}
+        if per_image:
+            metrics[PER_IMAGE] = _at_uniform_times(weighted, noise)
         return {**params, "denoiser": denoiser, "schedule": schedule}, metrics
 
     return gradient_fn
 
 
-def _excess(nats: jax.Array, mask: Any, model: VDM) -> jax.Array:
+def _pull(losses, denoiser: Params, levels: NoiseLevels, one_loss: bool):
+    """(gradient of the first loss by the denoiser, of the second by the levels, what is reported).
+
+    One forward pass; one backward pass where both are one loss, and else a second one, through the
+    activations alone.
+    """
+    if one_loss:
+
+        def loss_fn(denoiser, levels):
+            (loss, _), report = losses(denoiser, levels)
+            return loss, report
+
+        grads, report = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(denoiser, levels)
+        return *grads, report
+    found, pull_back, report = jax.vjp(losses, denoiser, levels, has_aux=True)
+    one, zero = jnp.ones_like(found[0]), jnp.zeros_like(found[0])
+    return pull_back((one, zero))[0], pull_back((zero, one))[1], report
+
+
+def _weighted(terms: ElboTerms, weight: Weight | None, levels: NoiseLevels) -> ElboTerms:
+    if weight is None:
+        return terms
+    factor = jax.lax.stop_gradient(weight(levels.gamma_t))[:, 0, 0, 0]
+    return terms.replace(denoising_matching=factor * terms.denoising_matching)
+
+
+def _at_uniform_times(nats: jax.Array, noise: Noise) -> jax.Array:
+    """The denoising loss without the weights 1/p of its times [B]."""
+    return nats if noise.importance is None else nats / noise.importance
+
+
+def _excess(nats: jax.Array, noise: Noise, mask: Any, model: VDM) -> jax.Array:
     """2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images.
 
     That mean holds L itself: with independent times it scales the expected gradient by (B - 1)/B.
     """
-    loss = bits_per_dim(nats, _num_dims(model))
+    weighted = bits_per_dim(nats, _num_dims(model))
     weight = mask.astype(jnp.float32)
-    mean = jnp.sum(weight * loss) / jnp.maximum(jnp.sum(weight), 1.0)
+    mean = jnp.sum(weight * weighted) / jnp.maximum(jnp.sum(weight), 1.0)
+    loss = _at_uniform_times(weighted, noise)
     return 2.0 * (loss - mean)[:, None, None, None]
 
 

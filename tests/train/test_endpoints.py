@@ -36,7 +36,7 @@ def train(name, options=None, num_steps=1000, num_timesteps=0, **optimizer):
         {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}},
     )
     chain = make_optimizer({**OPTIONS, **optimizer}, num_steps)
-    gradient = make_gradient(model, num_timesteps, "variance")
+    gradient = make_gradient(model, num_timesteps)
     step = make_train_step(model, gradient, chain, seed=0, ema_decay=0.99)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 17, (8, 2, 2, 1)).astype(np.int32)

@@ -72,13 +72,21 @@ def _position(t):
     return 1.0 + (NUM_BETAS - 1) * t
 
 
+def _betas() -> np.ndarray:
+    return FIRST_BETA + (LAST_BETA - FIRST_BETA) * np.arange(NUM_BETAS) / (NUM_BETAS - 1)
+
+
+def step_gammas() -> np.ndarray:
+    """gamma_n = ln((1 - abar_n)/abar_n) at DDPM's steps n = 1..1000, straight from its betas, float64."""
+    return np.log(np.expm1(-np.cumsum(np.log1p(-_betas()))))
+
+
 def _discrete() -> tuple[float, ...]:
     """B(n) = sum_m 1/m sum_i beta_i^m; powers beyond the fifth are below 1e-9 of it.
 
     A sum over i of a polynomial of degree 5 is one of degree 6: seven values fix it.
     """
-    beta = FIRST_BETA + (LAST_BETA - FIRST_BETA) * np.arange(NUM_BETAS) / (NUM_BETAS - 1)
-    powers = sum(beta**m / m for m in range(1, 6))
+    powers = sum(_betas() ** m / m for m in range(1, 6))
     total = np.concatenate([[0.0], np.cumsum(powers)])
     nodes = np.linspace(0, NUM_BETAS, 7).round().astype(int)
     polynomial = np.polynomial.Polynomial.fit(nodes, total[nodes], 6).convert()

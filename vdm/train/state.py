@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from vdm.model import VDM
+from vdm.time_density import TimeDensity, init_density
 from vdm.types import Params, PRNGKey
 
 
@@ -16,15 +17,22 @@ class TrainState:
     params: the parameters being trained.
     ema_params: their exponential moving average, which evaluation uses.
     opt_state: the optimizer's.
+    time_density: what adaptive times are drawn from; None while times are uniform.
     """
 
     step: jax.Array
     params: Params
     ema_params: Params
     opt_state: optax.OptState
+    time_density: TimeDensity | None = None
 
 
-def init_state(model: VDM, optimizer: optax.GradientTransformation, key: PRNGKey) -> TrainState:
+def init_state(
+    model: VDM,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKey,
+    adaptive_times: bool = False,
+) -> TrainState:
     """The state before step 0; `key` is consumed. Jit it: op by op a deep network takes minutes."""
     params = model.init(key)
     return TrainState(
@@ -32,6 +40,7 @@ def init_state(model: VDM, optimizer: optax.GradientTransformation, key: PRNGKey
         params=params,
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
+        time_density=init_density() if adaptive_times else None,
     )
 
 

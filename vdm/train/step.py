@@ -9,8 +9,9 @@ from jax.sharding import Mesh
 from vdm.devices import batch_sharding, replicated
 from vdm.model import VDM
 from vdm.noise import training_noise
-from vdm.objective import GradientFn, Metrics
+from vdm.objective import PER_IMAGE, GradientFn, Metrics
 from vdm.seeds import stream_key
+from vdm.time_density import draw, observe
 from vdm.train.state import TrainState, ema_decay_at
 from vdm.types import Batch
 
@@ -24,20 +25,33 @@ def make_train_step(
     seed: int,
     ema_decay: float,
 ) -> TrainStep:
-    """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them."""
+    """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them.
+
+    A state with a density of times needs a `gradient_fn` that reports `PER_IMAGE`.
+    """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(stream_key(seed, "training"), state.step)
         key_noise, key_dropout = jax.random.split(key)
         noise = training_noise(key_noise, batch.images.shape[0], model.shape)
+        density, schedule_params = state.time_density, state.params["schedule"]
+        if density is not None:
+            times, importance = draw(density, model.schedule, schedule_params, noise.times)
+            noise = noise.replace(times=times, importance=importance)
         grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
+        if density is not None:
+            integrand = metrics.pop(PER_IMAGE)
+            density = observe(
+                density, model.schedule, schedule_params, noise.times, integrand, batch.mask
+            )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params = {**params, "schedule": model.schedule.project(params["schedule"])}
         decay = ema_decay_at(state.step, ema_decay)
         ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
         norms = {f"grad_norm/{name}": optax.tree.norm(g) for name, g in grads.items() if g}
-        return TrainState(state.step + 1, params, ema_params, opt_state), {**metrics, **norms}
+        after = TrainState(state.step + 1, params, ema_params, opt_state, density)
+        return after, {**metrics, **norms}
 
     return train_step
 

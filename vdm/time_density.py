@@ -1,0 +1,113 @@
+"""An adaptive density of t: importance sampling where the integrand is large.
+
+Instead of moving gamma, draw t from a density p and weight the denoising term by 1/p(t): the same
+expectation for every p > 0, and the smallest variance where p is proportional to the integrand's root
+mean square. That is l(gamma) gamma'(t), with l what the loss holds per unit of gamma,
+
+    l = w(gamma)/2 |eps - eps_hat|^2,   m_k <- running mean of l^2 in bin k of gamma,
+
+    p(t) = sqrt(m_k) gamma'(t) / normaliser, mixed with a share FLOOR of uniform t.
+
+Bins are even in (gamma - gamma(0))/(gamma(1) - gamma(0)), so p follows a schedule that moves. On a fine
+grid of cells of t, p is constant in each cell: its inverse is exact, and so is 1/p.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from vdm.schedules.base import Schedule, endpoints, gamma_and_derivative
+from vdm.types import Params, PerExample
+
+NUM_BINS = 50
+NUM_CELLS = 512
+FLOOR = 0.1
+"""Share of uniform times: 1/p is at most 10, and a bin that looks empty is still visited."""
+DECAY = 0.99
+"""Of a bin's running mean, per sample that falls into it: it remembers about its last hundred."""
+
+
+@flax.struct.dataclass
+class TimeDensity:
+    """Part of the training state, and so of the checkpoint.
+
+    Attributes:
+      mean_square: m_k, of the loss per unit of gamma in nats [K].
+      count: samples seen per bin [K].
+    """
+
+    mean_square: jax.Array
+    count: jax.Array
+
+
+def init_density() -> TimeDensity:
+    """Nothing seen: p is uniform in t until every bin was visited."""
+    return TimeDensity(jnp.zeros(NUM_BINS), jnp.zeros(NUM_BINS))
+
+
+def draw(
+    density: TimeDensity, schedule: Schedule, params: Params, uniform: PerExample
+) -> tuple[PerExample, PerExample]:
+    """(times, 1/p(times)) [B] from `uniform` in [0, 1): the inverse of p's distribution function.
+
+    Stratified uniforms give times stratified under p. `params` are the schedule's; nothing here is
+    differentiated.
+    """
+    mass = cell_masses(density, schedule, params)
+    edges = jnp.concatenate([jnp.zeros(1), jnp.cumsum(mass)[:-1], jnp.ones(1)])
+    cell = jnp.clip(jnp.searchsorted(edges, uniform, side="right") - 1, 0, NUM_CELLS - 1)
+    # The mass between the rounded edges is what a uniform really meets.
+    mass = jnp.diff(edges)[cell]
+    times = (cell + jnp.clip((uniform - edges[cell]) / mass, 0.0, 1.0)) / NUM_CELLS
+    times = jnp.minimum(times, 1.0 - 2.0**-24)
+    return jax.lax.stop_gradient((times, 1.0 / (NUM_CELLS * mass)))
+
+
+def cell_masses(density: TimeDensity, schedule: Schedule, params: Params) -> jax.Array:
+    """The probability of each cell of t [NUM_CELLS], at least FLOOR/NUM_CELLS."""
+    gamma = schedule.gamma(params, jnp.linspace(0.0, 1.0, NUM_CELLS + 1)).reshape(-1)
+    share = (gamma - gamma[0]) / (gamma[-1] - gamma[0])
+    rms = jnp.sqrt(density.mean_square)
+    whole = jnp.concatenate([jnp.zeros(1), jnp.cumsum(rms)])
+    mass = jnp.diff(jnp.interp(share, jnp.linspace(0.0, 1.0, NUM_BINS + 1), whole))
+    even = jnp.full(NUM_CELLS, 1.0 / NUM_CELLS)
+    known = jnp.all(density.count > 0) & (whole[-1] > 0)
+    learned = FLOOR * even + (1.0 - FLOOR) * mass / jnp.where(known, jnp.sum(mass), 1.0)
+    return jnp.where(known, learned, even)
+
+
+def observe(
+    density: TimeDensity,
+    schedule: Schedule,
+    params: Params,
+    times: PerExample,
+    integrand: PerExample,
+    mask: jax.Array,
+) -> TimeDensity:
+    """The density after a batch with these `times` and denoising losses in nats [B]."""
+    gamma, slope = (v.reshape(-1) for v in gamma_and_derivative(schedule, params, times))
+    gamma_0, gamma_1 = (end.reshape(()) for end in endpoints(schedule, params))
+    shares = (gamma - gamma_0) / (gamma_1 - gamma_0)
+    return update(density, shares, integrand / slope, mask.astype(jnp.float32))
+
+
+def update(
+    density: TimeDensity, shares: PerExample, losses: PerExample, weights: PerExample
+) -> TimeDensity:
+    """The density after a batch.
+
+    Args:
+      density: before it.
+      shares: (gamma_t - gamma(0))/(gamma(1) - gamma(0)) of every image [B].
+      losses: l, its loss per unit of gamma, nats [B].
+      weights: 1 for an image, 0 for padding [B].
+    """
+    bins = jnp.clip((shares * NUM_BINS).astype(jnp.int32), 0, NUM_BINS - 1)
+    empty = jnp.zeros(NUM_BINS)
+    seen = empty.at[bins].add(weights)
+    mean = empty.at[bins].add(weights * jnp.square(losses)) / jnp.maximum(seen, 1.0)
+    # A bin's first samples replace nothing: then the average is over all of them.
+    total = density.count + seen
+    keep = jnp.minimum(DECAY**seen, density.count / jnp.maximum(total, 1.0))
+    moved = keep * density.mean_square + (1.0 - keep) * mean
+    return TimeDensity(jnp.where(seen > 0, moved, density.mean_square), total)
