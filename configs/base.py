@@ -167,6 +167,8 @@ def optimizer() -> dict:
         "learning_rate": 2e-4,
         # The schedule has few parameters and a gradient of another size.
         "schedule_learning_rate": 2e-4,
+        # Of a learned schedule's shape alone; None = the schedule's.
+        "shape_learning_rate": config_dict.placeholder(float),
         "warmup_steps": 100,
         # Of the learning rate after the warm-up, over num_steps: constant, linear or cosine.
         "decay": "constant",

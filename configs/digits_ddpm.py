@@ -3,7 +3,7 @@
 python -m experiments.train --config=configs/digits_ddpm.py --workdir=runs/digits_ddpm
 
 DDPM's T = 1000 counts the step from x_1 to the image; here that step is the reconstruction term, x_1 is
-z_0, and 999 steps lie between z_0 and z_1. gamma_0 = -9.21 and gamma_1 = 10.12 are DDPM's own. The table
+z_0, and 999 steps lie between z_0 and z_1. gamma_0 = -9.21, gamma_1 = 10.12 are DDPM's own. The table
 is the breakdown of the ELBO at T = 999; the loss that is trained is logged as weighted_loss.
 
 Cost: as configs/digits.py.

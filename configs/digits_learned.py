@@ -14,5 +14,5 @@ def get_config():
     config = digits.get_config()
     config.schedule.name = "monotone_network"
     # The shape has a thousand weights, whose mean counts.
-    config.optimizer.schedule_learning_rate = 4e-3
+    config.optimizer.shape_learning_rate = 4e-3
     return config

@@ -94,7 +94,7 @@ def _check_config(words: list[Word]) -> config_dict.ConfigDict:
         raise ConfigError(f"{_show(words[early[0]])}: an override before its file; {fix}")
     config = load_config(words[places[0]].value)
     for i in overrides:
-        _check_field(config, words[i])
+        check_field(config, words[i])
     return config
 
 
@@ -127,7 +127,8 @@ def _field(name: str) -> str | None:
     return match[1] if match else None
 
 
-def _check_field(config: config_dict.ConfigDict, word: Word) -> None:
+def check_field(config: config_dict.ConfigDict, word: Word) -> None:
+    """ConfigError unless `word`, such as --config.train.num_steps=10, names a field with overrides."""
     field = _field(word.name) or ""
     fields = flatten(config)
     inside = [name for name in fields if name.startswith(field + ".")]

@@ -46,7 +46,7 @@ TERM_NAMES = ("reconstruction", "prior_matching", "denoising_matching", "auxilia
 SHAPE_OBJECTIVES = {"variance": True, "elbo": False}
 """Whether a learned shape minimises, in continuous time, the variance of the bound."""
 PER_IMAGE = "integrand"
-"""The denoising loss of every image in nats [B], among the metrics of a gradient that was asked for it."""
+"""The denoising loss of every image in nats [B], among the metrics if they were asked for."""
 
 
 def make_elbo_loss(model: VDM, num_timesteps: int) -> LossFn:

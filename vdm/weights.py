@@ -62,8 +62,8 @@ def edm(mean: float = -1.2, deviation: float = 1.2, sigma_data: float = 0.5) -> 
 def sigmoid(bias: float = 2.0) -> Weight:
     """w = sigmoid(gamma + bias): a bound, of noise-augmented images.
 
-    It increases with gamma, so it is a mixture of ELBOs of z at noise levels spread round gamma = -bias,
-    with the logistic density (Kingma & Gao 2023, sec. 3.2 and table 1).
+    It increases with gamma, so it is a mixture of ELBOs of z at noise levels round gamma = -bias, with
+    the logistic density (Kingma & Gao 2023, sec. 3.2 and table 1).
     """
     return lambda gamma: jax.nn.sigmoid(gamma + bias)
 

@@ -77,7 +77,7 @@ def _betas() -> np.ndarray:
 
 
 def step_gammas() -> np.ndarray:
-    """gamma_n = ln((1 - abar_n)/abar_n) at DDPM's steps n = 1..1000, straight from its betas, float64."""
+    """gamma_n = ln((1 - abar_n)/abar_n) at DDPM's n = 1..1000, from its betas, in float64."""
     return np.log(np.expm1(-np.cumsum(np.log1p(-_betas()))))
 
 

@@ -67,22 +67,28 @@ def kernels_only(params: Params) -> Params:
 
 def make_optimizer(options: Mapping, num_steps: int) -> optax.GradientTransformation:
     """The optimizer of a whole model; see `configs/base.py`, section optimizer, for `options`."""
+    if options.get("shape_learning_rate") is None:
+        options = {**options, "shape_learning_rate": options["schedule_learning_rate"]}
     rates = {
         group: learning_rate(options[peak], options["warmup_steps"], options["decay"], num_steps)
         for group, peak in (
             ("denoiser", "learning_rate"),
-            ("schedule", "schedule_learning_rate"),
+            ("endpoints", "schedule_learning_rate"),
+            ("shape", "shape_learning_rate"),
         )
     }
     no_decay = {**options, "weight_decay": 0.0}
-    schedule = clipped_adamw(rates["schedule"], no_decay, options["schedule_clip_norm"])
+    endpoints, shape = (
+        clipped_adamw(rates[group], no_decay, options["schedule_clip_norm"])
+        for group in ("endpoints", "shape")
+    )
     groups = {
         "denoiser": clipped_adamw(
             rates["denoiser"], options, options["clip_norm"], decay_mask=kernels_only
         ),
         # End points and shape have gradients of different things: clipped apart.
-        "schedule/endpoints": schedule,
-        "schedule/shape": schedule,
+        "schedule/endpoints": endpoints,
+        "schedule/shape": shape,
     }
     return optax.partition(groups, group_labels)
 

@@ -1,0 +1,51 @@
+"""Train every combination of some overrides, one after another, and summarise.
+
+    python -m experiments.sweep --config=configs/digits.py --workdir=runs/sweep \\
+        --grid='schedule.name=linear,cosine;seed=0,1,2' [--config.FIELD=VALUE of all runs ...]
+
+Each run has a work folder in --workdir and a process of its own. Finished runs are skipped, unfinished
+ones resumed; a failure is recorded and the rest goes on. A signal stops the run in progress where it
+can be resumed (exit code 75). summary.json and summary.csv hold a row per run.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import launcher
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
+_GRID = flags.DEFINE_string(
+    "grid",
+    None,
+    "Axes parted by ';', values by ',': 'seed=0,1;schedule.name=linear'.",
+    required=True,
+)
+
+
+def main():
+    import functools
+    from pathlib import Path
+
+    from experiments import grid, sweeping, workdir
+    from experiments.signals import StopRequest
+
+    folder, axes = Path(_WORKDIR.value), grid.read_axes(_GRID.value)
+    workdir.check_writable(folder)
+    flag = flags.FLAGS["config"]
+    path = flag.config_filename  # type: ignore[attr-defined]
+    common = config_flags.get_override_values(flag)
+    command = functools.partial(sweeping.train_command, path, common)
+    runs = grid.points(_CONFIG.value, axes)
+    with workdir.locked(folder), StopRequest() as stop:
+        outcomes = sweeping.run_all(runs, folder, command, stop)
+    print(sweeping.format_table(sweeping.table(outcomes)))
+    if means := sweeping.over_seeds(outcomes):
+        print("\nbetween seeds, bits/dim\n" + sweeping.format_table(means))
+    print(f"written to {folder / 'summary.json'}")
+    # 1 where a run failed or could not be brought to its end.
+    return int(any(one.status != "finished" for one in outcomes))
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)

@@ -1,0 +1,208 @@
+"""Runs of a grid one after another, each in a process and a folder of its own, and their summary."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from experiments import report, workdir
+from experiments.grid import Point
+from experiments.tables import Table, show, to_csv
+from vdm.errors import CheckpointError, Preempted
+from vdm.objective import TERM_NAMES
+
+POLL_SECONDS = 0.2
+SEED = "seed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one run.
+
+    Attributes:
+      name: its folder.
+      overrides: {dotted field: value as text}.
+      status: "finished", "failed" or "unfinished".
+      reason: of a failure: the last line that the run said.
+      bits_per_dim: {term: mean} with "total"; empty unless finished.
+      standard_error: of the total over images.
+    """
+
+    name: str
+    overrides: dict[str, str]
+    status: str
+    reason: str = ""
+    bits_per_dim: dict[str, float] = dataclasses.field(default_factory=dict)
+    standard_error: float | None = None
+
+
+def run_all(
+    grid: Sequence[Point],
+    folder: Path,
+    command: Callable[[Point, Path], Sequence[str]],
+    stop: Callable[[], bool],
+) -> list[Outcome]:
+    """Runs what is not finished, and writes the summary anew after each run.
+
+    Args:
+      grid: the runs.
+      folder: holds a work folder and a NAME.log per run, summary.json and summary.csv.
+      command: (point, its work folder) -> the words of a process that starts or resumes it.
+      stop: whether to stop; the run in progress then gets SIGTERM and may save its state.
+
+    Raises:
+      Preempted: stopped; running again resumes.
+    """
+    outcomes = [look(point, folder) for point in grid]
+    for number, point in enumerate(grid):
+        if outcomes[number].status != "finished":
+            print(f"[{number + 1}/{len(grid)}] {point.name}", flush=True)
+            failure = _run(command(point, folder / point.name), folder / f"{point.name}.log", stop)
+            outcomes[number] = look(point, folder, failure)
+        if outcomes[number].reason:
+            print(f"  {outcomes[number].status}: {outcomes[number].reason}", flush=True)
+        write_summary(folder, outcomes)
+        if stop():
+            raise Preempted("the sweep stopped; run it again to resume")
+    return outcomes
+
+
+def look(point: Point, folder: Path, failure: str = "") -> Outcome:
+    """What the work folder says; `failure` is what its process said, if it failed."""
+    unfinished = Outcome(
+        point.name, point.overrides, "failed" if failure else "unfinished", failure
+    )
+    try:
+        saved = workdir.read_identity(folder / point.name)
+    except CheckpointError as error:
+        return dataclasses.replace(unfinished, status="failed", reason=str(error))
+    if saved is None or failure:
+        return unfinished
+    if changed := workdir.differences(saved["config"], point.config):
+        fields = ", ".join(f"{n} {old!r} -> {new!r}" for n, (old, new) in changed.items())
+        reason = f"the folder holds another run ({fields}); choose another --workdir"
+        return dataclasses.replace(unfinished, status="failed", reason=reason)
+    facts = report.read_report(_report_path(point, folder))
+    if facts is None:
+        return unfinished
+    terms = {name: facts["bits_per_dim"][name]["mean"] for name in (*TERM_NAMES, "total")}
+    error = facts["bits_per_dim"]["total"]["standard_error"]
+    return Outcome(point.name, point.overrides, "finished", "", terms, error)
+
+
+def _report_path(point: Point, folder: Path) -> Path:
+    config = point.config
+    sampling = report.make_sampling(config["evaluate"], config["objective"]["num_timesteps"])
+    step = config["train"]["num_steps"]
+    return report.report_path(folder / point.name, config["evaluate"]["split"], step, sampling)
+
+
+def _run(words: Sequence[str], log: Path, stop: Callable[[], bool]) -> str:
+    """Why the process failed, or ""; it gets SIGTERM when the sweep is to stop."""
+    with log.open("ab") as file:
+        # A session of its own: Ctrl-C reaches the sweep alone, which passes it on once.
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            told = False
+            while process.poll() is None:
+                if stop() and not told:
+                    process.terminate()
+                    told = True
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    if process.returncode in (0, Preempted.exit_code):
+        return ""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f"exit code {process.returncode}: {lines[-1] if lines else 'no output'}"
+
+
+def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """summary.json and summary.csv."""
+    workdir.write_json(folder / "summary.json", [dataclasses.asdict(one) for one in outcomes])
+    workdir.write_bytes(folder / "summary.csv", to_csv(table(outcomes)))
+
+
+def read_summary(folder: Path) -> list[Outcome]:
+    """What `write_summary` wrote."""
+    return [Outcome(**one) for one in json.loads((folder / "summary.json").read_text())]
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """A row per run."""
+    fields = list(outcomes[0].overrides)
+    names = (*TERM_NAMES, "total")
+    rows = [
+        (
+            *(one.overrides[field] for field in fields),
+            one.status,
+            *(one.bits_per_dim.get(name) for name in names),
+            one.standard_error,
+            one.reason,
+        )
+        for one in outcomes
+    ]
+    return Table((*fields, "status", *names, "standard_error", "reason"), rows)
+
+
+def over_seeds(outcomes: Sequence[Outcome]) -> Table | None:
+    """A row per combination of the other fields: mean and 95 % interval between seeds."""
+    if SEED not in outcomes[0].overrides:
+        return None
+    fields = [field for field in outcomes[0].overrides if field != SEED]
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for one in outcomes:
+        values = groups.setdefault(tuple(one.overrides[field] for field in fields), [])
+        if one.status == "finished":
+            values.append(one.bits_per_dim["total"])
+    rows = [(*key, len(values), *between_seeds(values)) for key, values in groups.items()]
+    return Table((*fields, "seeds", "total", "interval_95"), rows)
+
+
+def between_seeds(
+    values: Sequence[float],
+) -> tuple[float | None, tuple[float, float] | None]:
+    """(mean, its 95 % interval by Student's t), None where there are too few."""
+    if len(values) < 2:
+        return (float(values[0]) if values else None), None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    mean = float(np.mean(values))
+    return mean, (mean - reach, mean + reach)
+
+
+def format_table(found: Table) -> str:
+    """Plain text in columns."""
+    rows = [[str(name) for name in found.columns], *([show(v) for v in row] for row in found.rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def train_command(path: str, overrides: Mapping[str, Any], point: Point, folder: Path) -> list[str]:
+    """`experiments.train` with the overrides of all runs and those of one."""
+    words = [sys.executable, "-m", "experiments.train", f"--config={path}", f"--workdir={folder}"]
+    changes = {**overrides, **point.overrides}
+    return words + [f"--config.{name}={_text(value)}" for name, value in changes.items()]
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
