@@ -77,7 +77,7 @@ class Parts:
     def gradient(self) -> GradientFn:
         """What every parameter group descends along."""
         objective = self.config["objective"]
-        weighting = objective["weight"]
+        weighting = objective.get("weight", {"name": "elbo"})  # older configurations had none
         weight = make_weight(
             weighting["name"], weighting.get(weighting["name"], {}), self.model.time_map
         )

@@ -69,7 +69,7 @@ def measure(
     check: Callable[[], None] = lambda: None,
     pairs: Sequence[tuple[str, str]] = PAIRS,
 ) -> Measured:
-    """All numbers of one run, or `pairs` of shape and times; `check` may raise to stop between batches."""
+    """The numbers of one run for `pairs` of shape and times; `check` may raise to stop in between."""
     size = run.parts.config["train"]["batch_size"]
     batches = list(eval_batches(run.parts.dataset, "test", size))
     scatters = {}

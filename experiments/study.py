@@ -45,9 +45,9 @@ def main():
     found = studying.by_schedule(results)
     print(sweeping.format_table(studying.summary(found)))
     facts = (
-        f"{len(results)} runs of {config.train.num_steps} steps from {_CONFIG_FILE.value}; test images; "
-        f"variances in continuous time given the image, {_DRAWS.value} draws each, averaged parameters. "
-        "Intervals: 95 % between training seeds."
+        f"{len(results)} runs of {config.train.num_steps} steps from {_CONFIG_FILE.value}; test "
+        f"images; variances in continuous time given the image, {_DRAWS.value} draws each, averaged "
+        "parameters. Intervals: 95 % between training seeds."
     )
     print(f"written to {studying.write(folder, found, facts)}")
     return int(len(results) < len(outcomes))
