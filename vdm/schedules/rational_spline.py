@@ -78,10 +78,11 @@ class RationalSpline(Schedule):
         return self.endpoints.project(params)
 
     def _start(self):
-        """Parameters of the knots, with slopes that are harmonic means of their neighbours'."""
+        """Parameters of the knots; slopes are means of the pieces' (Fritsch & Butland 1984)."""
         widths, heights = np.diff(self.times), np.diff(self.shares)
         mean = heights / widths
-        inner = (widths[:-1] + widths[1:]) / (widths[:-1] / mean[:-1] + widths[1:] / mean[1:])
+        before, after = widths[:-1] + 2.0 * widths[1:], 2.0 * widths[:-1] + widths[1:]
+        inner = (before + after) / (before / mean[:-1] + after / mean[1:])
         slopes = np.concatenate([mean[:1], inner, mean[-1:]])
         raw = np.log(np.expm1(np.maximum(slopes - MIN_SLOPE, 1e-6)))  # the inverse of softplus
         return {

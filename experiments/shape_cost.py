@@ -1,0 +1,68 @@
+"""What minimising the bound's variance costs a training step: FLOPs and time, as ratios.
+
+    python -m experiments.shape_cost --config=configs/digits_learned.py
+
+The same step with the shape on the variance and on the bound. FLOPs by XLA's count; time by blocks of
+steps that take turns in the order ABBA, so that a machine that slows down slows both.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import launcher
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
+_PAIRS = flags.DEFINE_integer("pairs", 30, "Blocks of each kind.", lower_bound=3)
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps in a block.", lower_bound=1)
+
+
+def main():
+    import math
+    import time
+
+    import jax
+    import numpy as np
+    from scipy import stats
+
+    from experiments import build, provenance
+    from vdm import devices
+    from vdm.data.batches import train_batch
+
+    build.use_compilation_cache()
+    config = _CONFIG.value.to_dict()
+    steps, states, flops = {}, {}, {}
+    for shape in ("elbo", "variance"):
+        parts = build.build({**config, "objective": {**config["objective"], "shape": shape}})
+        host = train_batch(parts.dataset, 0, 0, config["train"]["batch_size"])
+        batch, states[shape] = devices.place_batch(host, parts.mesh), parts.fresh_state()
+        steps[shape] = parts.train_step().lower(states[shape], batch).compile()  # type: ignore[attr-defined]
+        flops[shape] = steps[shape].cost_analysis()["flops"]
+
+    def block(shape: str) -> float:
+        started = time.perf_counter()
+        for _ in range(_STEPS.value):
+            states[shape], metrics = steps[shape](states[shape], batch)
+        jax.block_until_ready(metrics)
+        return time.perf_counter() - started
+
+    for shape in steps:
+        block(shape)  # what the first call alone does
+    ratios = []
+    for number in range(_PAIRS.value):
+        order = ("elbo", "variance") if number % 2 == 0 else ("variance", "elbo")
+        seconds = {shape: block(shape) for shape in order}
+        ratios.append(math.log(seconds["variance"] / seconds["elbo"]))
+    error = float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios))
+    reach = float(stats.t.ppf(0.975, len(ratios) - 1)) * error
+    mean = float(np.mean(ratios))
+    low, high = math.exp(mean - reach), math.exp(mean + reach)
+    print(provenance.header())
+    print(f"FLOPs per step, variance : bound = {flops['variance'] / flops['elbo']:.4f}")
+    print(
+        f"time per step, variance : bound = {math.exp(mean):.4f}, 95 % interval [{low:.4f}, {high:.4f}] "
+        f"from {len(ratios)} pairs of {_STEPS.value} steps"
+    )
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)
