@@ -59,8 +59,8 @@ def main():
     print(provenance.header())
     print(f"FLOPs per step, variance : bound = {flops['variance'] / flops['elbo']:.4f}")
     print(
-        f"time per step, variance : bound = {math.exp(mean):.4f}, 95 % interval [{low:.4f}, {high:.4f}] "
-        f"from {len(ratios)} pairs of {_STEPS.value} steps"
+        f"time per step, variance : bound = {math.exp(mean):.4f}, 95 % interval "
+        f"[{low:.4f}, {high:.4f}] from {len(ratios)} pairs of {_STEPS.value} steps"
     )
 
 

@@ -94,8 +94,8 @@ def look(point: Point, folder: Path, failure: str = "") -> Outcome:
     if facts is None:
         return unfinished
     terms = {name: facts["bits_per_dim"][name]["mean"] for name in (*TERM_NAMES, "total")}
-    error = facts["bits_per_dim"]["total"]["standard_error"]
-    return Outcome(point.name, point.overrides, "finished", "", terms, error)
+    total = facts["bits_per_dim"]["total"]
+    return Outcome(point.name, point.overrides, "finished", "", terms, total["standard_error"])
 
 
 def _report_path(point: Point, folder: Path) -> Path:

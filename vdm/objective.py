@@ -21,6 +21,7 @@ Times from a density p have weights 1/p. They multiply dL above, but not L - b: 
 shape lowers is that of uniform times, whatever the times were drawn from.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -176,7 +177,7 @@ def _weighted(terms: ElboTerms, weight: Weight | None, levels: NoiseLevels) -> E
     if weight is None:
         return terms
     factor = jax.lax.stop_gradient(weight(levels.gamma_t))[:, 0, 0, 0]
-    return terms.replace(denoising_matching=factor * terms.denoising_matching)
+    return dataclasses.replace(terms, denoising_matching=factor * terms.denoising_matching)
 
 
 def _at_uniform_times(nats: jax.Array, noise: Noise) -> jax.Array:

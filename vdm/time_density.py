@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from vdm.schedules.base import Schedule, endpoints, gamma_and_derivative
-from vdm.types import Params, PerExample
+from vdm.types import Mask, Params, PerExample
 
 NUM_BINS = 50
 NUM_CELLS = 512
@@ -82,13 +82,13 @@ def observe(
     params: Params,
     times: PerExample,
     integrand: PerExample,
-    mask: jax.Array,
+    mask: Mask,
 ) -> TimeDensity:
     """The density after a batch with these `times` and denoising losses in nats [B]."""
     gamma, slope = (v.reshape(-1) for v in gamma_and_derivative(schedule, params, times))
     gamma_0, gamma_1 = (end.reshape(()) for end in endpoints(schedule, params))
     shares = (gamma - gamma_0) / (gamma_1 - gamma_0)
-    return update(density, shares, integrand / slope, mask.astype(jnp.float32))
+    return update(density, shares, integrand / slope, jnp.asarray(mask, jnp.float32))
 
 
 def update(

@@ -2,7 +2,7 @@
 
 Given an image, one (t, eps) gives bits/dim L. Over R draws in a row,
 
-    iid          Var(L | x), with t uniform and independent                  (Kingma 2021, sec. 5.2)
+    iid          Var(L | x), with t uniform and independent                  (Kingma 2021, sec. 5.3)
     stratified   B Var(mean of L over a batch | its images), with t in B strata, as in training
 
 both in (bits/dim)^2 per image, averaged over images. The second holds only what differs within a
@@ -111,7 +111,7 @@ def scatter(
         )
         if density is not None:
             drawn = draw_times(density, model.schedule, params["schedule"], noise.times)
-            noise = noise.replace(times=drawn[0], importance=drawn[1])
+            noise = dataclasses.replace(noise, times=drawn[0], importance=drawn[1])
         terms = terms_at(model, params, batch, noise, SHAPES[shape](model, params, noise.times))
         return bits_per_dim(terms.total, math.prod(model.shape))
 
@@ -159,7 +159,7 @@ def log_jackknife(statistic: Callable[[np.ndarray], float], size: int) -> Interv
         keep = everyone.copy()
         keep[unit] = False
         left.append(statistic(keep))
-    error = math.sqrt((size - 1) / size * float(np.sum(np.square(left - np.mean(left)))))
+    error = math.sqrt((size - 1) / size * float(np.sum(np.square(np.array(left) - np.mean(left)))))
     reach = float(stats.t.ppf(0.975, size - 1)) * error
     return Interval(math.exp(value), math.exp(value - reach), math.exp(value + reach))
 
@@ -192,7 +192,7 @@ def _by_group(grads: Params) -> Mapping[str, np.ndarray]:
 
 
 def _signal(rows: np.ndarray) -> Interval:
-    products = np.float64(rows @ rows.T)
+    products = np.asarray(rows @ rows.T, np.float64)
 
     def statistic(keep):
         kept = products[np.ix_(keep, keep)]

@@ -28,12 +28,14 @@ def start_at(
     Raises:
       ConfigError: fewer than one knot, knots out of order, values not strictly increasing.
     """
-    given = times if times is not None else shares
-    count = num_knots if given is None else len(given)
+    given = {"times": times, "shares": shares}
+    field, known = next(((f, v) for f, v in given.items() if v is not None), ("num_knots", None))
+    count = num_knots if known is None else len(known)
     if count < 1:
-        field = "num_knots" if given is None else "times" if times is not None else "shares"
-        raise ConfigError(f"schedule.{name}.{field}={count if given is None else given}: need 1")
-    times = np.arange(1, count + 1) / (count + 1) if times is None else times
+        raise ConfigError(
+            f"schedule.{name}.{field}={known or count}: a shape needs at least 1 knot"
+        )
+    times = [k / (count + 1) for k in range(1, count + 1)] if times is None else times
     shares = times if shares is None else shares
     if len(times) != len(shares):
         raise ConfigError(

@@ -37,7 +37,8 @@ class PiecewiseLinear(Schedule):
 
     def gamma(self, params, t, context=None):
         gamma_0, gamma_1 = self.endpoints.values(params)
-        times, shares, t = *self._knots(params), per_example(t)
+        times, shares = self._knots(params)
+        t = per_example(t)
         k = knots.piece(times, t)
         start, end = jnp.take(times, k), jnp.take(times, k + 1)
         along = (t - start) / (end - start)

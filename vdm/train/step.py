@@ -1,5 +1,6 @@
 """One training step: (state, batch) -> (state, metrics), pure."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -37,7 +38,7 @@ def make_train_step(
         density, schedule_params = state.time_density, state.params["schedule"]
         if density is not None:
             times, importance = draw(density, model.schedule, schedule_params, noise.times)
-            noise = noise.replace(times=times, importance=importance)
+            noise = dataclasses.replace(noise, times=times, importance=importance)
         grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
         if density is not None:
             integrand = metrics.pop(PER_IMAGE)
