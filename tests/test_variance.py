@@ -24,14 +24,14 @@ class Silent(nn.Module):
         return jnp.zeros_like(z)
 
 
-def batches(count, size=16):
+def batches(count, size=64):
     images = np.full((size, 1, 1, 1), 100, np.uint8)
     flags = np.zeros(size, np.float32)
     mask = np.arange(size) < size - 2
     return [Batch(images, np.arange(size, dtype=np.int32), mask, flags) for _ in range(count)]
 
 
-def measure(name, shape, times, num_draws=400, count=40):
+def measure(name, shape, times, num_draws=60, count=24):
     schedule = make_schedule(name, Endpoints(*ENDS))
     model = VDM((1, 1, 1), 256, schedule, Silent(), "eps", True, ENDS)
     params = {"schedule": schedule.init(jax.random.key(0)), "denoiser": {}}
@@ -54,7 +54,7 @@ def test_the_variance_of_independent_times(name, shape):
     square, whole = moments(name if shape == "own" else "linear")
     exact = 0.25 * (3 * square - whole) / math.log(2) ** 2
     found = measure(name, shape, "iid")
-    assert len(found.values) == 40 * 14  # padding counts for nothing
+    assert len(found.values) == 24 * 62  # padding counts for nothing
     interval = variance.mean_interval(found)
     error = (interval.high - interval.low) / 4
     assert abs(interval.value - exact) < 4 * error and error < 0.1 * exact
