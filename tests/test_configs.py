@@ -113,3 +113,35 @@ def test_the_paper_s_hyper_parameters(name, repository, monkeypatch):
     )
     assert any(config.data.augment.values()) == (name == "cifar10_aug")
     assert "not yet measured" in (repository / "configs" / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"objective.shape": "variance", "objective.num_timesteps": 10}, "with T = 10 steps"),
+        ({"objective.shape": "var"}, "no such objective of the shape"),
+        (
+            {"objective.times": "adaptve"},
+            "no such density of times; choose one of adaptive, uniform",
+        ),
+        ({"objective.weight.name": "simple"}, "no such weight"),
+        (
+            {"objective.weight.name": "truncated", "objective.weight.truncated.gamma_min": 9.0},
+            "0 every",
+        ),
+        ({"schedule.name": "linear", "schedule.gamma_1": 30.0}, "outside float32's useful range"),
+        ({"schedule.name": "edm", "schedule.gamma_1": -9.0}, "must lie at least"),
+        (
+            {"schedule.name": "rational_spline", "schedule.rational_spline.times": (0.5, 0.4)},
+            "strictly",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(
+    fields, message, tmp_path, repository, monkeypatch
+):
+    monkeypatch.chdir(repository)
+    config = load_config("configs/digits.py")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ConfigError, match=message):
+        build.build(shrink(config, tmp_path), cache_dir=tmp_path / "cache")
