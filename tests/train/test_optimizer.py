@@ -142,6 +142,20 @@ def test_a_huge_gradient_of_one_group_leaves_the_other_alone():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("rate", [0.0, 3e-3, None])
+def test_the_shape_may_have_a_rate_of_its_own(rate):
+    """The first step of Adam has the size of the rate; None is the schedule's."""
+    options = {**OPTIONS, "shape_learning_rate": rate, "schedule_learning_rate": 1e-3}
+    optimizer = make_optimizer({**options, "warmup_steps": 1, "decay": "constant"}, NUM_STEPS)
+    params, grads = tree(0), tree(1)
+    for one in (params, grads):
+        one["schedule"]["shape"] = {"rises": jnp.asarray([0.5, -2.0, 1.0])}
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    for branch, size in (("endpoints", 1e-3), ("shape", 1e-3 if rate is None else rate)):
+        for leaf in jax.tree.leaves(updates["schedule"][branch]):
+            np.testing.assert_allclose(np.abs(leaf), size, rtol=1e-3)
+
+
 def test_a_model_without_schedule_parameters_has_an_optimizer():
     params = {**tree(0), "schedule": {}}
     optimizer = make_optimizer(OPTIONS, NUM_STEPS)
