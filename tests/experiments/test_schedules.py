@@ -28,7 +28,8 @@ def test_the_page_of_a_trained_and_of_an_adaptive_schedule(launch, run_python, d
         f"--out={out}",
     ]
     words += ["--draws=3", "--gradients=3"]
-    done = run_python(words, devices=1, env={"VDM_DATA_DIR": str(data_dir)}, check=False)
+    env = {"VDM_DATA_DIR": str(data_dir)}
+    done = run_python(words, devices=1, env=env, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     page = (out / "index.html").read_text()
     assert len(re.findall("<img", page)) == 4
