@@ -131,7 +131,7 @@ def test_allow_change_takes_no_other_model_and_no_other_batches(finished, launch
 MISTAKES = {
     "schedule": ({"schedule.name": "liner"}, 2, ["schedule.name='liner'", "learned_linear"]),
     "denoiser": ({"denoiser.name": "net"}, 2, ["denoiser.name='net'", "mlp, unet"]),
-    "data set": ({"data.name": "cifar"}, 2, ["data.name='cifar'", "arrays, digits"]),
+    "data set": ({"data.name": "cifar"}, 2, ["data.name='cifar'", "cifar10, cifar100"]),
     "no file": ({"data.name": "arrays", "data.arrays.path": "no.npz"}, 3, ["no.npz", "no such"]),
     "no path": ({"data.name": "arrays"}, 2, ["path=''"]),
     "groups": ({"denoiser.unet.num_groups": 8}, 2, ["num_groups=8", "channels=8"]),
