@@ -1,5 +1,6 @@
 """What each step costs, against Gaussian densities in float64 at the same latents."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def walked(small, batches_of):
     position = paths.start(0, 0, batch.index, weights, model.shape)
     steps = jnp.arange(1, STEPS + 1)
     eta = paths.innovations(0, 0, batch.index, steps, weights, model.shape)
-    _, costs, ends = paths.advance(model, params, batch, STEPS, position, eta, steps)
+    advance = jax.jit(paths.advance, static_argnums=(0, 3))
+    _, costs, ends = advance(model, params, batch, STEPS, position, eta, steps)
     t = jnp.arange(STEPS + 1) / STEPS
     gamma = np.float64(model.schedule.gamma(params["schedule"], t)).reshape(-1)
     alpha, sigma = 1 / np.sqrt(1 + np.exp(gamma)), 1 / np.sqrt(1 + np.exp(-gamma))
