@@ -10,6 +10,7 @@ import pytest
 
 from vdm import variance
 from vdm.model import VDM
+from vdm.noise import stratified_times
 from vdm.schedules import Endpoints, make_schedule
 from vdm.types import Batch
 from vdm.variance import Scatter
@@ -101,3 +102,29 @@ def test_the_signal_in_gradients_of_known_mean_and_scatter():
     assert found["denoiser"].low < 0.09 < found["denoiser"].high
     assert found["denoiser"].high - found["denoiser"].low < 0.05
     assert found["schedule/shape"].value < 0.02
+
+
+def test_a_batch_that_is_not_full_has_no_strata_of_its_own():
+    """9 of 64 images would meet 9 of 64 strata at random: nearly independent times."""
+    full = batches(3)
+    short = full[0].replace(mask=np.arange(64) < 9)
+    schedule = make_schedule("linear", Endpoints(*ENDS))
+    model = VDM((1, 1, 1), 4, schedule, Silent(), "eps", True, ENDS)
+    params = {"schedule": {}, "denoiser": {}}
+    arguments = (model, params, [*full, short], "own")
+    assert len(variance.scatter(*arguments, "stratified", 3, 0).values) == 3
+    assert len(variance.scatter(*arguments, "iid", 3, 0).values) == 3 * 62 + 9
+
+
+def test_padding_takes_no_stratum():
+    """The times of the images alone fill the strata: padding would leave gaps."""
+    seen = []
+
+    def record(key, size):
+        seen.append(size)
+        return stratified_times(key, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(variance.TIMES, "stratified", record)
+        measure("linear", "own", "stratified", num_draws=2, count=1)
+    assert set(seen) == {62}

@@ -93,7 +93,8 @@ def scatter(
 
     Args:
       model, params: a trained model; pass the EMA parameters.
-      batches: every image once, padding masked; a batch is one unit of "stratified".
+      batches: every image once, padding masked. A batch is one unit of "stratified"; those with
+        fewer images than the first are left out there, as fewer strata are another variance.
       shape, times: names in SHAPES and TIMES.
       num_draws: R, at least 2.
       seed: of times and noise, which two schedules therefore share.
@@ -115,21 +116,29 @@ def scatter(
         terms = terms_at(model, params, batch, noise, SHAPES[shape](model, params, noise.times))
         return bits_per_dim(terms.total, math.prod(model.shape))
 
-    values, means = [], []
-    for number, batch in enumerate(batches):
+    values, means, size = [], [], 0
+    for number, padded in enumerate(batches):
+        # Padding would take strata of its own, and leave the images a random part of them.
+        batch = _without_padding(padded)
+        size = size or len(batch.index)
+        if times == "stratified" and len(batch.index) < size:
+            progress()
+            continue
         key = jax.random.fold_in(stream_key(seed, "evaluation"), number)
         keys = jax.random.split(key, num_draws)
         rows = np.stack([np.float64(draw(params, batch, k)) for k in keys])
-        rows = rows[:, np.asarray(batch.mask)]
         if times == "stratified":
-            # A padded batch has a stratum more than images, which changes next to nothing.
-            rows = rows.mean(axis=1, keepdims=True) * math.sqrt(rows.shape[1])
-            means.append(rows.mean(axis=0) / math.sqrt(np.sum(batch.mask)))
-        else:
-            means.append(rows.mean(axis=0))
-        values.append(rows.var(axis=0, ddof=1))
+            rows = rows.mean(axis=1, keepdims=True)
+        per_image = size if times == "stratified" else 1
+        means.append(rows.mean(axis=0))
+        values.append(per_image * rows.var(axis=0, ddof=1))
         progress()
     return Scatter(np.concatenate(values), np.concatenate(means))
+
+
+def _without_padding(batch: Batch) -> Batch:
+    mask = np.asarray(batch.mask)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[mask], batch)
 
 
 def mean_interval(found: Scatter) -> Interval:
