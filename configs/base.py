@@ -24,6 +24,7 @@ def get_config() -> config_dict.ConfigDict:
             "denoiser": denoiser(),
             "objective": objective(),
             "optimizer": optimizer(),
+            "devices": devices(),
             "train": train(),
             "evaluate": evaluate(),
         }
@@ -148,8 +149,10 @@ def denoiser() -> dict:
             # Self-attention after every block; without it, only in the middle.
             "attention": False,
             "dtype": dtype,
-            # Write identical blocks out instead of looping; None = yes on a CPU, no elsewhere.
+            # Write identical blocks out instead of looping; None = for a shallow network on a CPU.
             "unroll": config_dict.placeholder(bool),
+            # Compute each block again in the backward pass: less memory for a third more work.
+            "remat": False,
         },
         "mlp": {
             "width": 256,
@@ -185,12 +188,26 @@ def optimizer() -> dict:
     }
 
 
+def devices() -> dict:
+    """What a run is laid over; changes no number beyond rounding."""
+    return {
+        # None = all that there are, of all processes.
+        "num_devices": config_dict.placeholder(int),
+        # Devices that share one copy of parameters, optimizer state and averages; 1 = a copy on each.
+        "parameter_shards": 1,
+    }
+
+
 def train() -> dict:
     """The loop. Periods in steps; 0 = only at the end."""
     return {
         "num_steps": 10_000,
         # Images per step over all devices; a multiple of their number.
         "batch_size": 128,
+        # Parts that a batch is taken in, one after another, to save memory; the update is the same.
+        "num_microbatches": 1,
+        # Steps that the device makes without asking the host; divides all periods. Not on a CPU.
+        "steps_per_call": 1,
         "log_every_steps": 100,
         # Evaluates the validation split, one randomisation.
         "evaluate_every_steps": 1000,

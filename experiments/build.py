@@ -1,12 +1,14 @@
 """Configuration -> data, model, devices and the parts of training: what launchers have in common."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -23,9 +25,15 @@ from vdm.objective import GradientFn, make_gradient
 from vdm.seeds import stream_key
 from vdm.train.optimizer import make_optimizer
 from vdm.train.state import TrainState, init_state
-from vdm.train.step import TrainStep, jit_train_step, make_train_step
+from vdm.train.step import (
+    TrainStep,
+    jit_train_step,
+    make_train_step,
+    several_steps,
+    sharded_gradient,
+)
 from vdm.train.writers import check_writers
-from vdm.types import Batch
+from vdm.types import Batch, DataSpec
 from vdm.weights import make_weight
 
 Config = Mapping[str, Any]
@@ -42,14 +50,28 @@ class Parts:
     model: VDM
     mesh: Mesh
 
+    @property
+    def steps_per_call(self) -> int:
+        """Steps that one call of `train_step` makes."""
+        return self.config["train"].get("steps_per_call", 1)
+
     def train_batch(self, step: int) -> Batch:
-        """Training batch number `step`, augmented as configured, on the devices."""
+        """Training batch number `step`, augmented as configured, on the devices.
+
+        With several steps per call, all those that one call takes from there, stacked.
+        """
+        if self.steps_per_call == 1:
+            return devices.place_share(self._host_batch(step), self.mesh)
+        hosts = [self._host_batch(step + k) for k in range(self.steps_per_call)]
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *hosts)
+        return devices.place_share(stacked, self.mesh, leading_axes=1)
+
+    def _host_batch(self, step: int) -> Batch:
         share = (jax.process_index(), jax.process_count())
         size, augmentation = self.config["train"]["batch_size"], self.augmentation
-        host = train_batch(
+        return train_batch(
             self.dataset, self.config["seed"], step, size, "train", *share, augmentation
         )
-        return devices.place_share(host, self.mesh)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -59,20 +81,26 @@ class Parts:
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state, without arrays."""
         shapes = jax.eval_shape(self._init, jax.random.key(0))
-        return devices.abstract_like(shapes, devices.replicated(self.mesh))
+        return devices.abstract_like(shapes, devices.state_shardings(shapes, self.mesh))
 
     def fresh_state(self) -> TrainState:
         """The state before step 0."""
-        init = jax.jit(self._init, out_shardings=devices.replicated(self.mesh))
+        shapes = jax.eval_shape(self._init, jax.random.key(0))
+        init = jax.jit(self._init, out_shardings=devices.state_shardings(shapes, self.mesh))
         return init(stream_key(self.config["seed"], "initialisation"))
 
     def train_step(self) -> TrainStep:
-        """The compiled training step."""
-        config, gradient = self.config, self.gradient()
+        """The compiled training step; with several steps per call, on as many stacked batches."""
+        config, state = self.config, self.abstract_state()
         step = make_train_step(
-            self.model, gradient, self.optimizer(), config["seed"], config["optimizer"]["ema_decay"]
+            self.model,
+            sharded_gradient(self.gradient(), self.mesh, state.params),
+            self.optimizer(),
+            config["seed"],
+            config["optimizer"]["ema_decay"],
         )
-        return jit_train_step(step, self.mesh)
+        several = self.steps_per_call > 1
+        return jit_train_step(several_steps(step) if several else step, self.mesh, state, several)
 
     def gradient(self) -> GradientFn:
         """What every parameter group descends along."""
@@ -87,6 +115,7 @@ class Parts:
             objective["shape"],
             weight,
             per_image=self._adaptive_times,
+            num_microbatches=self.config["train"].get("num_microbatches", 1),
         )
 
     def optimizer(self) -> optax.GradientTransformation:
@@ -117,20 +146,31 @@ def build(
       ConfigError: a value that does not fit, named.
       DataError: unsuitable data.
     """
-    _check_values(config)
-    mesh = devices.make_mesh()
-    devices.check_divisible("config.train.batch_size", config["train"]["batch_size"], mesh)
+    check(config)
+    mesh = mesh_of(config)
     dataset = open_dataset(
         config["data"], config["data"]["cache_dir"] or cache_dir, verify=verify_data
     )
     parts = _assemble(config, mesh, dataset)
     parts.gradient()  # refuses an objective that does not exist
+    parts.abstract_state()  # and parameters that cannot be split
     return parts
+
+
+def mesh_of(config: Config) -> Mesh:
+    """The mesh for training; it can share out the batch."""
+    mesh, train = devices.make_mesh(**devices.options_of(config)), config["train"]
+    devices.check_divisible(
+        "config.train.batch_size", train["batch_size"], mesh, train["num_microbatches"]
+    )
+    _check_dtype(config["denoiser"], mesh)
+    return mesh
 
 
 def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> Parts:
     """The parts of a run, from its config.json, on however many devices there are now.
 
+    Parameters are not split: evaluation and sampling need no optimizer's state, which is most of them.
     `verify_data` hashes all pixels again. Raises DataError when its data have changed since.
     """
     config = identity["config"]
@@ -161,8 +201,18 @@ def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
 def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
     devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
     make_augmentation(config["data"]).check(dataset.spec.shape)
-    parts = [config[name] for name in ("model", "schedule", "denoiser")]
-    return Parts(config, dataset, make_model(dataset.spec, *parts), mesh)
+    return Parts(config, dataset, assemble_model(config, dataset.spec), mesh)
+
+
+def assemble_model(config: Config, spec: DataSpec) -> VDM:
+    """The model for data of `spec`."""
+    denoiser, train = dict(config["denoiser"]), config["train"]
+    if max(train.get("num_microbatches", 1), train.get("steps_per_call", 1)) > 1:
+        # The network is in a loop already, so its convolutions had better be those made for loops.
+        options = dict(denoiser.get(denoiser["name"], {}))
+        if options.get("unroll", True) is None:
+            denoiser[denoiser["name"]] = {**options, "unroll": False}
+    return make_model(spec, config["model"], config["schedule"], denoiser)
 
 
 def use_compilation_cache() -> None:
@@ -172,17 +222,24 @@ def use_compilation_cache() -> None:
         try:
             # Private: whoever can write here decides what others run.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = folder.stat()
         except OSError:
             return  # only slower
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            logging.getLogger(__name__).warning(
+                f"{folder}: others can write there, so no compiled programs are kept; chmod 700 it"
+            )
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def _check_values(config: Config) -> None:
-    """Numbers out of range, which would otherwise end inside a library or train nonsense."""
+def check(config: Config) -> None:
+    """ConfigError for numbers out of range: they would end inside a library, or train nonsense."""
     at_least = {
         "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
+        | {"num_microbatches": 1, "steps_per_call": 1}
         | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0}
         | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1},
         "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
@@ -204,6 +261,26 @@ def _check_values(config: Config) -> None:
             raise ConfigError(f"config.{name}={seed}: must be in 0..{2**32 - 1}")
     check_writers(config["train"]["writers"])
     _check_denoiser(config["denoiser"])
+    _check_steps_per_call(config["train"])
+
+
+def _check_steps_per_call(train: Mapping) -> None:
+    size = train["steps_per_call"]
+    for field, value in train.items():
+        if (field == "num_steps" or field.endswith("_every_steps")) and value % size:
+            raise ConfigError(
+                f"config.train.{field}={value}: must be a multiple of "
+                f"config.train.steps_per_call={size}"
+            )
+
+
+def _check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
+    name = denoiser["name"]
+    dtype = denoiser.get(name, {}).get("dtype", "float32")
+    devices.check_dtype(f"config.denoiser.{name}.dtype", dtype, mesh)
+    if dtype == "bfloat16" and mesh.devices.flat[0].platform == "cpu":
+        message = "denoiser dtype bfloat16: a CPU gains nothing from it, neither speed nor memory"
+        logging.getLogger(__name__).warning(message)
 
 
 def _check_denoiser(denoiser: Mapping) -> None:

@@ -2,12 +2,12 @@
 
 import tempfile
 import time
-from typing import Any
 
 import jax
 
 from experiments.build import Config, Parts, build
 from experiments.datasets import open_dataset
+from vdm import devices
 from vdm.data import RECIPES
 from vdm.data.base import NotPrepared
 from vdm.model import count_parameters
@@ -48,11 +48,10 @@ def _describe(parts: Parts) -> None:
     print(f"content hash: {spec.content_hash}")
     for branch, params in state.params.items():
         print(f"parameters of the {branch}: {count_parameters(params):,}")
-    print(f"training state: {_num_bytes(state) / _UNITS:.1f} MiB on each device")
+    print(f"training state: {devices.bytes_per_device(state) / _UNITS:.1f} MiB on each device")
 
 
 def _one_step(parts: Parts) -> None:
-    config = parts.config
     batch = parts.train_batch(0)
     state = parts.fresh_state()
     started = time.monotonic()
@@ -62,12 +61,7 @@ def _one_step(parts: Parts) -> None:
         print(f"memory of a step besides the state: {memory.temp_size_in_bytes / _UNITS:.0f} MiB")
     started = time.monotonic()
     _, metrics = jax.block_until_ready(compiled(state, batch))
-    print(
-        f"one step of {config['train']['batch_size']} images took {time.monotonic() - started:.2f} s"
-    )
+    images = parts.config["train"]["batch_size"] * parts.steps_per_call
+    print(f"one step of {images} images took {time.monotonic() - started:.2f} s")
     for name, value in sorted(metrics.items()):
-        print(f"  {name}: {float(value):.5g}")
-
-
-def _num_bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        print(f"  {name}: {float(value.reshape(-1)[-1]):.5g}")

@@ -23,12 +23,21 @@ NUM_ROWS = 8
 def make_sample_step(parts: Parts, sampler: Sampler, num_steps: int, num_frames: int) -> Callable:
     """(params, seed, index) -> Trajectory, compiled once, samples split over the devices."""
 
+    mesh = parts.mesh
+    whole = devices.replicated(mesh)
+
     def step(params, seed, index):
+        params = devices.constrain(params, whole)
         return sampler(parts.model, params, seed, index, num_steps, num_frames)
 
-    mesh = parts.mesh
-    shardings = (devices.replicated(mesh), None, devices.batch_sharding(mesh))
-    return jax.jit(step, in_shardings=shardings, out_shardings=devices.replicated(mesh))
+    # Parameters come as they lie, copied or split over devices.
+    shardings = (None, None, devices.batch_sharding(mesh))
+    compiled = jax.jit(step, in_shardings=shardings, out_shardings=whole)
+
+    def placed(params, seed, index):
+        return compiled(params, seed, devices.place_batch(index, mesh))
+
+    return placed
 
 
 def draw_samples(

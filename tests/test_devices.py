@@ -1,5 +1,8 @@
 """Meshes, and the same randomness however a batch is laid over devices."""
 
+import ast
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +43,13 @@ from vdm import devices
 from vdm.errors import ConfigError
 
 assert devices.make_mesh().devices.size == 8 and devices.make_mesh(3).devices.size == 3
-assert devices.make_mesh().axis_names == ("data",)
+assert devices.make_mesh().axis_names == ("data", "parameters")
+assert devices.make_mesh(8, 4).shape == {"data": 2, "parameters": 4}
+for arguments in ((8, 3), (8, 16), (6, 0)):
+    try:
+        devices.make_mesh(*arguments)
+    except ConfigError as error:
+        print(error)
 for count in (0, -1, 9):
     try:
         devices.make_mesh(count)
@@ -64,6 +73,11 @@ def test_noise_is_the_same_on_1_2_and_8_devices(run_python):
 
 def test_meshes_of_simulated_devices(run_python):
     lines = run_python(MESHES, devices=8).stdout.splitlines()
+    divisors = {3: (8, "1, 2, 4, 8"), 16: (8, "1, 2, 4, 8"), 0: (6, "1, 2, 3, 6")}
+    for line, (shards, (count, choices)) in zip(lines[:3], divisors.items(), strict=True):
+        problem = f"parameter_shards={shards}: must divide the number of devices, {count}"
+        assert line == f"{problem}; choose one of {choices}"
+    lines = lines[3:]
     for line, count in zip(lines[:3], (0, -1, 9), strict=True):
         assert line == f"num_devices={count}: this process sees 8 devices; choose 1 to 8"
     nearest = {2: 4, 6: 8, 7: 8, 0: 4, -4: 4}
@@ -94,3 +108,52 @@ def test_abstract_like_keeps_shapes_and_dtypes_without_arrays():
 def test_to_host_gives_numpy_arrays():
     tree = devices.to_host({"a": jnp.arange(3)})
     assert isinstance(tree["a"], np.ndarray) and tree["a"].tolist() == [0, 1, 2]
+
+
+SPLIT = """
+import jax, jax.numpy as jnp, numpy as np
+from vdm import devices
+from vdm.errors import ConfigError
+
+mesh = devices.make_mesh(8, 4)
+tree = dict(conv=jnp.zeros((3, 3, 128, 128)), stacked=jnp.zeros((8, 256, 128)), small=jnp.zeros(512),
+            scalar=jnp.zeros(()), out=jnp.zeros((3, 3, 128, 3)))
+found = devices.state_shardings(tree, mesh)
+print({name: tuple(sharding.spec) for name, sharding in found.items()})
+placed = jax.device_put(tree, found)
+one = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(placed))
+assert one == devices.bytes_per_device(placed) == 4 * (
+    9 * 128 * 128 // 4 + 8 * 256 * 128 // 4 + 512 + 1 + 9 * 128 * 3 // 4)
+try:
+    devices.state_shardings({"odd": jnp.zeros((45, 45))}, mesh)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_parameters_are_split_along_their_longest_axis(run_python):
+    specs, error = run_python(SPLIT, devices=8).stdout.splitlines()
+    assert ast.literal_eval(specs) == {
+        "conv": (None, None, None, "parameters"),
+        "stacked": (None, "parameters"),
+        "small": (),
+        "scalar": (),
+        "out": (None, None, "parameters"),
+    }
+    assert error.startswith("parameter_shards=4: divides no axis of ['odd'] with shape (45, 45)")
+
+
+def test_bfloat16_is_refused_where_the_device_lacks_it():
+    def mesh(**facts):
+        device = types.SimpleNamespace(**facts)
+        return types.SimpleNamespace(devices=np.array([device], dtype=object))
+
+    old = mesh(platform="gpu", compute_capability="7.0", device_kind="Tesla V100")
+    with pytest.raises(ConfigError, match=r"Tesla V100 \(compute capability 7.0\) has no bfloat16"):
+        devices.check_dtype("config.denoiser.unet.dtype", "bfloat16", old)
+    devices.check_dtype("dtype", "float32", old)
+    for capability in ("8.0", "9.0", "10.0"):
+        devices.check_dtype(
+            "dtype", "bfloat16", mesh(platform="gpu", compute_capability=capability)
+        )
+    devices.check_dtype("dtype", "bfloat16", mesh(platform="tpu"))

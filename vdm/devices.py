@@ -1,32 +1,60 @@
-"""The mesh of devices, and how arrays are laid over it."""
+"""The mesh of devices, and how arrays are laid over it.
+
+The mesh has two axes. A batch is split over both. Parameters, with the optimizer's state and the
+averages, are split over the second (fully sharded data parallelism) and copied along the first; the
+second has one device unless a configuration says otherwise. Every process runs the same program and
+holds its own part; devices are in the order of their processes, so that the part of a batch that
+process p needs is the p-th of equal, contiguous shares.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vdm.errors import ConfigError
 
-DATA_AXIS = "data"
+DATA_AXIS, PARAMETER_AXIS = "data", "parameters"
+MIN_SPLIT_SIZE = 1024
+"""Scalars that an array must hold to be split; smaller ones are copied to every device."""
+_MIN_BFLOAT16_CAPABILITY = 8.0
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
-    """A mesh with one data axis over `num_devices` devices (None: all of them)."""
-    available = jax.devices()
+def make_mesh(num_devices: int | None = None, parameter_shards: int = 1) -> Mesh:
+    """A mesh of `num_devices` devices (None: all, of all processes).
+
+    Raises ConfigError where there are not so many, or `parameter_shards` does not divide them.
+    """
+    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     count = len(available) if num_devices is None else num_devices
     if not 1 <= count <= len(available):
         raise ConfigError(
             f"num_devices={count}: this process sees {len(available)} devices; "
             f"choose 1 to {len(available)}"
         )
-    # jax.make_mesh defaults to explicit axes, under which Linen's Dropout fails.
-    return jax.make_mesh(
-        (count,), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=available[:count]
-    )
+    if jax.process_count() > 1 and count < len(available):
+        raise ConfigError(
+            f"num_devices={count}: {jax.process_count()} processes share {len(available)} devices, "
+            "and each takes part with all of its own; leave num_devices out"
+        )
+    if not 1 <= parameter_shards <= count or count % parameter_shards:
+        divisors = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
+        raise ConfigError(
+            f"parameter_shards={parameter_shards}: must divide the number of devices, {count}; "
+            f"choose one of {divisors}"
+        )
+    grid = np.array(available[:count]).reshape(count // parameter_shards, parameter_shards)
+    # Explicit axes, JAX's other kind, make Linen's Dropout fail.
+    return Mesh(grid, (DATA_AXIS, PARAMETER_AXIS), axis_types=(AxisType.Auto,) * 2)
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis split over the data axis."""
-    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+def batch_sharding(mesh: Mesh, leading_axes: int = 0) -> NamedSharding:
+    """The batch axis, after so many others, split over all devices."""
+    return NamedSharding(mesh, PartitionSpec(*(None,) * leading_axes, (DATA_AXIS, PARAMETER_AXIS)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -34,39 +62,117 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_divisible(argument: str, batch_size: int, mesh: Mesh) -> None:
-    """ConfigError unless every device gets the same number of images."""
-    count = mesh.devices.size
+def state_shardings(tree: Any, mesh: Mesh) -> Any:
+    """The sharding of every array of `tree` (parameters, optimizer state, averages).
+
+    An array of MIN_SPLIT_SIZE scalars or more is split along its longest axis that the parameter axis
+    divides, the last of equals. Raises ConfigError where no axis of such an array can be split.
+    """
+    shards = mesh.shape[PARAMETER_AXIS]
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    specs = [_spec(jax.tree_util.keystr(path), leaf.shape, shards) for path, leaf in leaves]
+    return jax.tree.unflatten(structure, [NamedSharding(mesh, spec) for spec in specs])
+
+
+def _spec(name: str, shape: tuple[int, ...], shards: int) -> PartitionSpec:
+    if shards == 1 or np.prod(shape) < MIN_SPLIT_SIZE:
+        return PartitionSpec()
+    divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
+    if not divisible:
+        raise ConfigError(
+            f"parameter_shards={shards}: divides no axis of {name} with shape {shape}; "
+            "choose a divisor of the network's width"
+        )
+    axis = max(divisible, key=lambda axis: (shape[axis], axis))
+    return PartitionSpec(*(None,) * axis, PARAMETER_AXIS)
+
+
+def constrain(tree: Any, shardings: Any) -> Any:
+    """Within a compiled program: `tree` laid out by a sharding, or by a tree of them."""
+    return jax.lax.with_sharding_constraint(tree, shardings)
+
+
+def check_divisible(argument: str, batch_size: int, mesh: Mesh, num_microbatches: int = 1) -> None:
+    """ConfigError unless every device gets the same number of images, in each microbatch too."""
+    devices = mesh.devices.size
+    count = devices * num_microbatches
     if batch_size < 1 or batch_size % count:
         nearest = max(count, round(batch_size / count) * count)
+        parts = f" in {num_microbatches} microbatches" if num_microbatches > 1 else ""
         raise ConfigError(
-            f"{argument}={batch_size}: {count} devices cannot share it evenly; "
+            f"{argument}={batch_size}: {devices} devices cannot share it evenly{parts}; "
             f"choose a multiple of {count} such as {nearest}"
         )
 
 
-def place_batch(batch, mesh: Mesh):
-    """Host arrays -> device arrays sharded over the batch axis, copied asynchronously."""
-    return jax.device_put(batch, batch_sharding(mesh))
+def check_dtype(field: str, dtype: str, mesh: Mesh) -> None:
+    """ConfigError where `dtype` is bfloat16 and the devices cannot multiply in it."""
+    device = mesh.devices.flat[0]
+    capability = float(getattr(device, "compute_capability", None) or _MIN_BFLOAT16_CAPABILITY)
+    if dtype == "bfloat16" and device.platform == "gpu" and capability < _MIN_BFLOAT16_CAPABILITY:
+        raise ConfigError(
+            f"{field}={dtype!r}: {device.device_kind} (compute capability {capability}) has no "
+            "bfloat16; choose float32"
+        )
 
 
-def place_share(batch, mesh: Mesh):
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """Host arrays [B, ...] -> device arrays split over the batch axis, copied asynchronously.
+
+    Every process passes the whole batch.
+    """
+    index, count = jax.process_index(), jax.process_count()
+    return place_share(
+        jax.tree.map(lambda a: a[len(a) * index // count : len(a) * (index + 1) // count], batch),
+        mesh,
+    )
+
+
+def place_share(batch: Any, mesh: Mesh, leading_axes: int = 0) -> Any:
     """As `place_batch`, where each of several processes holds its own share only.
 
-    The shares follow one another in the order of the processes.
+    The shares follow one another in the order of the processes. The batch axis may come after others.
     """
-    sharding = batch_sharding(mesh)
+    sharding = batch_sharding(mesh, leading_axes)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     place = jax.make_array_from_process_local_data
     return jax.tree.map(lambda share: place(sharding, np.asarray(share)), batch)
 
 
-def abstract_like(tree, sharding: NamedSharding):
-    """Shapes and dtypes of `tree` with `sharding`, without arrays: what a restore needs."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
+def abstract_like(tree: Any, shardings: Any) -> Any:
+    """Shapes and dtypes of `tree` without arrays, under one sharding or a tree of them."""
+    if isinstance(shardings, NamedSharding):
+        one = shardings
+        shardings = jax.tree.map(lambda _: one, tree)
+    return jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, shardings
+    )
 
 
-def to_host(tree):
+def to_host(tree: Any) -> Any:
     """Device arrays -> numpy arrays."""
-    return jax.tree.map(np.asarray, jax.device_get(tree))
+    return jax.tree.map(gather, tree)
+
+
+def gather(array: Any) -> np.ndarray:
+    """The whole array as numpy, wherever its parts lie; every process must call it."""
+    if isinstance(array, jax.Array) and not (
+        array.is_fully_addressable or array.is_fully_replicated
+    ):
+        return multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
+
+
+def options_of(config: Mapping) -> dict[str, Any]:
+    """The arguments of `make_mesh` in section "devices" of a configuration; {} in one without it."""
+    return dict(config.get("devices", {}))
+
+
+def bytes_per_device(tree: Any) -> int:
+    """Bytes that the arrays of `tree`, which may be abstract, take on one device."""
+    sizes = (
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+    return sum(sizes)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vdm.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
+from vdm import devices
 from vdm.elbo import elbo_terms
 from vdm.errors import ConfigError
 from vdm.estimate import Estimate, estimate, shared_in_time
@@ -109,14 +109,19 @@ def _all_times(seed: int, repeats: int, randomisations: int, index: jax.Array) -
 
 
 def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., ElboTerms]:
-    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`."""
+    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`.
+
+    Parameters come as they lie, copied or split over devices.
+    """
+    whole = devices.replicated(mesh)
 
     def step(params, batch, randomisation, repeat):
+        params = devices.constrain(params, whole)
         noise = evaluation_noise(sampling.seed, randomisation, repeat, batch.index, model.shape)
         return elbo_terms(model, params, batch, noise, sampling.num_timesteps)
 
-    shardings = (replicated(mesh), batch_sharding(mesh), None, None)
-    return jax.jit(step, in_shardings=shardings, out_shardings=replicated(mesh))
+    shardings = (None, devices.batch_sharding(mesh), None, None)
+    return jax.jit(step, in_shardings=shardings, out_shardings=whole)
 
 
 def evaluate(
@@ -141,9 +146,9 @@ def evaluate(
     step = step or make_evaluation_step(model, sampling, mesh)
     done: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for batch in batches:
-        check_divisible("evaluate.batch_size", len(batch.index), mesh)
+        devices.check_divisible("evaluate.batch_size", len(batch.index), mesh)
         mask = np.asarray(batch.mask)
-        terms = _terms_of_batch(step, params, place_batch(batch, mesh), sampling)
+        terms = _terms_of_batch(step, params, devices.place_batch(batch, mesh), sampling)
         done.append((np.asarray(batch.index)[mask], {n: v[:, mask] for n, v in terms.items()}))
         progress(len(done), len(batches))
     index = np.concatenate([index for index, _ in done])
@@ -156,7 +161,7 @@ def _terms_of_batch(step, params, batch: Any, sampling: Sampling) -> dict[str, n
     rows = []
     for randomisation in range(sampling.randomisations):
         repeats = [
-            to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
+            devices.to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
             for repeat in range(sampling.repeats)
         ]
         rows.append(

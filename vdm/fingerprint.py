@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vdm.devices import gather
 from vdm.errors import CheckpointError, NonFiniteError
 
 Tree = Any
@@ -22,10 +23,10 @@ class OtherModelError(CheckpointError):
 
 
 def fingerprints(tree: Tree, refuse_nonfinite: bool = False) -> dict[str, dict]:
-    """{path: shape, dtype, SHA-256 of the bytes} of every array."""
+    """{path: shape, dtype, SHA-256 of the bytes} of every array, the same however it is split."""
     prints = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name, array = jax.tree_util.keystr(path), np.asarray(leaf)
+        name, array = jax.tree_util.keystr(path), gather(leaf)
         if refuse_nonfinite and array.dtype.kind == "f" and not np.all(np.isfinite(array)):
             raise NonFiniteError(f"{name} is not finite: it is not saved; the last checkpoint is")
         digest = hashlib.sha256(

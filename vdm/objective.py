@@ -29,6 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vdm import microbatches
 from vdm.elbo import NoiseLevels, elbo_terms, noise_levels, terms_at
 from vdm.errors import ConfigError, choose
 from vdm.model import VDM
@@ -63,12 +64,19 @@ def make_elbo_loss(model: VDM, num_timesteps: int) -> LossFn:
     return loss_fn
 
 
-def gradient_of(loss_fn: LossFn) -> GradientFn:
-    """Every group descends along the gradient of one loss."""
+def gradient_of(loss_fn: LossFn, num_microbatches: int = 1) -> GradientFn:
+    """Every group descends along the gradient of one loss, a mean over unmasked images."""
 
     def gradient_fn(params, batch, noise, dropout_key):
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(params, batch, noise, dropout_key)
-        return grads, metrics
+        def part(batch, noise, key):
+            return jax.grad(loss_fn, has_aux=True)(params, batch, noise, key), ()
+
+        if num_microbatches == 1:
+            return part(batch, noise, dropout_key)[0]
+        batch, noise = microbatches.split((batch, noise), num_microbatches)
+        keys = jax.random.split(dropout_key, num_microbatches)
+        shares = microbatches.shares(batch.mask)
+        return microbatches.average(part, (batch, noise, keys), shares)[0]
 
     return gradient_fn
 
@@ -79,6 +87,7 @@ def make_gradient(
     shape: str | None = None,
     weight: Weight | None = None,
     per_image: bool = False,
+    num_microbatches: int = 1,
 ) -> GradientFn:
     """The gradient of every group, see the module.
 
@@ -89,6 +98,7 @@ def make_gradient(
         continuous time, "elbo" for T steps.
       weight: of the denoiser's loss; None = the bound's own. The weighted loss is reported beside it.
       per_image: whether the metrics hold PER_IMAGE.
+      num_microbatches: parts that a batch is taken in; only dropout then draws differently.
 
     Raises:
       ConfigError: no such objective, or "variance" for T steps.
@@ -101,12 +111,19 @@ def make_gradient(
             "the shape; choose 'elbo', or objective.num_timesteps=0"
         )
     if not (by_variance or weight or per_image):
-        return gradient_of(make_elbo_loss(model, num_timesteps))
-    return _gradient_by_level(model, num_timesteps, by_variance, weight, per_image)
+        return gradient_of(make_elbo_loss(model, num_timesteps), num_microbatches)
+    return _gradient_by_level(
+        model, num_timesteps, by_variance, weight, per_image, num_microbatches
+    )
 
 
 def _gradient_by_level(
-    model: VDM, num_timesteps: int, by_variance: bool, weight: Weight | None, per_image: bool
+    model: VDM,
+    num_timesteps: int,
+    by_variance: bool,
+    weight: Weight | None,
+    per_image: bool,
+    num_microbatches: int,
 ) -> GradientFn:
     def gradient_fn(params, batch, noise, dropout_key):
         levels, pull_back = jax.vjp(
@@ -114,26 +131,12 @@ def _gradient_by_level(
             params["schedule"],
         )
 
-        def losses(denoiser, levels):
-            terms = terms_at(
-                model,
-                {**params, "denoiser": denoiser},
-                batch,
-                noise,
-                levels,
-                train=True,
-                dropout_key=dropout_key,
-            )
-            means = mean_bits_per_dim(terms, batch.mask, model)
-            weighted = _weighted(terms, weight, levels)
-            loss = mean_bits_per_dim(weighted, batch.mask, model)["bits_per_dim"]
-            if weight:
-                means["weighted_loss"] = loss
-            nats = terms.denoising_matching, weighted.denoising_matching
-            return (loss, means["bits_per_dim"]), (means, *nats)
+        def network_gradient(batch, noise, levels, dropout_key):
+            losses = _losses(model, params, batch, noise, dropout_key, weight)
+            return _pull(losses, params["denoiser"], levels, one_loss=weight is None)
 
-        denoiser, by_level, (means, nats, weighted) = _pull(
-            losses, params["denoiser"], levels, one_loss=weight is None
+        denoiser, by_level, (means, nats, weighted) = _in_parts(
+            network_gradient, num_microbatches, batch, noise, levels, dropout_key
         )
         schedule = pull_back(by_level)[0]
         if by_variance and "shape" in schedule:
@@ -152,6 +155,50 @@ def _gradient_by_level(
         return {**params, "denoiser": denoiser, "schedule": schedule}, metrics
 
     return gradient_fn
+
+
+def _losses(model: VDM, params: Params, batch, noise, dropout_key, weight: Weight | None):
+    """(denoiser, levels) -> ((the denoiser's loss, the bound), (means, both losses of every image))."""
+
+    def losses(denoiser, levels):
+        terms = terms_at(
+            model,
+            {**params, "denoiser": denoiser},
+            batch,
+            noise,
+            levels,
+            train=True,
+            dropout_key=dropout_key,
+        )
+        means = mean_bits_per_dim(terms, batch.mask, model)
+        weighted = _weighted(terms, weight, levels)
+        loss = mean_bits_per_dim(weighted, batch.mask, model)["bits_per_dim"]
+        if weight:
+            means["weighted_loss"] = loss
+        nats = terms.denoising_matching, weighted.denoising_matching
+        return (loss, means["bits_per_dim"]), (means, *nats)
+
+    return losses
+
+
+def _in_parts(network_gradient, num: int, batch, noise, levels: NoiseLevels, dropout_key):
+    """`network_gradient` of the whole batch, see `_pull`, taken in `num` parts."""
+    if num == 1:
+        return network_gradient(batch, noise, levels, dropout_key)
+    split = microbatches.split((batch, noise, levels.gamma_t, levels.weight), num)
+    shares = microbatches.shares(split[0].mask)
+
+    def part(share, key, batch, noise, gamma_t, weight):
+        here = levels._replace(gamma_t=gamma_t, weight=weight)
+        denoiser, by_level, (means, *nats) = network_gradient(batch, noise, here, key)
+        rows = (share * by_level.gamma_t, share * by_level.weight, *nats)
+        return (denoiser, by_level.gamma_0, by_level.gamma_1, means), rows
+
+    keys = jax.random.split(dropout_key, num)
+    totals, rows = microbatches.average(part, (shares, keys, *split), shares)
+    denoiser, gamma_0, gamma_1, means = totals
+    by_gamma, by_weight, *nats = rows
+    return denoiser, NoiseLevels(gamma_0, gamma_1, by_gamma, by_weight), (means, *nats)
 
 
 def _pull(losses, denoiser: Params, levels: NoiseLevels, one_loss: bool):

@@ -1,7 +1,7 @@
 """The training loop: it is given its step, its batches and what to do at times, and owns none."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def train(
     num_steps: int,
     hooks: Hooks,
     window: Sequence[dict[str, float]] = (),
+    steps_per_call: int = 1,
 ) -> TrainState:
     """Steps until `num_steps` updates are made, or a stop is asked for; returns the last state.
 
@@ -61,6 +62,8 @@ def train(
       num_steps: updates in all, those already in `state` included.
       hooks: see `Hooks`.
       window: what was saved with `state`.
+      steps_per_call: how many steps `train_step` makes at once, from as many batches stacked by
+        `make_batch` of the first; its metrics are then [steps_per_call]. Divides all periods.
 
     Raises:
       NonFiniteError: within BLOCK_EVERY_STEPS of the first step whose metrics are not finite.
@@ -71,14 +74,21 @@ def train(
     stopping = hooks.stop()
     while step < num_steps and not stopping:
         state, metrics = train_step(state, make_batch(step))
-        step += 1
+        step += steps_per_call
         pending.append((step, metrics))
         log = is_due(hooks.log_every_steps, step, num_steps)
         evaluate = is_due(hooks.evaluate_every_steps, step, num_steps)
         sample = is_due(hooks.sample_every_steps, step, num_steps)
         save = is_due(hooks.save_every_steps, step, num_steps)
         stopping = hooks.stop()
-        if log or evaluate or sample or save or stopping or len(pending) >= BLOCK_EVERY_STEPS:
+        if (
+            log
+            or evaluate
+            or sample
+            or save
+            or stopping
+            or len(pending) * steps_per_call >= BLOCK_EVERY_STEPS
+        ):
             window += _collect(pending)
         if log:
             hooks.log(step, _average(window))
@@ -102,8 +112,7 @@ def is_due(every_steps: int, step: int, num_steps: int) -> bool:
 def _collect(pending: list[tuple[int, dict]]) -> Window:
     """Waits for the pending steps, checks that all they report is finite, and empties the list."""
     collected = []
-    for step, metrics in to_host(pending):
-        values = {name: float(value) for name, value in metrics.items()}
+    for step, values in _by_step(to_host(pending)):
         if not all(np.isfinite(list(values.values()))):
             listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
             raise NonFiniteError(
@@ -115,6 +124,15 @@ def _collect(pending: list[tuple[int, dict]]) -> Window:
         collected.append(values)
     pending.clear()
     return collected
+
+
+def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, float]]]:
+    """(step, metrics) of every step; a call of several gave arrays, and the last step's number."""
+    for step, metrics in pending:
+        rows = {name: np.atleast_1d(value) for name, value in metrics.items()}
+        count = len(next(iter(rows.values()), ()))
+        for k in range(count):
+            yield int(step) - count + 1 + k, {name: float(row[k]) for name, row in rows.items()}
 
 
 def _average(window: Window) -> dict[str, float]:

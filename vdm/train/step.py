@@ -7,14 +7,14 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from vdm.devices import batch_sharding, replicated
+from vdm import devices
 from vdm.model import VDM
 from vdm.noise import training_noise
 from vdm.objective import PER_IMAGE, GradientFn, Metrics
 from vdm.seeds import stream_key
 from vdm.time_density import draw, observe
 from vdm.train.state import TrainState, ema_decay_at
-from vdm.types import Batch
+from vdm.types import Batch, Params
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -57,11 +57,43 @@ def make_train_step(
     return train_step
 
 
-def jit_train_step(train_step: TrainStep, mesh: Mesh) -> TrainStep:
-    """Compiled over `mesh`: state replicated and donated, batch split over the data axis."""
+def sharded_gradient(gradient_fn: GradientFn, mesh: Mesh, params: Params) -> GradientFn:
+    """`gradient_fn` with every device's part of the parameters gathered before, and its result split.
+
+    `params` gives the shapes. Where nothing is split, the layouts are those JAX would find itself.
+    """
+    split = devices.state_shardings(params, mesh)
+    batches = devices.batch_sharding(mesh)
+
+    def sharded(params, batch, noise, dropout_key):
+        whole = devices.constrain(params, devices.replicated(mesh))
+        noise = devices.constrain(noise, batches)
+        grads, metrics = gradient_fn(whole, batch, noise, dropout_key)
+        return devices.constrain(grads, split), metrics
+
+    return sharded
+
+
+def several_steps(train_step: TrainStep) -> TrainStep:
+    """As many steps in one call as there are batches [K,B,...]; metrics are those of each step [K]."""
+
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(train_step, state, batches)
+
+    return steps
+
+
+def jit_train_step(
+    train_step: TrainStep, mesh: Mesh, state: TrainState, several: bool = False
+) -> TrainStep:
+    """Compiled over `mesh`: `state` gives the shapes and is donated, the batch is split.
+
+    `several`: the step is one of `several_steps`.
+    """
+    states = devices.state_shardings(state, mesh)
     return jax.jit(
         train_step,
-        in_shardings=(replicated(mesh), batch_sharding(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
+        in_shardings=(states, devices.batch_sharding(mesh, int(several))),
+        out_shardings=(states, devices.replicated(mesh)),
         donate_argnums=0,
     )

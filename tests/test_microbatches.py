@@ -1,0 +1,91 @@
+"""A batch in parts gives the update of the whole batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm import microbatches
+from vdm.model import make_model
+from vdm.noise import training_noise
+from vdm.objective import make_gradient
+from vdm.types import Batch, DataSpec
+
+SPEC = DataSpec("random", (4, 4, 1), 16, {}, "")
+
+
+def test_join_undoes_split_and_parts_lie_on_every_device():
+    array = jnp.arange(24).reshape(12, 2)
+    parts = microbatches.split(array, 3)
+    np.testing.assert_array_equal(parts[1, :, 0], array[1::3, 0])
+    np.testing.assert_array_equal(microbatches.join(parts), array)
+
+
+def model_and_batch(schedule):
+    options = {"width": 16, "num_blocks": 1, "fourier_exponents": (2,), "dropout": 0.0}
+    model = make_model(
+        SPEC,
+        {"parameterisation": "eps", "reconstruction": "expected"},
+        {
+            "name": schedule,
+            "gamma_0": None,
+            "gamma_1": None,
+            "monotone_network": {"num_features": 8},
+        },
+        {"name": "mlp", "mlp": options},
+    )
+    params = model.init(jax.random.key(0))
+    draw = np.random.default_rng(1)
+    params["denoiser"] = jax.tree.map(
+        lambda p: p + 0.1 * jnp.asarray(draw.standard_normal(p.shape), p.dtype), params["denoiser"]
+    )
+    batch = Batch(
+        images=draw.integers(0, 16, (12, 4, 4, 1)),
+        index=np.arange(12),
+        mask=np.arange(12) < 11,  # the parts hold different numbers of images
+        conditioning=np.zeros(12, np.float32),
+    )
+    return model, params, batch
+
+
+@pytest.mark.parametrize("num", [2, 3])
+@pytest.mark.parametrize(
+    ("schedule", "timesteps"), [("monotone_network", 0), ("learned_linear", 100)]
+)
+def test_parts_give_the_gradient_of_the_whole_batch(schedule, timesteps, num):
+    """Also that of the shape, which depends on the mean loss of the whole batch."""
+    model, params, batch = model_and_batch(schedule)
+    noise = training_noise(jax.random.key(2), 12, SPEC.shape)
+    key = jax.random.key(3)
+    once, in_parts = (
+        jax.jit(make_gradient(model, timesteps, "variance", parts)) for parts in (1, num)
+    )
+    whole, metrics = once(params, batch, noise, key)
+    parted, same_metrics = in_parts(params, batch, noise, key)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(same_metrics[name], value, rtol=2e-6, err_msg=name)
+    # The schedule's gradients are small sums of large terms; what rounding does to them shows when the
+    # same images come in another order.
+    rounding = [
+        differences(whole, once(params, *reordered(batch, noise, n), key)[0]) for n in range(4)
+    ]
+    for path, found in differences(whole, parted).items():
+        size = float(np.linalg.norm(leaves(whole)[path]))
+        assert size > 0, path
+        assert found <= max(1e-6 * size, 4 * max(order[path] for order in rounding)), path
+        assert found <= (1e-6 if "denoiser" in path else 1e-3) * size, path
+
+
+def reordered(batch, noise, seed):
+    order = np.random.default_rng(seed).permutation(12)
+    return jax.tree.map(lambda a: a[order], (batch, noise))
+
+
+def leaves(tree):
+    found = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.float64(leaf) for path, leaf in found}
+
+
+def differences(a, b):
+    b = leaves(b)
+    return {path: float(np.linalg.norm(leaf - b[path])) for path, leaf in leaves(a).items()}

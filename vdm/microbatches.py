@@ -1,0 +1,48 @@
+"""A batch taken in several parts, one after another, with the same result in less memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def split(tree: Any, num: int) -> Any:
+    """Arrays [B, ...] -> [num, B/num, ...]; part k holds rows k, k + num, k + 2 num, ...
+
+    Rows of every part lie on every device, so that nothing moves between devices.
+    """
+    return jax.tree.map(
+        lambda a: jnp.swapaxes(a.reshape(a.shape[0] // num, num, *a.shape[1:]), 0, 1), tree
+    )
+
+
+def join(tree: Any) -> Any:
+    """The inverse of `split`."""
+    return jax.tree.map(
+        lambda a: jnp.swapaxes(a, 0, 1).reshape(a.shape[0] * a.shape[1], *a.shape[2:]), tree
+    )
+
+
+def shares(mask: jax.Array) -> jax.Array:
+    """Which part of all unmasked images each part [num, B/num] holds, [num] float32."""
+    counts = jnp.sum(mask.astype(jnp.float32), axis=1)
+    return counts / jnp.maximum(jnp.sum(counts), 1.0)
+
+
+def average(function: Callable[..., tuple[Any, Any]], parts: tuple, weights: jax.Array) -> tuple:
+    """(sum_k weights_k mean_k, rows joined) where (mean_k, rows_k) = function(*parts[k]).
+
+    Where function gives means over a part's unmasked images and weights are `shares`, that sum is the
+    mean over the whole batch. Parts are visited in a loop, so that one at a time is in memory.
+    """
+
+    def add(total, inputs):
+        weight, part = inputs
+        mean, rows = function(*part)
+        return jax.tree.map(lambda t, m: t + weight * m, total, mean), rows
+
+    shapes = jax.eval_shape(function, *jax.tree.map(lambda a: a[0], parts))[0]
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    total, rows = jax.lax.scan(add, zeros, (weights, parts))
+    return total, join(rows)
