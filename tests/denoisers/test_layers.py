@@ -148,7 +148,8 @@ def test_groups_that_remove_the_conditioning_are_refused(channels, groups):
 
 def test_blocks_are_written_out_on_cpu_unless_told():
     assert jax.default_backend() == "cpu"
-    assert [resolve_unroll(u) for u in (None, True, False)] == [True, True, False]
+    assert [resolve_unroll(u, 2) for u in (None, True, False)] == [True, True, False]
+    assert [resolve_unroll(u, 32) for u in (None, True, False)] == [False, True, False]
 
 
 def test_an_unknown_denoiser_is_refused_with_the_choices():

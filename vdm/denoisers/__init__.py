@@ -47,7 +47,7 @@ def _resolve(name: str, num_levels: int, options: Mapping, fields: Mapping) -> d
         exponents = default_fourier_exponents(num_levels) if exponents is None else exponents
         values["fourier_exponents"] = tuple(exponents)
     if "unroll" in fields:
-        values["unroll"] = resolve_unroll(options.get("unroll"))
+        values["unroll"] = resolve_unroll(options.get("unroll"), options["num_blocks"])
     if "num_groups" in fields:
         channels, groups = options["channels"], options.get("num_groups")
         groups = default_num_groups(channels) if groups is None else groups

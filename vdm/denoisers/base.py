@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from vdm.errors import ConfigError, choose
 
+MIN_BLOCKS_IN_LOOP = 8
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -23,9 +24,13 @@ def resolve_dtype(field: str, name: str) -> Any:
     return choose(field, name, DTYPES, "dtype")
 
 
-def resolve_unroll(unroll: bool | None) -> bool:
-    """Whether to write identical blocks out; None decides: yes on CPU, where loops are slow."""
-    return jax.default_backend() == "cpu" if unroll is None else unroll
+def resolve_unroll(unroll: bool | None, num_blocks: int) -> bool:
+    """Whether to write identical blocks out; None decides: for shallow networks on a CPU.
+
+    There a loop costs a little time a step, and a deep network written out minutes to compile.
+    """
+    shallow = num_blocks < MIN_BLOCKS_IN_LOOP
+    return shallow and jax.default_backend() == "cpu" if unroll is None else unroll
 
 
 def check_groups(prefix: str, num_groups: int, channels: int) -> int:

@@ -1,5 +1,7 @@
 """The paper's network: a U-Net without down-sampling (Kingma 2021, app. B.1), for any image shape."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,7 @@ class _Block(nn.Module):
     deterministic: bool
     dtype: Dtype
     attention: bool
+    in_loop: bool
 
     @nn.compact
     def __call__(self, x, cond):
@@ -33,6 +36,7 @@ class _Block(nn.Module):
             self.dropout,
             self.deterministic,
             self.dtype,
+            self.in_loop,
             name="residual",
         )(x, cond)
         if self.attention:
@@ -54,7 +58,8 @@ class UNet(nn.Module):
       attention: self-attention after every block, not only in the middle.
       num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
       dtype: of the computation inside; parameters and Fourier features are float32.
-      unroll: write the blocks out instead of looping; same parameters, same numbers, faster on CPU.
+      unroll: write the blocks out instead of looping; same parameters, same numbers.
+      remat: compute each block again in the backward pass instead of keeping what it computed.
       add_input: predict z + net(z), the natural start for eps.
     """
 
@@ -66,6 +71,7 @@ class UNet(nn.Module):
     attention: bool = False
     dtype: Dtype = jnp.float32
     unroll: bool = True
+    remat: bool = False
     add_input: bool = True
 
     @nn.compact
@@ -75,16 +81,23 @@ class UNet(nn.Module):
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
         # The first convolution is float32: in bf16 the Fourier features would be noise.
-        h = conv3x3(self.channels, jnp.float32, name="conv_in")(jnp.concatenate(features, axis=-1))
+        in_loop = train and not self.unroll
+        conv_in = conv3x3(self.channels, jnp.float32, in_loop=in_loop, name="conv_in")
+        h = conv_in(jnp.concatenate(features, axis=-1))
         h = h.astype(self.dtype)
         h_in = h
+        skips: Any
         h, emitted = self._blocks("down", self.num_blocks, h, None, cond, train)
         h = self._block(train, attention=True, name="middle1")(h, cond)
         h = self._block(train, attention=False, name="middle2")(h, cond)
-        skips = jnp.concatenate([h_in[None], emitted])[::-1]
+        if self.unroll:
+            skips = [h_in, *emitted][::-1]
+        else:
+            skips = jnp.concatenate([h_in[None], emitted])[::-1]
         h, _ = self._blocks("up", self.num_blocks + 1, h, skips, cond, train)
         h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
-        out = conv3x3(z.shape[-1], self.dtype, zero=True, name="conv_out")(h).astype(jnp.float32)
+        conv_out = conv3x3(z.shape[-1], self.dtype, zero=True, in_loop=in_loop, name="conv_out")
+        out = conv_out(h).astype(jnp.float32)
         return z + out if self.add_input else out
 
     def _conditioning(self, time, conditioning, batch: int) -> jax.Array:
@@ -108,14 +121,15 @@ class UNet(nn.Module):
             not train,
             self.dtype,
             attention,
+            train and not self.unroll,
             **parent,
         )
 
-    def _blocks(self, name: str, length: int, h, skips, cond, train: bool):
+    def _blocks(self, name: str, length: int, h, skips: Any, cond, train: bool):
         """`length` identical blocks over parameters stacked on a leading axis.
 
         Each joins its entry of `skips` [length,B,H,W,C], if any. Returns the last h and every block's
-        h, stacked.
+        h. What is stacked for a loop, skips and these, is a list when blocks are written out.
         """
         block = self._block(train, self.attention)
         joined = h if skips is None else jnp.concatenate([h, skips[0]], axis=-1)
@@ -135,10 +149,24 @@ class UNet(nn.Module):
             h = block.apply({"params": params}, x, cond, rngs=rngs)
             return h, h
 
+        if self.remat:
+            # A loop separates the two computations of a block by itself.
+            body = jax.checkpoint(body, prevent_cse=self.unroll)
         if not self.unroll:
             return jax.lax.scan(body, h, (stacked, skips, keys))
         emitted = []
-        for i in range(length):
-            h, _ = body(h, jax.tree.map(lambda leaf, i=i: leaf[i], (stacked, skips, keys)))
+        own = _unstack((stacked, keys), length)
+        for (params, key), skip in zip(own, skips or [None] * length, strict=True):
+            h, _ = body(h, (params, skip, key))
             emitted.append(h)
-        return h, jnp.stack(emitted)
+        return h, emitted
+
+
+def _unstack(tree, length: int) -> list:
+    """The trees that `tree` stacks.
+
+    By a split, whose gradient is one concatenation; that of an index would be a whole array each.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    parts = [jax.lax.split(leaf, (1,) * length) for leaf in leaves]
+    return [jax.tree.unflatten(structure, [part[i][0] for part in parts]) for i in range(length)]
