@@ -53,28 +53,33 @@ def main():
     from pathlib import Path
 
     from experiments import bounds, build, checkpoints, provenance, report, workdir
-    from experiments.signals import StopRequest
+    from experiments.signals import stop_request
     from vdm.evaluate import make_evaluation_step
+    from vdm.processes import together
 
     folder = Path(_WORKDIR.value)
     identity = workdir.require_identity(folder)
     options = _options(identity["config"]["evaluate"])
     config = {**identity["config"], "evaluate": options}
     build.use_compilation_cache()
-    parts = build.build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
+    parts = together(
+        lambda: build.build_trained(
+            {**identity, "config": config}, verify_data=_VERIFY_DATA.value
+        )
+    )
     parts.dataset.split(options["split"])
     wanted = _bounds(_BOUND.value) if _BOUND.value is not None else []
     print(provenance.header())
     sampling = report.make_sampling(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     if wanted:
-        with StopRequest() as stop:
+        with stop_request() as stop:
             print(
                 bounds.run(parts, params, folder, step, wanted, _RANDOMISATIONS.value, stop.check)
             )
         return
     evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
-    with StopRequest() as stop:
+    with stop_request() as stop:
         evaluation = report.run_evaluation(
             parts, params, options["split"], sampling, evaluation_step, stop.check
         )

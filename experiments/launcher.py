@@ -30,6 +30,7 @@ from absl import flags
 
 from experiments import parsing
 from experiments.output import outlive_readers
+from experiments.provenance import flatten
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
 
 FLAGS = flags.FLAGS
@@ -63,6 +64,7 @@ def run(
         _check_folder()
         parsing.parse(argv, own)
         _set_up()
+        _join(own)
         code = main()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
@@ -137,6 +139,50 @@ def _define_shared_flags() -> None:
     if "debug" not in FLAGS:
         text = "Show full tracebacks, and stop at the first NaN."
         flags.DEFINE_bool("debug", False, text, module_name=__name__)
+        _define_distributed_flags()
+
+
+def _define_distributed_flags() -> None:
+    text = "One of several processes; SLURM, Open MPI, GKE and TPU pods tell which."
+    flags.DEFINE_bool("distributed", False, text, module_name=__name__)
+    text = "HOST:PORT of process 0, where no cluster tells."
+    flags.DEFINE_string("coordinator", None, text, module_name=__name__)
+    for name, text in (
+        ("num_processes", "How many processes there are, where no cluster tells."),
+        ("process_id", "Which one this is, from 0, where no cluster tells."),
+    ):
+        flags.DEFINE_integer(name, None, text, lower_bound=0, module_name=__name__)
+    text = "How long to wait for the other processes."
+    flags.DEFINE_integer("join_timeout_seconds", 300, text, lower_bound=1, module_name=__name__)
+
+
+def _join(own: Sequence[str]) -> None:
+    """With --distributed: wait for the other processes; they must have been given the same flags."""
+    if not FLAGS.distributed:
+        if FLAGS.num_processes is not None or FLAGS.process_id is not None or FLAGS.coordinator:
+            given = "--coordinator, --num_processes and --process_id"
+            raise ConfigError(f"{given} are for several processes; add --distributed")
+        return
+    if "workdir" in own and not FLAGS["workdir"].value:
+        raise ConfigError("--workdir: needed with --distributed, a folder that all processes share")
+    from experiments.distributed import join
+
+    join(
+        FLAGS.coordinator,
+        FLAGS.num_processes,
+        FLAGS.process_id,
+        _settings(own),
+        FLAGS.join_timeout_seconds,
+    )
+
+
+def _settings(own: Sequence[str]) -> dict[str, str]:
+    """The values of the launcher's own flags and of every field of its configuration."""
+    found = {f"--{name}": str(FLAGS[name].value) for name in own if name != "config"}
+    if "config" in own:
+        fields = flatten(FLAGS["config"].value)
+        found |= {f"--config.{name}": repr(value) for name, value in fields.items()}
+    return found
 
 
 def _check_folder() -> None:

@@ -21,7 +21,15 @@ from experiments.provenance import flatten
 from vdm.errors import ConfigError
 
 FLAGS = flags.FLAGS
-SHARED_FLAGS = ("debug", "verbosity")
+SHARED_FLAGS = (
+    "debug",
+    "verbosity",
+    "distributed",
+    "coordinator",
+    "num_processes",
+    "process_id",
+    "join_timeout_seconds",
+)
 """Flags that every launcher has."""
 
 _EXPECTED = {

@@ -23,14 +23,15 @@ def main():
     from pathlib import Path
 
     from experiments import build, checkpoints, provenance, sampling, workdir
-    from experiments.signals import StopRequest
+    from experiments.signals import stop_request
     from vdm.devices import check_divisible
+    from vdm.processes import together
     from vdm.samplers import make_sampler
 
     folder = Path(_WORKDIR.value)
     identity = workdir.require_identity(folder)
     sampler = make_sampler(_SAMPLER.value)
-    parts = build.build_trained(identity)
+    parts = together(lambda: build.build_trained(identity))
     sampling.check_memory(_NUM.value, parts.model.shape)
     check_divisible("--batch_size", _BATCH_SIZE.value, parts.mesh)
     workdir.check_writable(folder / "samples")
@@ -38,7 +39,7 @@ def main():
     print(provenance.header())
     at, params = checkpoints.load_ema(parts, folder, _STEP.value)
     step = sampling.make_sample_step(parts, sampler, _STEPS.value, sampling.NUM_FRAMES)
-    with StopRequest() as stop:
+    with stop_request() as stop:
         found = sampling.draw_samples(
             step, params, _SEED.value, _NUM.value, _BATCH_SIZE.value, stop.check
         )

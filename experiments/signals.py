@@ -4,6 +4,9 @@ import os
 import signal
 from types import FrameType
 
+import jax
+from jax.experimental import multihost_utils
+
 from vdm.errors import Preempted
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
@@ -58,3 +61,38 @@ def _say(line: str) -> None:
         os.write(2, line.encode())
     except OSError:
         pass  # nobody is listening any more
+
+
+class JointStopRequest:
+    """The same for several processes: a SIGTERM to any one stops all at the same call.
+
+    Every process makes the same calls in the same order; JAX, which handles the signal itself, agrees
+    on the number of the call at which all stop.
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self._calls = 0
+
+    def __enter__(self) -> "JointStopRequest":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def __call__(self) -> bool:
+        self._calls += 1
+        # True at one call only, so it is kept.
+        if self.signal is None and multihost_utils.reached_preemption_sync_point(self._calls):
+            self.signal = "SIGTERM"
+        return self.signal is not None
+
+    def check(self) -> None:
+        """Raises Preempted once a signal came to any process."""
+        if self():
+            raise Preempted(f"stopped by {self.signal}; nothing unfinished was written")
+
+
+def stop_request() -> StopRequest | JointStopRequest:
+    """The one that suits the number of processes."""
+    return StopRequest() if jax.process_count() == 1 else JointStopRequest()

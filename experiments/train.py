@@ -27,6 +27,7 @@ def main():
     from pathlib import Path
 
     from experiments import build, dry_run, provenance, training, workdir
+    from vdm.processes import check_same, together
 
     config = _CONFIG.value.to_dict()
     if _DRY_RUN.value:
@@ -36,7 +37,8 @@ def main():
     folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default_workdir(path)
     workdir.check_writable(folder)
     build.use_compilation_cache()
-    parts = build.build(config, verify_data=_VERIFY_DATA.value)
+    parts = together(lambda: build.build(config, verify_data=_VERIFY_DATA.value))
+    check_same("data", parts.dataset.spec.content_hash)
     print(provenance.header(config))
     return training.run(parts, folder, _ALLOW_CHANGE.value)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from experiments.build import Parts
 from experiments.progress import Progress
 from experiments.provenance import provenance
 from experiments.sampling import NUM_FRAMES, draw_samples, make_sample_step, write_pictures
-from experiments.signals import StopRequest
+from experiments.signals import JointStopRequest, StopRequest, stop_request
 from experiments.speed import Speed
+from vdm import processes
 from vdm.checkpoint import Checkpoints
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
@@ -23,6 +25,7 @@ from vdm.train.state import TrainState
 from vdm.train.writers import Writer, make_writer
 
 VALIDATION = "validation_bits_per_dim"
+Stop = StopRequest | JointStopRequest
 
 
 def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
@@ -32,12 +35,10 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
       VdmError: see `experiments.launcher`; Preempted when a signal asked to stop.
     """
     workdir.check_changeable(allowed)
-    with workdir.locked(folder), StopRequest() as stop:
+    with ExitStack() as stack, stop_request() as stop:
+        processes.together(lambda: stack.enter_context(workdir.locked(folder)))
         # Within the lock: until now another process may have been starting another run here.
-        identity = _identity(parts)
-        if saved := workdir.read_identity(folder):
-            changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
-            identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
+        identity = processes.together(lambda: _check_identity(parts, folder, allowed))
         trained = parts.config["objective"]["num_timesteps"]
         sampling = report.make_sampling(parts.config["evaluate"], trained)
         # One program serves the validations and, if it takes as many steps, the final evaluation.
@@ -48,6 +49,15 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         _final_report(parts, folder, state, sampling, evaluation_step, stop)
 
 
+def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[str, Any]:
+    """What goes into config.json, if the folder can be resumed or is new."""
+    identity = _identity(parts)
+    if saved := workdir.read_identity(folder):
+        changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
+        identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
+    return identity
+
+
 def _identity(parts: Parts) -> dict[str, Any]:
     data = workdir.data_identity(parts.dataset.spec)
     return {"config": dict(parts.config), "data": data, "provenance": provenance()}
@@ -56,14 +66,14 @@ def _identity(parts: Parts) -> dict[str, Any]:
 class _Session:
     """The part of a run between two starts of the program."""
 
-    def __init__(self, parts: Parts, folder: Path, stop: StopRequest, sampling, evaluation_step):
+    def __init__(self, parts: Parts, folder: Path, stop: Stop, sampling, evaluation_step):
         self._parts, self._folder, self._stop = parts, folder, stop
         self._sampling, self._evaluation_step = sampling, evaluation_step
         self._options = parts.config["train"]
         self._sample_step = make_sample_step(
             parts, ancestral, self._options["num_sample_steps"], NUM_FRAMES
         )
-        self._speed = Speed(self._options["batch_size"])
+        self._speed = Speed(self._options["batch_size"] * parts.steps_per_call)
         self._evaluated = self._sampled = 0  # the last step at which it was done
         self._validation: float | None = None
         self._loss = self._rate = ""  # as last logged
@@ -82,12 +92,15 @@ class _Session:
         # Only now: a run that cannot be restored keeps the configuration it has.
         workdir.write_json(self._folder / "config.json", identity)
         step, num_steps = int(state.step), self._options["num_steps"]
-        self._write = make_writer(self._options["writers"], self._folder, resumed_at=step)
+        self._write = _make_writer(self._options["writers"], self._folder, step)
         with Progress("training", num_steps, "steps", done=step) as self._bar:
             self._catch_up(state)
-            with Prefetcher(self._parts.train_batch, step, num_steps) as self._prefetched:
-                train_step = self._parts.train_step()
-                state = train(state, train_step, self._batch, num_steps, self._hooks(), window)
+            per_call = self._parts.steps_per_call
+            make_batch = self._parts.train_batch
+            with Prefetcher(make_batch, step, num_steps, stride=per_call) as prefetched:
+                self._prefetched = prefetched
+                train_step, hooks = self._parts.train_step(), self._hooks()
+                state = train(state, train_step, self._batch, num_steps, hooks, window, per_call)
         saved = self._checkpoints.latest_step()
         self._checkpoints.close()
         if int(state.step) < num_steps:
@@ -218,17 +231,24 @@ class _Session:
         return self._seconds_before + time.monotonic() - self._started
 
 
+def _make_writer(names: Sequence[str], folder: Path, step: int) -> Writer:
+    if not processes.is_first():
+        return lambda step, values: None
+    return make_writer(names, folder, resumed_at=step)
+
+
 def _final_report(
     parts: Parts, folder: Path, state: TrainState, sampling: Sampling, evaluation_step, stop
 ) -> None:
     split, step = parts.config["evaluate"]["split"], int(state.step)
     path = report.report_path(folder, split, step, sampling)
     facts = report.read_report(path)
-    if facts is None:
+    if processes.from_first(facts is None):
         evaluation = report.run_evaluation(
             parts, state.ema_params, split, sampling, evaluation_step, stop.check
         )
         facts = report.describe(parts, state.ema_params, evaluation, split, step)
         report.write_report(path, facts, evaluation)
-    print(report.format_report(facts))
+    if facts is not None:  # other processes may not see the file yet
+        print(report.format_report(facts))
     print(f"written to {path}")

@@ -19,11 +19,17 @@ import numpy as np
 from experiments.provenance import flatten
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.files import write_whole
+from vdm.processes import is_first
 from vdm.types import DataSpec
 
-CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer")
+CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer", "devices")
 """What --allow_change may name: the rest would make it another model, or other data."""
-CHANGEABLE_FIELDS = ("data.cache_dir", "data.source_dir")
+CHANGEABLE_FIELDS = (
+    "data.cache_dir",
+    "data.source_dir",
+    "denoiser.unet.unroll",
+    "denoiser.unet.remat",
+)
 FIXED_FIELDS = {
     "train.batch_size": "it decides which images a step sees",
     "evaluate.seed": "validations before and after would not compare",
@@ -148,7 +154,13 @@ def _offer(changeable: list[str], num_refused: int) -> str:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Makes the folder and holds its lock; the system frees it when the process ends, however."""
+    """Makes the folder and holds its lock; the system frees it when the process ends, however.
+
+    Of several processes only the first one holds it.
+    """
+    if not is_first():
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("a+")
@@ -170,7 +182,9 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes the whole file or nothing."""
+    """Writes the whole file or nothing; of several processes only the first one writes."""
+    if not is_first():
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)

@@ -20,6 +20,7 @@ from typing import Any
 from vdm import fingerprint
 from vdm.checkpoint_folder import METRICS, RECORD, Folder, line
 from vdm.errors import DiskError
+from vdm.processes import ElsewhereError, first_only, is_first, together
 
 Tree = Any
 ITEMS = ("state", "ema")
@@ -52,9 +53,11 @@ class Checkpoints:
     ):
         self.directory = Path(directory).resolve()
         self.best_metric = best_metric
-        self._folder = Folder(self.directory, read_only, warn)
+        self._read_only = read_only
+        # Of several processes the first alone changes what is there.
+        self._folder = Folder(self.directory, read_only or not is_first(), warn)
         try:
-            self._folder.pass_over_metrics()
+            first_only(self._folder.pass_over_metrics)
             self._manager = _open_manager(
                 self.directory, keep_latest, keep_best, best_metric, read_only
             )
@@ -115,15 +118,18 @@ class Checkpoints:
         }
         args, scored = ocp.args.Composite(**items), self._scored(metrics)
         try:
-            self._manager.save(step, args=args, metrics=scored, force=True)
-            # Only waiting raises what went wrong, such as a full disk.
-            self._manager.wait_until_finished()
+            together(lambda: self._commit(step, args, scored))
             self._folder.remove_partial()
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, ElsewhereError) as error:
             raise DiskError(
                 f"checkpoints={self.directory}: saving step {step} failed ({line(error)}); "
                 "older checkpoints are intact; free some space and resume"
             ) from error
+
+    def _commit(self, step: int, args: Any, metrics: dict | None) -> None:
+        self._manager.save(step, args=args, metrics=metrics, force=True)
+        # Only waiting raises what went wrong, such as a full disk.
+        self._manager.wait_until_finished()
 
     def amend(
         self, step: int, changes: Mapping, metrics: Mapping[str, float] | None = None
@@ -141,10 +147,15 @@ class Checkpoints:
           DiskError: it cannot be written; the step is as it was.
         """
         record = fingerprint.sealed({**self._record(step), **changes})
-        try:
-            if scored := self._scored(metrics):
+        scored = self._scored(metrics)
+
+        def write():
+            if scored:
                 self._folder.write_json(step, METRICS, scored)
             self._folder.write_json(step, RECORD, record)
+
+        try:
+            first_only(write)
             self._reload()
         except OSError as error:
             raise DiskError(
@@ -186,9 +197,9 @@ class Checkpoints:
         return found
 
     def _reload(self) -> None:
-        if not self._folder.read_only:
+        if not self._read_only:
             # Orbax reads all metrics, and fails on one that is no JSON.
-            self._folder.pass_over_metrics()
+            first_only(self._folder.pass_over_metrics)
             self._manager.reload()
 
     def _scored(self, metrics: Mapping[str, float] | None) -> dict[str, float] | None:
@@ -204,7 +215,8 @@ class Checkpoints:
             {item: recorded[item] for item in abstract}, described, f"{self.directory}, step {step}"
         )
         items = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        args = ocp.args.Composite(**items)
+        restored = together(lambda: self._manager.restore(step, args=args))
         for item in abstract:
             fingerprint.check_hashes(recorded[item], fingerprint.fingerprints(restored[item]))
         return {item: restored[item] for item in abstract}

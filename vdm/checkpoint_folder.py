@@ -82,6 +82,8 @@ class Folder:
 
     def remove_partial(self) -> None:
         """Removes what interrupted saves left behind."""
+        if self.read_only:
+            return
         for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -20,10 +20,18 @@ class Prefetcher:
       start: the first number.
       stop: one past the last number.
       depth: batches made ahead, beside the one being made.
+      stride: from one number to the next.
     """
 
-    def __init__(self, make_batch: Callable[[int], Any], start: int, stop: int, depth: int = DEPTH):
-        self._make_batch, self._next, self._stop = make_batch, start, stop
+    def __init__(
+        self,
+        make_batch: Callable[[int], Any],
+        start: int,
+        stop: int,
+        depth: int = DEPTH,
+        stride: int = 1,
+    ):
+        self._make_batch, self._next, self._stop, self._stride = make_batch, start, stop, stride
         self._queue: queue.Queue = queue.Queue(depth)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(start,), daemon=True)
@@ -38,7 +46,7 @@ class Prefetcher:
         batch, error = self._queue.get()
         if error is not None:
             raise error
-        self._next += 1
+        self._next += self._stride
         return batch
 
     def __enter__(self) -> "Prefetcher":
@@ -53,7 +61,7 @@ class Prefetcher:
         self._thread.join()
 
     def _work(self, start: int) -> None:
-        for number in range(start, self._stop):
+        for number in range(start, self._stop, self._stride):
             item: tuple[Any, BaseException | None]
             try:
                 item = (self._make_batch(number), None)

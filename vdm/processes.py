@@ -1,0 +1,74 @@
+"""Several processes that run one program: what only the first does, and what all must agree on."""
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vdm.errors import ConfigError, VdmError
+
+Result = TypeVar("Result")
+
+
+class ElsewhereError(VdmError):
+    """Another process failed, which has said why; `exit_code` is its own."""
+
+    def __init__(self, index: int, exit_code: int):
+        super().__init__(f"process {index} of {jax.process_count()} failed; its output says why")
+        self.exit_code = exit_code
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return jax.process_index() == 0
+
+
+def together(work: Callable[[], Result]) -> Result:
+    """`work()`, which exchanges nothing with others; an error in every process if it failed in one.
+
+    Without it the others would wait for the failed one in their next exchange.
+    """
+    if jax.process_count() == 1:
+        return work()
+    result, error = None, None
+    try:
+        result = work()
+    except Exception as caught:
+        error = caught
+    code = 0 if error is None else getattr(error, "exit_code", 1)
+    codes = multihost_utils.process_allgather(np.int32(code))
+    if error is not None:
+        raise error
+    for index in np.flatnonzero(codes):
+        raise ElsewhereError(int(index), int(codes[index]))
+    return result  # type: ignore[return-value]
+
+
+def first_only(work: Callable[[], object]) -> None:
+    """`work()` in the first process alone; the others wait for it, and fail with it."""
+    together(lambda: work() if is_first() else None)
+
+
+def check_same(name: str, text: str) -> None:
+    """ConfigError in every process unless `text` is the same in all."""
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    digests = multihost_utils.process_allgather(digest)
+    differing = [str(i) for i, row in enumerate(digests) if not np.array_equal(row, digests[0])]
+    if differing:
+        raise ConfigError(
+            f"{name}: process {', '.join(differing)} has other than process 0 (here: {text[:16]}); "
+            "give all processes the same"
+        )
+
+
+def from_first(flag: bool) -> bool:
+    """What `flag` is in the first process: for decisions taken from files, which the others may see
+    earlier or later."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
