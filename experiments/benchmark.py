@@ -1,0 +1,57 @@
+"""Time training and evaluation: ours under one or several switches, and beside another's.
+
+    python -m experiments.benchmark --config=configs/digits.py
+    python -m experiments.benchmark --config=configs/base.py --image_shape=32,32,3 \\
+        --config.train.batch_size=4 --grid='denoiser.unet.unroll=true,false;denoiser.unet.remat=true'
+    python -m experiments.benchmark --config=configs/digits.py --other=theirs.py --out=benchmark.json
+
+Everything is timed in turns, one round after another, so that a busy machine disturbs all alike;
+medians and half the distance between quartiles are printed. Compile times are those of an empty cache.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import launcher
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
+_GRID = flags.DEFINE_string(
+    "grid", "", "Fields and their values, FIELD=A,B;FIELD=C,D: every combination is timed."
+)
+_OTHER = flags.DEFINE_multi_string(
+    "other", [], "A Python file that defines make_step(config, batch), timed in turns with ours."
+)
+_IMAGE_SHAPE = flags.DEFINE_list(
+    "image_shape", [], "Height,width,channels of random images, instead of the data set's."
+)
+_NUM_LEVELS = flags.DEFINE_integer("num_levels", 256, "Of random images.", lower_bound=2)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.", lower_bound=1)
+_CALLS = flags.DEFINE_integer(
+    "calls", None, "Steps timed at once; 1 on a CPU and 10 elsewhere if not given.", lower_bound=1
+)
+_EVALUATION = flags.DEFINE_bool("evaluation", True, "Time the evaluation too.")
+_OUT = flags.DEFINE_string("out", None, "Write everything there as JSON.")
+
+
+def main():
+    import jax
+
+    from experiments import benchmarking, provenance, workdir
+
+    config = _CONFIG.value.to_dict()
+    shape = benchmarking.read_shape(_IMAGE_SHAPE.value)
+    configs = benchmarking.read_grid(_GRID.value, config)
+    print(provenance.header(config))
+    calls = _CALLS.value or (1 if jax.default_backend() == "cpu" else 10)
+    spec = benchmarking.random_spec(shape, _NUM_LEVELS.value) if shape else None
+    timed = benchmarking.Timing(_ROUNDS.value, calls, _EVALUATION.value)
+    found = benchmarking.run(configs, _OTHER.value, spec, timed)
+    print(benchmarking.format_table(found))
+    if _OUT.value:
+        path = benchmarking.out_path(_OUT.value)
+        workdir.write_json(path, {**found, "provenance": provenance.provenance()})
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)
