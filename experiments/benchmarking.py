@@ -104,15 +104,17 @@ def run(
     configs: Mapping[str, Config], others: Sequence[str], spec: DataSpec | None, timing: Timing
 ) -> dict[str, Any]:
     """Everything measured, JSON-able."""
+    modules = [candidates.load(path) for path in others]
     parts = {name: _parts(config, spec) for name, config in configs.items()}
     first = next(iter(parts.values()))
     model, size = first.model, first.config["train"]["batch_size"]
-    compared = [candidates.ours(name, part, timing.evaluation) for name, part in parts.items()]
+    compared = []
+    for name, part in parts.items():
+        compared.append(candidates.ours(name, part, timing.evaluation))
+        _say(f"compiled {name}")
     batch = candidates.random_batch(model.shape, model.num_levels, size)
-    for path in others:
-        compared.append(candidates.other(path, first.config, batch, timing.evaluation))
-    for candidate in compared:
-        _say(f"compiled {candidate.name}")
+    for module in modules:
+        compared.append(candidates.other(module, first.config, batch, timing.evaluation))
     seconds = _time_in_turns(compared, timing)
     flops = candidates.flops_per_image(first)
     return {

@@ -124,17 +124,16 @@ def _per(total: float | None, size: int) -> float | None:
     return None if total is None else total / size
 
 
-def other(path: str, config: Mapping[str, Any], batch: Batch, with_evaluation: bool) -> Candidate:
-    """The step that a user's file defines.
+def other(module: Any, config: Mapping[str, Any], batch: Batch, with_evaluation: bool) -> Candidate:
+    """The step that a user's file, see `load`, defines.
 
     `make_step(config, batch)` gives either a function without arguments that makes one training step
     and waits for it, or (function, state) where jax.jit(function)(state, batch) -> (state, metrics).
     `make_evaluation(config, batch)`, if there is one, likewise; its function returns (state, values).
     """
-    module = _load(path)
     facts: dict[str, Any] = {"images_per_call": len(batch.index)}
     train = _user_step(module.make_step(config, batch), batch, facts)
-    found = Candidate(Path(path).stem, facts, train)
+    found = Candidate(Path(module.__file__).stem, facts, train)
     if with_evaluation and hasattr(module, "make_evaluation"):
         facts["evaluation"] = {}
         made = module.make_evaluation(config, batch)
@@ -142,7 +141,8 @@ def other(path: str, config: Mapping[str, Any], batch: Batch, with_evaluation: b
     return found
 
 
-def _load(path: str) -> Any:
+def load(path: str) -> Any:
+    """The module in file `path`; ConfigError unless it defines make_step."""
     if not Path(path).is_file():
         raise ConfigError(f"--other={path}: no such file; give a Python file with make_step")
     spec = importlib.util.spec_from_file_location("other_implementation", path)

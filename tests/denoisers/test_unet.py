@@ -32,9 +32,11 @@ def random_params(module):
 
 
 def test_loop_and_written_out_blocks_agree():
-    """Same tree, same outputs and same gradients, with dropout: a checkpoint serves both."""
+    """Same tree, outputs and gradients, with dropout, recomputed or not: a checkpoint serves both."""
     options = {**OPTIONS, "num_blocks": 1, "attention": False}
-    loop, flat = (make_denoiser("unet", 16, {**options, "unroll": u}) for u in (False, True))
+    loop, flat = (
+        make_denoiser("unet", 16, {**options, "unroll": u, "remat": not u}) for u in (False, True)
+    )
     assert shapes(loop) == shapes(flat)
     params = random_params(flat)
     target = jax.random.normal(jax.random.key(3), (2, 4, 3, 1))
