@@ -17,6 +17,7 @@ SMALL = {
     "denoiser.mlp.width": 64,
     "denoiser.mlp.num_blocks": 1,
     "train.num_samples": 0,
+    "optimizer.decay": "constant",  # the other would depend on num_steps
     "optimizer.eps": 1e-3,  # Adam's first steps make much of rounding
 }
 
