@@ -12,6 +12,8 @@ from vdm.denoisers.layers import (
     AttentionBlock,
     GroupNorm,
     ResidualBlock,
+    attend,
+    attend_fused,
     conv_for_loops,
     default_fourier_exponents,
     default_num_groups,
@@ -172,3 +174,15 @@ def test_convolution_for_loops_has_the_gradients_of_a_convolution():
     found = [jax.vjp(form, x, kernel)[1](target) for form in (conv_for_loops, plain)]
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_fused_attention_is_the_plain_one(dtype):
+    draw = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(draw.standard_normal((2, 12, 8)), dtype) for _ in range(3))
+    tolerance = 1e-5 if dtype == jnp.float32 else 2e-2
+    found, expected = attend_fused(q, k, v, "xla"), attend(q, k, v)
+    assert found.dtype == expected.dtype == dtype
+    np.testing.assert_allclose(
+        found.astype(jnp.float32), expected.astype(jnp.float32), rtol=tolerance, atol=tolerance
+    )

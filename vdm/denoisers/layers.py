@@ -158,6 +158,25 @@ class ResidualBlock(nn.Module):
         return x + h
 
 
+def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """softmax(q k^T / sqrt(C)) v for [B,N,C] each, the softmax in float32."""
+    logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits / math.sqrt(q.shape[-1]), axis=-1).astype(v.dtype)
+    return jnp.einsum("bqk,bkc->bqc", weights, v)
+
+
+def attend_fused(q: jax.Array, k: jax.Array, v: jax.Array, implementation: Any) -> jax.Array:
+    """The same by one of JAX's implementations, "xla" or "cudnn", which holds no weights [B,N,N]."""
+    q, k, v = (array[:, :, None, :] for array in (q, k, v))
+    return jax.nn.dot_product_attention(q, k, v, implementation=implementation)[:, :, 0]
+
+
+def _cudnn_attends(q: jax.Array) -> bool:
+    # On a CPU JAX's form is slower than the plain one, and cuDNN takes 16 bits and these sizes only.
+    suits = q.dtype == jnp.bfloat16 and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
+    return suits and jax.default_backend() == "gpu"
+
+
 class AttentionBlock(nn.Module):
     """Residual single-head self-attention over all positions; its output projection starts at zero."""
 
@@ -169,9 +188,7 @@ class AttentionBlock(nn.Module):
         batch, height, width, channels = x.shape
         h = GroupNorm(self.num_groups, name="norm")(x).reshape(batch, height * width, channels)
         q, k, v = (nn.Dense(channels, dtype=self.dtype, name=n)(h) for n in ("q", "k", "v"))
-        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(logits / math.sqrt(channels), axis=-1).astype(v.dtype)
-        h = jnp.einsum("bqk,bkc->bqc", weights, v)
+        h = attend_fused(q, k, v, "cudnn") if _cudnn_attends(q) else attend(q, k, v)
         h = nn.Dense(
             channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
         )(h)
