@@ -125,4 +125,4 @@ def _options(configured) -> dict:
 
 
 if __name__ == "__main__":
-    launcher.run(main, doc=__doc__)
+    launcher.run(main, doc=__doc__, distributed=True)

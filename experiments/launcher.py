@@ -41,7 +41,10 @@ _VERBOSITY_HELP = "Least serious messages to log: -2 errors, -1 warnings, 0 prog
 
 
 def run(
-    main: Callable[[], int | None], doc: str | None, argv: Sequence[str] | None = None
+    main: Callable[[], int | None],
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    distributed: bool = False,
 ) -> NoReturn:
     """Parse the command line, call `main()`, and end the process with its exit code.
 
@@ -49,6 +52,7 @@ def run(
       main: does the work; returns None (exit code 0) or an exit code.
       doc: the launcher's docstring, shown by `--help`.
       argv: the command line, program first; by default `sys.argv`.
+      distributed: whether `main` may run in several processes.
     """
     if argv is None:
         argv = sys.argv
@@ -64,7 +68,7 @@ def run(
         _check_folder()
         parsing.parse(argv, own)
         _set_up()
-        _join(own)
+        _join(own, distributed)
         code = main()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
@@ -156,13 +160,15 @@ def _define_distributed_flags() -> None:
     flags.DEFINE_integer("join_timeout_seconds", 300, text, lower_bound=1, module_name=__name__)
 
 
-def _join(own: Sequence[str]) -> None:
+def _join(own: Sequence[str], possible: bool) -> None:
     """With --distributed: wait for the other processes; they must have been given the same flags."""
     if not FLAGS.distributed:
         if FLAGS.num_processes is not None or FLAGS.process_id is not None or FLAGS.coordinator:
             given = "--coordinator, --num_processes and --process_id"
             raise ConfigError(f"{given} are for several processes; add --distributed")
         return
+    if not possible:
+        raise ConfigError("--distributed: this launcher runs in one process; leave it out")
     if "workdir" in own and not FLAGS["workdir"].value:
         raise ConfigError("--workdir: needed with --distributed, a folder that all processes share")
     from experiments.distributed import join

@@ -53,4 +53,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launcher.run(main, doc=__doc__)
+    launcher.run(main, doc=__doc__, distributed=True)

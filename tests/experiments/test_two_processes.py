@@ -139,3 +139,19 @@ def test_processes_with_other_configurations_all_stop(start, tmp_path):
         assert errors.startswith("error: --config.seed: process 0 has '0', process 1 has '1'")
         assert len(errors.splitlines()) == 1
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "problem"),
+    [
+        ("train", ["--process_id=1"], "add --distributed"),
+        ("train", ["--distributed"], "--workdir: needed with --distributed"),
+        ("compare", ["--workdirs=a,b", "--out=c", "--distributed"], "runs in one process"),
+        ("train", ["--distributed", "--workdir=a", "--num_processes=2"], "give --coordinator"),
+    ],
+)
+def test_flags_that_do_not_fit(run_python, name, flags, problem):
+    config = ["--config=configs/digits.py"] if name == "train" else []
+    done = run_python(["-m", f"experiments.{name}", *config, *flags], devices=1, check=False)
+    assert done.returncode == 2 and problem in done.stderr
+    assert len(done.stderr.splitlines()) == 1
