@@ -98,9 +98,10 @@ def test_a_real_step_is_compiled_once_and_counts():
         traces.append(len(traces))
         return elbo_loss(*arguments)
 
-    step = jit_train_step(make_train_step(model, gradient_of(loss_fn), optimizer, 0, 0.99), mesh)
     init = jax.jit(lambda key: init_state(model, optimizer, key), out_shardings=replicated(mesh))
     state = init(jax.random.key(0))
+    train_step = make_train_step(model, gradient_of(loss_fn), optimizer, 0, 0.99)
+    step = jit_train_step(train_step, mesh, state)
     assert int(state.step) == 0
     for a, b in zip(*(jax.tree.leaves(t) for t in (state.params, state.ema_params)), strict=True):
         np.testing.assert_array_equal(a, b)
