@@ -80,7 +80,7 @@ def _our_evaluation(parts: Parts, holder: list, facts: dict) -> Callable[[], Any
     host = random_batch(
         parts.model.shape, parts.model.num_levels, parts.config["train"]["batch_size"]
     )
-    batch = devices.place_batch(devices.share(host), parts.mesh)
+    batch = devices.place_batch(host, parts.mesh)
     step = make_evaluation_step(
         parts.model, Sampling(parts.config["objective"]["num_timesteps"]), parts.mesh
     )

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from typing import Any
 
 import jax
 

@@ -52,8 +52,11 @@ _ODE_WEIGHTS = flags.DEFINE_integer("ode_weights", None, "Dequantisations averag
 def main():
     from pathlib import Path
 
+    import jax
+
     from experiments import bounds, build, checkpoints, provenance, report, workdir
     from experiments.signals import stop_request
+    from vdm.errors import ConfigError
     from vdm.evaluate import make_evaluation_step
     from vdm.processes import together
 
@@ -63,9 +66,7 @@ def main():
     config = {**identity["config"], "evaluate": options}
     build.use_compilation_cache()
     parts = together(
-        lambda: build.build_trained(
-            {**identity, "config": config}, verify_data=_VERIFY_DATA.value
-        )
+        lambda: build.build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     )
     parts.dataset.split(options["split"])
     wanted = _bounds(_BOUND.value) if _BOUND.value is not None else []
@@ -73,6 +74,8 @@ def main():
     sampling = report.make_sampling(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     if wanted:
+        if jax.process_count() > 1:
+            raise ConfigError("--bound: is evaluated by one process; leave --distributed out")
         with stop_request() as stop:
             print(
                 bounds.run(parts, params, folder, step, wanted, _RANDOMISATIONS.value, stop.check)

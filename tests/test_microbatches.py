@@ -50,15 +50,21 @@ def model_and_batch(schedule):
 
 @pytest.mark.parametrize("num", [2, 3])
 @pytest.mark.parametrize(
-    ("schedule", "timesteps"), [("monotone_network", 0), ("learned_linear", 100)]
+    ("schedule", "timesteps", "weight"),
+    [
+        ("monotone_network", 0, None),
+        ("monotone_network", 0, lambda gamma: jnp.exp(-0.1 * gamma)),
+        ("learned_linear", 100, None),
+    ],
 )
-def test_parts_give_the_gradient_of_the_whole_batch(schedule, timesteps, num):
+def test_parts_give_the_gradient_of_the_whole_batch(schedule, timesteps, weight, num):
     """Also that of the shape, which depends on the mean loss of the whole batch."""
     model, params, batch = model_and_batch(schedule)
     noise = training_noise(jax.random.key(2), 12, SPEC.shape)
     key = jax.random.key(3)
     once, in_parts = (
-        jax.jit(make_gradient(model, timesteps, "variance", parts)) for parts in (1, num)
+        jax.jit(make_gradient(model, timesteps, weight=weight, num_microbatches=parts))
+        for parts in (1, num)
     )
     whole, metrics = once(params, batch, noise, key)
     parted, same_metrics = in_parts(params, batch, noise, key)
