@@ -38,7 +38,7 @@ for count, shards in {meshes}:
         state, metrics = compiled(state, parts.train_batch(step))
         losses += [float(metrics["bits_per_dim"]), float(metrics["grad_norm/denoiser"])]
     evaluate = make_evaluation_step(parts.model, Sampling(), parts.mesh)
-    batch = devices.place_batch(next(eval_batches(parts.dataset, "test", 8)), parts.mesh)
+    batch = devices.place_batch(next(iter(eval_batches(parts.dataset, "test", 8))), parts.mesh)
     terms = devices.to_host(evaluate(state.ema_params, batch, np.int32(0), np.int32(0)))
     layout = jax.tree.map(lambda leaf, wanted: leaf.sharding == wanted.sharding,
                           state, parts.abstract_state())
