@@ -4,8 +4,8 @@ python -m experiments.train --config=configs/cifar10_small.py --workdir=runs/cif
 python -m experiments.train --config=configs/cifar10_small.py:gpu --workdir=runs/cifar10_small_gpu
 
 Without a network: --config.data.source_dir=FOLDER, a folder with cifar-10-python.tar.gz.
-Cost: 4000 steps of 16 images, about 30 minutes with the evaluation on two idle CPU cores (estimated from
-processor time); :gpu 40,000 steps of 128 images, not yet measured.
+Cost: 4000 steps of 16 images, about 30 minutes with the evaluation on two idle CPU cores
+(estimated from processor time); :gpu 40,000 steps of 128 images, not yet measured.
 Expected: not yet measured, bits/dim on the 10,000 test images. JPEG XL has 3.97 on the same images.
 """
 
