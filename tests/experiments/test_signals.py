@@ -52,7 +52,15 @@ def test_nobody_reads_what_the_handler_says():
         os.close(writer)
 
 
-def test_a_terminal_that_closes_asks_once():
+@pytest.fixture
+def hang_up():
+    """SIGHUP as a terminal leaves it, also when the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_closes_asks_once(hang_up):
     """Shell and terminal each may send SIGHUP: the second does not abort the saving."""
     with StopRequest() as stop:
         for _ in range(2):
