@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vdm import anatomy
-from vdm.data import base, batches
+from vdm.data import batches, prepared
 from vdm.devices import make_mesh
 from vdm.elbo import elbo_terms
 from vdm.estimate import estimate
@@ -25,7 +25,7 @@ def dataset(tmp_path_factory):
     rng = np.random.default_rng(0)
     images = {n: rng.integers(0, LEVELS, (NUM, *SHAPE)) for n in ("train", "validation", "test")}
     images["test"][..., 1] //= 4  # a channel of its own kind
-    return base.prepare("random", images, LEVELS, tmp_path_factory.mktemp("data"))
+    return prepared.prepare("random", images, LEVELS, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module", params=["expected", "sampled"])
@@ -49,7 +49,7 @@ def found(run, dataset):
 
 
 def test_maps_sum_to_the_terms_of_every_image(run, dataset):
-    batch = next(batches.eval_batches(dataset, "test", NUM))
+    batch = next(iter(batches.eval_batches(dataset, "test", NUM)))
     noise = evaluation_noise(0, 0, 0, jnp.asarray(batch.index), SHAPE)
     for num_timesteps in (0, 10):
         maps = anatomy.term_maps(*run, batch, noise, num_timesteps)
