@@ -12,7 +12,6 @@ from experiments.report import identity, steps_name
 from experiments.workdir import write_arrays, write_json
 from vdm.data.batches import eval_batches
 from vdm.errors import ConfigError
-from vdm.estimate import estimate
 from vdm.likelihood import BOUNDS, Bound, make_bound
 from vdm.likelihood.density import FIT_IMAGES
 from vdm.likelihood.run import BoundEvaluation, evaluate_bound
@@ -96,12 +95,7 @@ def _cost(bound: Bound, randomisations: int | None, num_images: int) -> str:
 
 def _write(folder: Path, common: Mapping[str, Any], found: BoundEvaluation) -> None:
     """The JSON, and beside it per image in nats: index [N], rows [R,N], terms [R,N]."""
-    record = {
-        **common,
-        **describe(found),
-        "num_images": len(found.index),
-        "missing_images": common["num_images"] - len(found.index),
-    }
+    record = {**common, **describe(found)}
     path = _path(folder, common, found.bound.label, found.randomisations, found.seed)
     arrays = {"index": found.index, "network_evaluations": found.evaluations, **found.terms}
     rows = {f"total: {name}": values for name, values in found.rows.items()}
@@ -111,7 +105,7 @@ def _write(folder: Path, common: Mapping[str, Any], found: BoundEvaluation) -> N
 
 def describe(found: BoundEvaluation) -> dict[str, Any]:
     """What one bound gave, and how."""
-    terms = {n: vars(estimate(v, found.num_dims)) for n, v in found.terms.items()}
+    terms = {n: vars(found.estimate(v)) for n, v in found.terms.items()}
     return {
         **found.bound.facts(),
         "timesteps_eval": found.bound.num_timesteps,

@@ -44,15 +44,13 @@ def describe(
     parts: Parts, params: Params, evaluation: Evaluation, split: str, step: int
 ) -> dict[str, Any]:
     """Everything that must stand beside the number, and the number, as JSON."""
-    sampling, num_images = evaluation.sampling, len(evaluation.index)
+    sampling = evaluation.sampling
     summary = {name: vars(row) for name, row in summarise(evaluation).items()}
     return {
         "bits_per_dim": summary,
         "bound": "negative ELBO, "
         + (f"T = {sampling.num_timesteps}" if sampling.num_timesteps else "continuous time"),
         **identity(parts, params, split, step),
-        "num_images": num_images,
-        "missing_images": parts.dataset.spec.split_sizes[split] - num_images,
         "timesteps_eval": sampling.num_timesteps,
         "repeats": sampling.repeats,
         "randomisations": sampling.randomisations,
@@ -67,6 +65,7 @@ def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, A
     return {
         "split": split,
         "num_images": spec.split_sizes[split],
+        "missing_images": spec.missing.get(split, 0),
         "timesteps_train": config["objective"]["num_timesteps"],
         "checkpoint_step": step,
         "parameters": "ema",

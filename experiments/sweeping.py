@@ -86,7 +86,7 @@ def look(point: Point, folder: Path, failure: str = "") -> Outcome:
         return dataclasses.replace(unfinished, status="failed", reason=str(error))
     if saved is None or failure:
         return unfinished
-    if changed := workdir.differences(saved["config"], point.config):
+    if changed := workdir.config_changes(saved["config"], point.config):
         fields = ", ".join(f"{n} {old!r} -> {new!r}" for n, (old, new) in changed.items())
         reason = f"the folder holds another run ({fields}); choose another --workdir"
         return dataclasses.replace(unfinished, status="failed", reason=reason)

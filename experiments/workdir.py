@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from configs import base
 from experiments.provenance import flatten
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.files import write_whole
@@ -93,7 +94,7 @@ def check_resumable(
       DataError: the folder belongs to other data.
       ConfigError: any other difference, field by field.
     """
-    changes = differences(saved["config"], config)
+    changes = config_changes(saved["config"], config)
     refused = {n: pair for n, pair in changes.items() if n not in allowed}
     data_changes = differences(saved["data"], _tuples(dict(data)))
     if data_changes and not any(n not in CHANGEABLE_FIELDS for n in refused):
@@ -130,16 +131,18 @@ def check_same_data(saved: Mapping, spec: DataSpec) -> None:
         raise DataError(f"data is not what this folder was trained on: {_list(changes)}")
 
 
-def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """{dotted field: (saved, now)} where two nested mappings differ.
+def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
+    """As `differences`, of two configurations; a field that `saved` is too old for had its default."""
+    defaults = flatten(_tuples(base.get_config().to_dict()))
+    return differences(defaults | flatten(saved), defaults | flatten(now))
 
-    A field that did not exist yet was off: what is false, zero or empty now is no difference.
-    """
+
+def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
+    """{dotted field: (saved, now)} where two nested mappings differ."""
     before, after = flatten(saved), flatten(now)
     names = sorted(before.keys() | after.keys())
     pairs = {name: (before.get(name), after.get(name)) for name in names}
-    new = {name for name, value in after.items() if name not in before and not value}
-    return {n: pair for n, pair in pairs.items() if pair[0] != pair[1] and n not in new}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _list(changes: Mapping[str, tuple]) -> str:

@@ -10,7 +10,6 @@ whole-split means between the independent randomisations, never from the scatter
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -25,7 +24,7 @@ from vdm.elbo import elbo_terms
 from vdm.errors import ConfigError
 from vdm.estimate import Estimate, estimate, shared_in_time
 from vdm.model import VDM
-from vdm.noise import evaluation_noise, evaluation_times
+from vdm.noise import all_evaluation_times, evaluation_noise
 from vdm.objective import TERM_NAMES
 from vdm.types import Batch, ElboTerms, Params
 
@@ -89,7 +88,7 @@ class Evaluation:
         """The uniform times behind the terms, [repeats, randomisations, N]."""
         sampling = self.sampling
         sizes = (sampling.repeats, sampling.randomisations)
-        return np.asarray(_all_times(sampling.seed, *sizes, jnp.asarray(self.index)))
+        return np.asarray(all_evaluation_times(sampling.seed, *sizes, jnp.asarray(self.index)))
 
     def estimate(self, name: str = "total") -> Estimate:
         """The mean of a term or of the total over images, bits/dim."""
@@ -99,13 +98,6 @@ class Evaluation:
     def nats(self, name: str) -> np.ndarray:
         """A term or the total, [randomisations, N]."""
         return self.total if name == "total" else self.terms[name]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _all_times(seed: int, repeats: int, randomisations: int, index: jax.Array) -> jax.Array:
-    of_one = lambda n, r: evaluation_times(seed, r, n, index)  # noqa: E731
-    of_repeat = lambda n: jax.vmap(lambda r: of_one(n, r))(jnp.arange(randomisations))  # noqa: E731
-    return jax.vmap(of_repeat)(jnp.arange(repeats))
 
 
 def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., ElboTerms]:

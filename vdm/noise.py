@@ -5,6 +5,8 @@ so that device count and sharding change nothing. Evaluation depends on (seed, r
 image index) alone, so neither do batch size and padding, and more repeats change nothing already drawn.
 """
 
+import functools
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -83,6 +85,14 @@ def evaluation_times(
     """The times of `evaluation_noise` alone [B]."""
     key_shift, _ = _evaluation_keys(seed, randomisation)
     return _kronecker_times(key_shift, repeat, index)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def all_evaluation_times(seed: int, repeats: int, randomisations: int, index: Index) -> PerExample:
+    """`evaluation_times` of every repeat and randomisation [repeats, randomisations, N]."""
+    of_one = lambda n, r: evaluation_times(seed, r, n, index)  # noqa: E731
+    of_repeat = lambda n: jax.vmap(lambda r: of_one(n, r))(jnp.arange(randomisations))  # noqa: E731
+    return jax.vmap(of_repeat)(jnp.arange(repeats))
 
 
 def timestep(times: PerExample, num_timesteps: int) -> jax.Array:

@@ -43,6 +43,7 @@ class DataSpec:
       split_sizes: images per split.
       content_hash: SHA-256 (hex) over the pixels of all splits, their shapes and levels.
       notes: facts that must be printed beside a number (missing images, quantisation), or "".
+      missing: published images that the source lacks, per split; none where a split is not named.
     """
 
     name: str
@@ -51,6 +52,7 @@ class DataSpec:
     split_sizes: Mapping[str, int]
     content_hash: str
     notes: str = ""
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_dims(self) -> int:

@@ -87,6 +87,7 @@ def test_cifar10_without_93_images(shared_dir, cifar_cache):
     data = load("cifar10", {}, cifar_cache, source_dir=str(folder))
     assert data.spec.split_sizes == {"train": 48_927, "validation": 1000, "test": 9980}
     assert "93 of 60000 published images are missing (73 of train, 20 of test)" in data.spec.notes
+    assert data.spec.missing == {"train": 73, "test": 20}
     missing = json.loads((folder / "cifar10_missing.json").read_text())
     rest = sorted(set(range(10_000)) - set(missing["test_missing"]))
     assert sorted(data.index["test"].tolist()) == rest

@@ -37,6 +37,16 @@ def test_a_change_that_was_once_allowed_stays_readable():
     assert changed == {}
 
 
+def test_a_field_that_a_run_is_too_old_for_had_its_default():
+    """A folder from before `train.num_microbatches`, which is 1 by default, is resumed as it is."""
+    saved = {"config": {"train": {"num_steps": 8}}, "data": DATA}
+    now = {"train": {"num_steps": 8, "num_microbatches": 1}}
+    assert workdir.check_resumable(saved, now, DATA, []) == {}
+    now["train"]["num_microbatches"] = 2
+    with pytest.raises(ConfigError, match=r"train\.num_microbatches 1 -> 2"):
+        workdir.check_resumable(saved, now, DATA, [])
+
+
 def test_another_run_that_started_before_the_lock(make_parts, tmp_path, monkeypatch):
     """It has saved nothing yet, but the folder is its own: only config.json tells."""
     other = make_parts(num_steps=1, evaluate_every_steps=0, num_samples=0)

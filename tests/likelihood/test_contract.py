@@ -8,6 +8,9 @@ import pytest
 from vdm import likelihood
 from vdm.devices import make_mesh
 from vdm.errors import ConfigError
+from vdm.estimate import estimate
+from vdm.evaluate import Sampling
+from vdm.evaluate import evaluate as plain_evaluate
 from vdm.likelihood import BOUNDS, base, make_bound
 from vdm.likelihood.run import evaluate_bound
 from vdm.likelihood.table import format_gaps, format_rows, gaps, table_rows
@@ -102,6 +105,21 @@ def test_terms_without_noise_are_the_same_for_every_bound(evaluate):
             assert i == own or np.ptp(other[term], axis=0).max() == 0
             if i != own:
                 np.testing.assert_allclose(other[term], terms[0][term], rtol=1e-6)
+
+
+def test_errors_are_those_of_the_plain_evaluation(small, images, batches_of):
+    """On the log-SNR line both are the same draws, and the same part shared in time is removed."""
+    bound = make_bound("continuous", {"continuous": {"repeats": 2}})
+    found = evaluate_bound(bound, *small, batches_of(images, NUM), make_mesh(), 8)
+    sampling = Sampling(repeats=2, randomisations=8)
+    plain = plain_evaluate(*small, batches_of(images, NUM), sampling, make_mesh())
+    one, other = found.estimate(found.rows["continuous time"]), plain.estimate()
+    assert one.mean == pytest.approx(other.mean, rel=1e-5)
+    assert one.standard_error == pytest.approx(other.standard_error, rel=1e-3)
+    assert one.monte_carlo_error == pytest.approx(other.monte_carlo_error, rel=1e-3)
+    naive = estimate(found.rows["continuous time"], found.num_dims)
+    assert one.degrees_of_freedom == pytest.approx(other.degrees_of_freedom, rel=1e-3)
+    assert one.degrees_of_freedom != pytest.approx(naive.degrees_of_freedom, rel=1e-2)
 
 
 def test_table_is_ordered_with_the_other_model_last(evaluate):

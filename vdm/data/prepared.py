@@ -166,6 +166,7 @@ def _spec(manifest: Mapping, splits: Mapping[str, np.ndarray]) -> DataSpec:
         split_sizes={name: len(array) for name, array in splits.items()},
         content_hash=manifest["content_hash"],
         notes=manifest["notes"],
+        missing={name: len(index) for name, index in manifest.get("missing", {}).items()},
     )
 
 

@@ -22,7 +22,7 @@ from vdm import decoder, elbo
 from vdm.errors import ConfigError
 from vdm.model import VDM
 from vdm.schedules.base import endpoints
-from vdm.types import Batch, Gamma, Images, Latents, Params, PerExample
+from vdm.types import Batch, Gamma, Images, Index, Latents, Params, PerExample
 
 MAX_TIMESTEPS = 1_000_000
 """i/T is exact enough in float32, and dearer sums are nobody's intention."""
@@ -96,6 +96,11 @@ class Bound(abc.ABC):
     @abc.abstractmethod
     def make_step(self, model: VDM, seed: int, mesh: Mesh) -> Step:
         """The step, compiled on its first call."""
+
+    def times(self, seed: int, randomisations: int, index: Index) -> np.ndarray | None:
+        """The uniform times behind each value [repeats, R, N], where there are a few of them."""
+        del seed, randomisations, index
+        return None
 
     @property
     def label(self) -> str:

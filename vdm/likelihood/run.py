@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from vdm.devices import check_divisible, place_batch
 from vdm.errors import ConfigError
+from vdm.estimate import Estimate, estimate, shared_in_time
 from vdm.likelihood.base import Bound, BoundValues
 from vdm.model import VDM
 from vdm.types import Batch, Params
@@ -37,6 +38,14 @@ class BoundEvaluation:
     seed: int
     num_dims: int
     seconds: float
+
+    def estimate(self, nats: np.ndarray) -> Estimate:
+        """The mean of a row or a term, or of what else has values [R, N], in bits/dim."""
+        times = self.bound.times(self.seed, self.randomisations, self.index)
+        shared = None
+        if times is not None and len(nats) == self.randomisations:
+            shared = shared_in_time(nats, times)
+        return estimate(nats, self.num_dims, shared)
 
 
 def evaluate_bound(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vdm.devices import batch_sharding, replicated, to_host
@@ -16,7 +17,7 @@ from vdm.elbo import NoiseLevels, noise_levels, terms_at
 from vdm.errors import ConfigError
 from vdm.likelihood.base import TERMS, Bound, from_terms, is_scalar, require_scalar
 from vdm.likelihood.density import UNIFORM, Density, fit_density
-from vdm.noise import evaluation_noise
+from vdm.noise import all_evaluation_times, evaluation_noise
 from vdm.schedules.base import endpoints, per_example
 from vdm.types import Params, PerExample
 
@@ -38,6 +39,10 @@ class _Sampled(Bound):
 
     def network_evaluations(self):
         return self.repeats
+
+    def times(self, seed, randomisations, index):
+        found = all_evaluation_times(seed, self.repeats, randomisations, jnp.asarray(index))
+        return np.asarray(found)
 
     def _make_step(self, model, seed, mesh, row: str, levels: Callable):
         def at_one_time(params, batch, randomisation, repeat):

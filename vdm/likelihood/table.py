@@ -69,7 +69,7 @@ def _line(name, mean, interval, error, evaluations, seconds) -> str:
 def _rows(evaluation: BoundEvaluation) -> list[Row]:
     rows = []
     for name, values in evaluation.rows.items():
-        found = estimate(values, evaluation.num_dims)
+        found = evaluation.estimate(values)
         if len(values) < LEAST_RANDOMISATIONS:
             found = dataclasses.replace(found, monte_carlo_error=None, given_images=None)
         spent = float(evaluation.evaluations.mean())
