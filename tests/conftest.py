@@ -11,7 +11,7 @@ from pathlib import Path
 # Before the first import of JAX. Two test processes share two cores, so each gets one thread.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "MPLBACKEND": "agg",
     "NPROC": "1",  # read by XLA for its thread pool
     "OMP_NUM_THREADS": "1",

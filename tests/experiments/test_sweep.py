@@ -16,7 +16,9 @@ from experiments.sweeping import Outcome
 from vdm.errors import ConfigError
 
 SHRUNK = {
-    "denoiser.unet.channels": 8,
+    "denoiser.name": "mlp",
+    "denoiser.mlp.width": 8,
+    "denoiser.mlp.num_blocks": 1,
     "train.num_steps": 4,
     "train.batch_size": 8,
     "train.num_samples": 0,

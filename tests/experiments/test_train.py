@@ -136,7 +136,11 @@ MISTAKES = {
     "data set": ({"data.name": "cifar"}, 2, ["data.name='cifar'", "cifar10, cifar100"]),
     "no file": ({"data.name": "arrays", "data.arrays.path": "no.npz"}, 3, ["no.npz", "no such"]),
     "no path": ({"data.name": "arrays"}, 2, ["path=''"]),
-    "groups": ({"denoiser.unet.num_groups": 8}, 2, ["num_groups=8", "channels=8"]),
+    "groups": (
+        {"denoiser.name": "unet", "denoiser.unet.num_groups": 8},
+        2,
+        ["num_groups=8", "channels=8"],
+    ),
     "end points": ({"schedule.gamma_1": "-9.0"}, 2, ["schedule.gamma_1=-9.0", "above"]),
     "batch": ({"train.batch_size": 0}, 2, ["train.batch_size=0"]),
     "writer": ({"train.writers": "csv"}, 2, ["'csv'", "json_lines"]),
