@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ from experiments import build
 from experiments.parsing import load_config
 from experiments.provenance import flatten
 from vdm.errors import ConfigError
+from vdm.model import make_model
+from vdm.types import DataSpec
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -35,8 +38,9 @@ def random_images(path, shape):
     return path
 
 
-def shrink(config, folder):
+def shrink(config, folder, network="mlp"):
     """The same run with a small network, a small batch, and images that need no download."""
+    config.denoiser.name = network
     if config.data.name in SHAPES:
         path = random_images(folder / "images.npz", SHAPES[config.data.name])
         config.data.name, config.data.arrays.path = "arrays", str(path)
@@ -54,11 +58,8 @@ def open_config(name):
     return load_config(f"configs/{file}.py{colon}{setting}")
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_built_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
-    monkeypatch.chdir(repository)
-    config = shrink(open_config(name), tmp_path)
-    parts = build.build(config, cache_dir=tmp_path / "cache")
+def build_and_step(config, folder):
+    parts = build.build(config, cache_dir=folder / "cache")
     state, step = parts.fresh_state(), parts.train_step()
     before = jax.device_get(state.params)
     for n in range(2):
@@ -67,6 +68,38 @@ def test_built_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
     assert all(np.isfinite(float(value)) for value in metrics.values())
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, state.params)
     assert max(jax.tree.leaves(moved)) > 0
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_built_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
+    """With the MLP, which compiles in a second; the next two tests take the network itself."""
+    monkeypatch.chdir(repository)
+    build_and_step(shrink(open_config(name), tmp_path), tmp_path)
+
+
+UNETS = ("base", "cifar10_aug", "fashion_mnist:gpu")
+"""Blocks written out; attention everywhere and augmentation; bfloat16."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNETS)
+def test_its_own_network_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    build_and_step(shrink(open_config(name), tmp_path, "unet"), tmp_path)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_its_own_network_in_full_size(name, repository, monkeypatch):
+    """Traced, not compiled: every option fits, and noise of an image's shape comes out."""
+    monkeypatch.chdir(repository)
+    config = open_config(name).to_dict()
+    shape = SHAPES.get(config["data"]["name"], (8, 8, 1))
+    spec = DataSpec("any", shape, 256, {}, "")
+    model = make_model(spec, *(config[part] for part in ("model", "schedule", "denoiser")))
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    z, flag = jnp.zeros((2, *shape)), jnp.zeros(2)
+    out = jax.eval_shape(model.predict_eps, params, z, jnp.zeros((2, 1, 1, 1)), flag)
+    assert out.shape == z.shape and out.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "base"])

@@ -269,7 +269,7 @@ images = np.random.default_rng(0).integers(0, 17, (16, 4, 4, 1))
 batch = Batch(images, np.arange(16, dtype=np.int32), np.ones(16, bool), np.zeros(16, np.float32))
 for name in OPTIONS:
     means = []
-    for count in (1, 2, 8):
+    for count in (1, 8):
         mesh = make_mesh(count)
         bound = make_bound(name, OPTIONS).fit(model, params, images, mesh)
         found = evaluate_bound(bound, model, params, [batch], mesh, 1)
@@ -282,6 +282,6 @@ print("same")
 
 
 @pytest.mark.slow
-def test_one_two_and_eight_devices_agree(run_python):
+def test_one_and_eight_devices_agree(run_python):
     done = run_python(_DEVICES.format(options=repr(OPTIONS)), devices=8, timeout=280)
     assert done.stdout.endswith("same\n"), done.stdout

@@ -16,7 +16,7 @@ from pathlib import Path
 
 config = load_config("configs/digits.py").to_dict()
 config["denoiser"]["name"] = {network!r}
-config["denoiser"]["unet"].update(channels=16, unroll={unroll})
+config["denoiser"]["unet"].update(channels=16, num_blocks=2, unroll={unroll})
 config["denoiser"]["mlp"].update(width=64, num_blocks=1)
 config["train"]["batch_size"] = 32
 config["evaluate"]["batch_size"] = 8
@@ -61,13 +61,12 @@ for count, shards in {meshes}:
     restored.append(dict(same=all(jax.tree.leaves(same)), loss=float(metrics["bits_per_dim"])))
 print(json.dumps(dict(found=found, restored=restored)))
 """
-MESHES = [(1, 1), (2, 1), (4, 4), (8, 1), (8, 2), (8, 8)]
+MESHES = [(1, 1), (2, 1), (4, 4), (8, 8)]
 CASES = [
     ("mlp", True, [(1, 1), (8, 2)]),
     pytest.param("mlp", True, MESHES, marks=pytest.mark.slow),
-    # Compiling convolutions for eight devices takes a minute.
-    pytest.param("unet", True, [(1, 1), (8, 4)], marks=pytest.mark.slow),
-    pytest.param("unet", False, [(1, 1), (8, 4)], marks=pytest.mark.slow),
+    # Compiling convolutions takes a minute. Blocks in a loop: the harder case for a partitioner.
+    pytest.param("unet", False, [(1, 1), (4, 2)], marks=pytest.mark.slow),
 ]
 
 
