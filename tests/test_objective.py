@@ -282,6 +282,7 @@ def test_a_variance_objective_for_t_steps_is_refused(digits_model):
         make_gradient(digits_model[0], 10, "variance")
 
 
+@pytest.mark.slow
 def test_a_weight_moves_the_denoiser_alone(digits_model):
     """Schedule as without it; the denoiser along the weighted loss, by a second route."""
     model, params = digits_model

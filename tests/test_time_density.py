@@ -128,6 +128,7 @@ def through_a_checkpoint(state, folder):
     return dataclasses.replace(found, ema_params=ema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_timesteps", [0, 10])
 def test_training_learns_the_density_and_resumes_exactly(num_timesteps, tmp_path):
     """Two halves of a run with a checkpoint between them are the whole run, to the bit."""

@@ -31,6 +31,7 @@ def random_params(module):
     return jax.tree.map(draw, shapes(module))
 
 
+@pytest.mark.slow
 def test_loop_and_written_out_blocks_agree():
     """Same tree, outputs and gradients, with dropout, recomputed or not: a checkpoint serves both."""
     options = {**OPTIONS, "num_blocks": 1, "attention": False}

@@ -100,6 +100,7 @@ def test_image_shape_that_is_none(shape):
         benchmarking.read_shape(shape.split(","))
 
 
+@pytest.mark.slow
 def test_benchmark_times_ours_and_another_in_turns(run_python, tmp_path):
     (tmp_path / "other.py").write_text(OTHER)
     words = ["-m", "experiments.benchmark", "--config=configs/base.py", "--image_shape=4,5,2"]

@@ -11,6 +11,8 @@ from PIL import Image
 
 from experiments.comparison import COMPUTE
 
+pytestmark = pytest.mark.slow
+
 
 def error(done, code):
     assert done.returncode == code, done.stdout + done.stderr

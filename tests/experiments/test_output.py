@@ -40,6 +40,7 @@ def test_a_full_disk_is_still_an_error():
             tolerant.close()
 
 
+@pytest.mark.slow
 def test_training_outlives_its_reader(train_command, tmp_path):
     """As `| head -3` closes it."""
     process = subprocess.Popen(

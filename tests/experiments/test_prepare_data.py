@@ -122,6 +122,7 @@ def test_without_the_extra_the_one_command_is_printed(launcher, prepare, train, 
 RESUMED = {"train.num_steps": 6}
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_prepares_it_trains_resumes_and_evaluates(
     train, photos, run_python, tmp_path
 ):
@@ -143,6 +144,7 @@ def test_a_run_on_a_folder_prepares_it_trains_resumes_and_evaluates(
     assert note in json.loads(report.read_text())["data"]["notes"]
 
 
+@pytest.mark.slow
 def test_missing_images_are_printed_with_the_number(train, shared_dir, tmp_path):
     source = shared_dir / "data" / "cifar10"
     overrides = {"data.source_dir": source, "evaluate.split": "validation"}

@@ -12,6 +12,8 @@ from vdm.checkpoint import Checkpoints
 from vdm.errors import Preempted
 from vdm.train.writers import read_json_lines
 
+pytestmark = pytest.mark.slow
+
 METRIC = training.VALIDATION
 NUM_STEPS = 7
 

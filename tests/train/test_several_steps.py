@@ -38,6 +38,7 @@ def run(tmp_path, steps_per_call):
     return devices.to_host(state), logged, saved
 
 
+@pytest.mark.slow
 def test_three_steps_a_call_equal_single_steps(tmp_path):
     (one, logged, saved), (three, same_logged, same_saved) = (run(tmp_path, n) for n in (1, 3))
     assert saved == same_saved == [3, 6]
