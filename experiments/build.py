@@ -120,7 +120,10 @@ class Parts:
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer of all parameter groups."""
-        return make_optimizer(self.config["optimizer"], self.config["train"]["num_steps"])
+        has_encoder = self.model.encoder is not None
+        return make_optimizer(
+            self.config["optimizer"], self.config["train"]["num_steps"], has_encoder
+        )
 
     @property
     def _adaptive_times(self) -> bool:
@@ -212,7 +215,8 @@ def assemble_model(config: Config, spec: DataSpec) -> VDM:
         options = dict(denoiser.get(denoiser["name"], {}))
         if options.get("unroll", True) is None:
             denoiser[denoiser["name"]] = {**options, "unroll": False}
-    return make_model(spec, config["model"], config["schedule"], denoiser)
+    # Older configurations have no section "context".
+    return make_model(spec, config["model"], config["schedule"], denoiser, config.get("context"))
 
 
 def use_compilation_cache() -> None:

@@ -102,7 +102,8 @@ def gradient_signal(run: Run, num_gradients: int, seed: int) -> dict[str, Interv
     size, batches = parts.config["train"]["batch_size"], []
     for step in range(num_gradients):
         batch = train_batch(parts.dataset, seed, step, size)
-        noise = training_noise(jax.random.fold_in(key, step), size, parts.model.shape)
+        keys, model = jax.random.fold_in(key, step), parts.model
+        noise = training_noise(keys, size, model.shape, model.draw_context)
         batches.append((devices.place_batch(batch, parts.mesh), noise))
     return variance.gradient_signal(parts.gradient(), run.params, batches, key)
 

@@ -19,6 +19,7 @@ from vdm import decoder
 from vdm.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
 from vdm.elbo import (
     denoising_matching_map,
+    encode,
     noise_levels,
     prior_matching_map,
     reconstruction_map,
@@ -27,6 +28,7 @@ from vdm.estimate import Estimate, estimate, shared_in_time
 from vdm.evaluate import Evaluation, Progress, Sampling
 from vdm.model import VDM
 from vdm.noise import evaluation_noise
+from vdm.objective import TERM_NAMES
 from vdm.profile import NUM_BINS, Binned, bin_values
 from vdm.types import Batch, Latents, Params, PerExample, bits_per_dim
 
@@ -34,11 +36,13 @@ MAPPED = ("reconstruction", "prior_matching", "denoising_matching")
 
 
 class TermMaps(NamedTuple):
-    """The terms that are sums over dimensions [B,H,W,C] in nats, and the noise level of each image."""
+    """The terms that are sums over dimensions [B,H,W,C] in nats; the price of each image's context,
+    which is none of any dimension [B]; and each image's noise level, the mean over dimensions [B]."""
 
     reconstruction: Latents
     prior_matching: Latents
     denoising_matching: Latents
+    auxiliary: PerExample
     gamma: PerExample
 
 
@@ -77,12 +81,14 @@ class Anatomy:
 
 def term_maps(model: VDM, params: Params, batch: Batch, noise, num_timesteps: int) -> TermMaps:
     """As `vdm.elbo.elbo_terms`, before the sums over dimensions."""
-    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps)
+    context = encode(model, params, batch, noise)
+    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps, context)
     x = decoder.encode(batch.images, model.num_levels)
     return TermMaps(
         reconstruction_map(model, batch.images, levels.gamma_0, noise.eps_0),
         prior_matching_map(x, levels.gamma_1),
         denoising_matching_map(model, params, x, batch.conditioning, noise.eps, levels),
+        jnp.zeros(x.shape[0]) if context is None else context.kl,
         jnp.mean(jnp.broadcast_to(levels.gamma_t, x.shape), axis=(1, 2, 3)),
     )
 
@@ -91,7 +97,9 @@ def make_anatomy_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..
     """(params, batch, randomisation, repeat) -> TermMaps, compiled once over `mesh`."""
 
     def step(params, batch, randomisation, repeat):
-        noise = evaluation_noise(sampling.seed, randomisation, repeat, batch.index, model.shape)
+        noise = evaluation_noise(
+            sampling.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+        )
         return term_maps(model, params, batch, noise, sampling.num_timesteps)
 
     shardings = (replicated(mesh), batch_sharding(mesh), None, None)
@@ -112,16 +120,20 @@ def dissect(
     for batch in batches:
         check_divisible("evaluate.batch_size", len(batch.index), mesh)
         mask = np.asarray(batch.mask)
-        maps, gammas, by_time = _maps_of_batch(step, params, place_batch(batch, mesh), sampling)
+        maps, auxiliary, gammas, by_time = _maps_of_batch(
+            step, params, place_batch(batch, mesh), sampling
+        )
         for name, values in maps.items():
             sums[name].add(values[:, mask])
         terms = {name: values.sum(axis=(2, 3, 4))[:, mask] for name, values in maps.items()}
+        terms["auxiliary"] = auxiliary[:, mask]
         channels = sum(v.sum(axis=(2, 3)) for v in maps.values())[:, mask]
+        # A context belongs to no channel: each bears an equal share.
+        channels = channels + terms["auxiliary"][..., None] / channels.shape[2]
         index = np.asarray(batch.index)[mask]
         rows.append((index, terms, channels, gammas[..., mask], by_time[..., mask]))
         progress(len(rows), len(batches))
-    joined = {name: np.concatenate([row[1][name] for row in rows], axis=1) for name in MAPPED}
-    joined["auxiliary"] = np.zeros_like(joined["reconstruction"])
+    joined = {name: np.concatenate([row[1][name] for row in rows], axis=1) for name in TERM_NAMES}
     num_dims = int(np.prod(model.shape))
     gammas, by_time = (np.concatenate([row[n] for row in rows], axis=2) for n in (3, 4))
     edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
@@ -134,9 +146,10 @@ def dissect(
 
 
 def _maps_of_batch(step, params, batch, sampling: Sampling):
-    """Maps {name: [R,B,H,W,C]} averaged over repeats; gammas and denoising nats [repeats,R,B]."""
+    """Maps {name: [R,B,H,W,C]} and auxiliary nats [R,B], averaged over repeats; gammas and denoising
+    nats [repeats,R,B]."""
     maps: dict[str, list] = {name: [] for name in MAPPED}
-    gammas, by_time = [], []
+    auxiliary, gammas, by_time = [], [], []
     for randomisation in range(sampling.randomisations):
         found = [
             to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
@@ -144,10 +157,12 @@ def _maps_of_batch(step, params, batch, sampling: Sampling):
         ]
         for name, rows in maps.items():
             rows.append(np.mean([np.float64(getattr(f, name)) for f in found], axis=0))
+        auxiliary.append(np.mean([np.float64(f.auxiliary) for f in found], axis=0))
         gammas.append([np.float64(f.gamma) for f in found])
         by_time.append([np.float64(f.denoising_matching).sum(axis=(1, 2, 3)) for f in found])
     stacked = {name: np.stack(rows) for name, rows in maps.items()}
-    return stacked, np.swapaxes(gammas, 0, 1), np.swapaxes(by_time, 0, 1)
+    at = np.swapaxes(gammas, 0, 1), np.swapaxes(by_time, 0, 1)
+    return stacked, np.stack(auxiliary), *at
 
 
 class _Sums:

@@ -23,6 +23,7 @@ from scipy import stats
 from vdm.bootstrap import bootstrap_interval
 from vdm.devices import batch_sharding, replicated
 from vdm.elbo import NoiseLevels, terms_at
+from vdm.errors import ConfigError
 from vdm.estimate import estimate, holm, shared_in_time
 from vdm.evaluate import Evaluation, Sampling, make_evaluation_step
 from vdm.model import VDM
@@ -70,7 +71,14 @@ def make_paired_step(
     `gammas` is the common range; for T steps it goes unused.
     """
     if sampling.num_timesteps > 0:
+        # Runs with contexts share them too.
         return make_evaluation_step(model, sampling, mesh)
+    if not model.has_scalar_gamma:
+        raise ConfigError(
+            f"schedule {type(model.schedule).__name__}: runs are paired in continuous time at equal "
+            "gamma, and this one has a gamma per pixel or per image; choose --timesteps=T, where "
+            "they share steps, or compare means over training seeds"
+        )
     low, high = gammas
 
     def step(params, batch, randomisation, repeat):

@@ -8,6 +8,10 @@
 
     T steps       T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2    Kingma 2021, eq. 14; s = t - 1/T
     continuous    1/2 gamma'(t)                |eps - eps_hat|^2    Kingma 2021, eq. 17
+
+With one gamma per dimension each dimension has its own weight; in continuous time the sum is then a
+line integral, see `vdm.schedules.per_pixel`. With a context c ~ q(c|x) every term is given c, and the
+fourth term, auxiliary, is KL(q(c|x) || p(c)).
 """
 
 from typing import Any, NamedTuple
@@ -16,10 +20,22 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 
 from vdm import decoder, diffusion
+from vdm.contexts import Draw
+from vdm.errors import ConfigError
 from vdm.model import VDM
 from vdm.noise import Noise, timestep
 from vdm.schedules.base import endpoints, gamma_and_derivative, step_times
-from vdm.types import Batch, Conditioning, ElboTerms, Gamma, Latents, Params, PerExample, PRNGKey
+from vdm.types import (
+    Batch,
+    Conditioning,
+    Context,
+    ElboTerms,
+    Gamma,
+    Latents,
+    Params,
+    PerExample,
+    PRNGKey,
+)
 
 
 def elbo_terms(
@@ -41,8 +57,17 @@ def elbo_terms(
       num_timesteps: T, or 0 for continuous time.
       train, dropout_key: dropout, on only while training.
     """
-    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps)
+    context = encode(model, params, batch, noise, train=train)
+    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps, context)
     return terms_at(model, params, batch, noise, levels, train=train, dropout_key=dropout_key)
+
+
+def encode(
+    model: VDM, params: Params, batch: Batch, noise: Noise, *, train: bool = False
+) -> Draw | None:
+    """The context of every image, see `VDM.encode`; None for a model without."""
+    x = decoder.encode(batch.images, model.num_levels)
+    return model.encode(params, x, noise.context, train=train)
 
 
 class NoiseLevels(NamedTuple):
@@ -52,22 +77,29 @@ class NoiseLevels(NamedTuple):
       gamma_0, gamma_1: the end points.
       gamma_t: at each image's time.
       weight: of |eps - eps_hat|^2 there.
+      context: what the schedule was told of each image, with its price; None = nothing.
     """
 
     gamma_0: Gamma
     gamma_1: Gamma
     gamma_t: Gamma
     weight: Gamma
+    context: Draw | None = None
 
 
 def noise_levels(
-    model: VDM, schedule_params: Params, times: PerExample, num_timesteps: int
+    model: VDM,
+    schedule_params: Params,
+    times: PerExample,
+    num_timesteps: int,
+    context: Draw | None = None,
 ) -> NoiseLevels:
-    """The noise levels at uniform `times` [B], for T steps or T = 0."""
-    ends = endpoints(model.schedule, schedule_params)
-    return NoiseLevels(
-        *ends, *gamma_and_weight(model, {"schedule": schedule_params}, times, num_timesteps)
-    )
+    """The noise levels at uniform `times` [B], for T steps or T = 0, given the images' contexts."""
+    value = None if context is None else context.value
+    ends = endpoints(model.schedule, schedule_params, value)
+    params = {"schedule": schedule_params}
+    at_times = gamma_and_weight(model, params, times, num_timesteps, value)
+    return NoiseLevels(*ends, *at_times, context)
 
 
 def terms_at(
@@ -95,7 +127,7 @@ def terms_at(
         reconstruction=reconstruction(model, batch.images, levels.gamma_0, noise.eps_0),
         prior_matching=prior_matching(x, levels.gamma_1),
         denoising_matching=denoising if noise.importance is None else noise.importance * denoising,
-        auxiliary=jnp.zeros(x.shape[0]),
+        auxiliary=jnp.zeros(x.shape[0]) if levels.context is None else levels.context.kl,
     )
 
 
@@ -107,6 +139,11 @@ def reconstruction(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> PerExa
 def reconstruction_map(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
     """The summands of `reconstruction` [B,H,W,C]."""
     if model.expected_reconstruction:
+        if gamma_0.size != 1:
+            raise ConfigError(
+                f"model.reconstruction='expected': needs one gamma_0, and the schedule gives "
+                f"{gamma_0.shape}, for which tables are costly; choose 'sampled', or equal end points"
+            )
         surprise = decoder.expected_surprise(gamma_0, model.num_levels)
         return surprise[decoder.table_row(images, model.num_levels)]
     z_0_rescaled = decoder.encode(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
@@ -155,22 +192,32 @@ def denoising_matching_map(
     """The summands of `denoising_matching` [B,H,W,C]: weight |eps - eps_hat|^2."""
     z_t = diffusion.diffuse(x, levels.gamma_t, eps)
     eps_hat = model.predict_eps(
-        params, z_t, levels.gamma_t, conditioning, train=train, dropout_key=dropout_key
+        params,
+        z_t,
+        levels.gamma_t,
+        conditioning,
+        context=None if levels.context is None else levels.context.value,
+        train=train,
+        dropout_key=dropout_key,
     )
     return levels.weight * jnp.square(eps - eps_hat)
 
 
 def gamma_and_weight(
-    model: VDM, params: Params, times: PerExample, num_timesteps: int
+    model: VDM,
+    params: Params,
+    times: PerExample,
+    num_timesteps: int,
+    context: Context | None = None,
 ) -> tuple[Gamma, Gamma]:
     """(gamma_t, weight of |eps - eps_hat|^2) at uniform `times` [B], for T steps or T = 0."""
     schedule, shape = model.schedule, params["schedule"]
     if num_timesteps == 0:
-        gamma_t, slope = gamma_and_derivative(schedule, shape, times)
+        gamma_t, slope = gamma_and_derivative(schedule, shape, times, context)
         return gamma_t, 0.5 * slope
     step = timestep(times, num_timesteps)
-    gamma_t = schedule.gamma(shape, step_times(step, num_timesteps)[0])
-    increment = schedule.gamma_increment(shape, step, num_timesteps)
+    gamma_t = schedule.gamma(shape, step_times(step, num_timesteps)[0], context)
+    increment = schedule.gamma_increment(shape, step, num_timesteps, context)
     return gamma_t, 0.5 * num_timesteps * jnp.expm1(increment)
 
 

@@ -109,7 +109,9 @@ def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable
 
     def step(params, batch, randomisation, repeat):
         params = devices.constrain(params, whole)
-        noise = evaluation_noise(sampling.seed, randomisation, repeat, batch.index, model.shape)
+        noise = evaluation_noise(
+            sampling.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+        )
         return elbo_terms(model, params, batch, noise, sampling.num_timesteps)
 
     shardings = (None, devices.batch_sharding(mesh), None, None)

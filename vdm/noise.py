@@ -6,6 +6,7 @@ image index) alone, so neither do batch size and padding, and more repeats chang
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.struct
 import jax
@@ -18,6 +19,10 @@ from vdm.types import Index, Latents, PerExample, PRNGKey
 # Kronecker sequence, as 32-bit integers, because index * phi loses its fraction in float32.
 _PER_IMAGE = 3242174889
 _PER_REPEAT = 2447445414
+_CONTEXT_KEY = 3  # beyond those that the split of `training_noise` gives
+
+DrawContext = Callable[[PRNGKey], jax.Array]
+"""key -> the noise of one image's context, see `vdm.contexts.base`."""
 
 
 @flax.struct.dataclass
@@ -29,23 +34,37 @@ class Noise:
       eps: the noise of z_t [B,H,W,C].
       eps_0: the noise of z_0 [B,H,W,C]; unused when the reconstruction is taken in expectation.
       importance: 1/p(times) [B] where times were drawn from a density p; None = uniform.
+      context: the noise of each image's context [B,...]; None for a model without.
     """
 
     times: PerExample
     eps: Latents
     eps_0: Latents
     importance: PerExample | None = None
+    context: jax.Array | None = None
 
 
-def training_noise(key: PRNGKey, batch_size: int, shape: tuple[int, int, int]) -> Noise:
-    """Noise of one training step; `key` is consumed."""
+def training_noise(
+    key: PRNGKey,
+    batch_size: int,
+    shape: tuple[int, int, int],
+    draw_context: DrawContext | None = None,
+) -> Noise:
+    """Noise of one training step; `key` is consumed. `draw_context`: of a model with a context."""
     key_times, key_eps, key_eps_0 = jax.random.split(key, 3)
     size = (batch_size, *shape)
     return Noise(
         stratified_times(key_times, batch_size),
         jax.random.normal(key_eps, size),
         jax.random.normal(key_eps_0, size),
+        context=_contexts(jax.random.fold_in(key, _CONTEXT_KEY), batch_size, draw_context),
     )
+
+
+def _contexts(key: PRNGKey, batch_size: int, draw_context: DrawContext | None):
+    if draw_context is None:
+        return None
+    return jax.vmap(draw_context)(jax.random.split(key, batch_size))
 
 
 def stratified_times(key: PRNGKey, batch_size: int) -> PerExample:
@@ -62,12 +81,14 @@ def evaluation_noise(
     repeat: int | jax.Array,
     index: Index,
     shape: tuple[int, int, int],
+    draw_context: DrawContext | None = None,
 ) -> Noise:
     """Noise of images `index` [B] in one repeat of one independent randomisation.
 
     Over images and repeats the times form a randomly shifted low-discrepancy sequence,
     frac(U + index phi_1 + repeat phi_2) with U from (seed, randomisation): uniform for every image,
-    evenly spread over any number of images and repeats.
+    evenly spread over any number of images and repeats. `draw_context`: of a model with a context,
+    whose noise comes from a stream of its own.
     """
     _, key_eps = _evaluation_keys(seed, randomisation)
     key_eps = jax.random.fold_in(key_eps, repeat)
@@ -76,7 +97,24 @@ def evaluation_noise(
         return jax.random.normal(jax.random.fold_in(key_eps, i), (2, *shape))
 
     eps = jax.vmap(draw)(index)
-    return Noise(evaluation_times(seed, randomisation, repeat, index), eps[:, 0], eps[:, 1])
+    contexts = evaluation_contexts(seed, randomisation, repeat, index, draw_context)
+    times = evaluation_times(seed, randomisation, repeat, index)
+    return Noise(times, eps[:, 0], eps[:, 1], context=contexts)
+
+
+def evaluation_contexts(
+    seed: int,
+    randomisation: int | jax.Array,
+    repeat: int | jax.Array,
+    index: Index,
+    draw_context: DrawContext | None,
+) -> jax.Array | None:
+    """The noise of contexts [B,...], by (seed, randomisation, repeat, image) alone; None without."""
+    if draw_context is None:
+        return None
+    key = jax.random.fold_in(stream_key(seed, "context"), randomisation)
+    key = jax.random.fold_in(key, repeat)
+    return jax.vmap(lambda i: draw_context(jax.random.fold_in(key, i)))(index)
 
 
 def evaluation_times(

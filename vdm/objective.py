@@ -1,6 +1,7 @@
 """What each parameter group minimises.
 
-Denoiser and end points of the schedule minimise the bound. So does the schedule's shape for T steps.
+Denoiser, encoder and end points of the schedule minimise the bound. So does the schedule's shape for T
+steps, and one with a gamma per pixel or per image, whose bound is a line integral, in any case.
 In continuous time the bound of a scalar schedule does not depend on the shape, and its gradient is
 noise around 0; the shape then minimises the *variance* of the estimate (Kingma 2021, app. I.2):
 
@@ -92,29 +93,57 @@ def make_gradient(
     """The gradient of every group, see the module.
 
     Args:
-      model: its schedule is scalar.
+      model: with one gamma per pixel or per image, the schedule's shape and the encoder take the
+        bound's own gradient, whatever the time.
       num_timesteps: T of the bound that is trained, or 0 for continuous time.
-      shape: "variance" or "elbo", what a schedule's branch "shape" minimises; None = "variance" in
-        continuous time, "elbo" for T steps.
+      shape: "variance" or "elbo", what a schedule's branch "shape" minimises; None = "variance" for a
+        scalar schedule in continuous time, "elbo" otherwise.
       weight: of the denoiser's loss; None = the bound's own. The weighted loss is reported beside it.
       per_image: whether the metrics hold PER_IMAGE.
       num_microbatches: parts that a batch is taken in; only dropout then draws differently.
 
     Raises:
-      ConfigError: no such objective, or "variance" for T steps.
+      ConfigError: no such objective, "variance" for T steps, or what needs a scalar schedule.
     """
-    shape = shape or ("elbo" if num_timesteps > 0 else "variance")
+    scalar = model.has_scalar_gamma
+    shape = shape or ("variance" if scalar and num_timesteps == 0 else "elbo")
     by_variance = choose("objective.shape", shape, SHAPE_OBJECTIVES, "objective of the shape")
     if by_variance and num_timesteps > 0:
         raise ConfigError(
             f"objective.shape='variance': with T = {num_timesteps} steps the bound itself depends on "
             "the shape; choose 'elbo', or objective.num_timesteps=0"
         )
+    if not scalar:
+        _refuse_for_many_gammas(by_variance, weight, per_image)
     if not (by_variance or weight or per_image):
         return gradient_of(make_elbo_loss(model, num_timesteps), num_microbatches)
     return _gradient_by_level(
         model, num_timesteps, by_variance, weight, per_image, num_microbatches
     )
+
+
+def _refuse_for_many_gammas(by_variance: bool, weight: Weight | None, per_image: bool) -> None:
+    """ConfigError for what needs one gamma per time."""
+    reasons = {
+        "objective.shape='variance'": (
+            by_variance,
+            "the path of gamma changes the bound itself, which its variance knows nothing of; "
+            "choose 'elbo'",
+        ),
+        "objective.weight": (
+            weight is not None,
+            "a weight is a function of one gamma per image; choose objective.weight.name='elbo'",
+        ),
+        "objective.times='adaptive'": (
+            per_image,
+            "the density of times is kept by gamma; choose 'uniform'",
+        ),
+    }
+    for field, (asked, reason) in reasons.items():
+        if asked:
+            raise ConfigError(
+                f"{field}: with one gamma per pixel or per image {reason}, or a scalar schedule"
+            )
 
 
 def _gradient_by_level(

@@ -8,7 +8,14 @@ import jax
 
 from vdm.types import PRNGKey
 
-STREAMS = {"initialisation": 0, "training": 1, "evaluation": 2, "sampling": 3, "paths": 4}
+STREAMS = {
+    "initialisation": 0,
+    "training": 1,
+    "evaluation": 2,
+    "sampling": 3,
+    "paths": 4,
+    "context": 5,
+}
 
 
 def stream_key(seed: int | jax.Array, stream: str) -> PRNGKey:

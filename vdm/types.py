@@ -23,13 +23,15 @@ PerExample = Float[Array, " B"]
 """One value per image; terms of the bound are in nats."""
 Gamma = Float[Array, "#B #H #W #C"]
 """gamma = -log SNR, broadcastable to a latent: [B,1,1,1] when scalar, [B,H,W,C] when per pixel."""
+Context = Float[Array, "B K"]
+"""What a schedule knows of each image, drawn from q(c|x) or p(c)."""
 Conditioning = Float[Host, " B"]
 """Augmentation flag of each image; 0 = clean."""
 Index = Int[Host, " B"]
 Mask = Bool[Host, " B"]
 PRNGKey = jax.Array
 Params = Any
-"""A tree of arrays with the named branches "schedule" and "denoiser"."""
+"""A tree of arrays with the named branches "schedule", "denoiser" and, with contexts, "encoder"."""
 
 
 @dataclasses.dataclass(frozen=True)

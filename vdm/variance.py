@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from vdm.elbo import NoiseLevels, noise_levels, terms_at
+from vdm.likelihood.base import require_scalar
 from vdm.model import VDM
 from vdm.noise import Noise, stratified_times
 from vdm.objective import GradientFn
@@ -100,7 +101,11 @@ def scatter(
       seed: of times and noise, which two schedules therefore share.
       progress: called after every batch.
       density: what times are drawn from, with weights 1/p; None = uniform.
+
+    Raises:
+      ConfigError: one gamma per pixel or per image, where a shape changes the bound itself.
     """
+    require_scalar("variance of the bound", model, params, "compare the bounds themselves")
 
     @jax.jit
     def draw(params, batch, key):

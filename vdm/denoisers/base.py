@@ -2,10 +2,11 @@
 
     prediction = module.apply({"params": params}, z, time, conditioning, train, rngs={"dropout": key})
 
-z [B,H,W,C] float32; time = gamma under the model's *constant* affine map, about [0, 1], [B,1,1,1] (or
-[B,H,W,C] from a schedule per pixel); conditioning [B], the augmentation flag; train switches dropout
-on. The prediction [B,H,W,C] is float32, in whichever parameterisation the model chose. A denoiser
-knows no schedule, no data set and no fixed image shape, and starts with a zero-initialised output.
+z [B,H,W,C] float32; time = gamma under the model's *constant* affine map, about [0, 1], [B,1,1,1], or
+for a module with `gamma_map` anything that broadcasts to z; conditioning [B], the augmentation flag, or
+[B,K] with the numbers of a context after it; train switches dropout on. The prediction [B,H,W,C] is
+float32, in whichever parameterisation the model chose. A denoiser knows no schedule, no data set and no
+fixed image shape, and starts with a zero-initialised output.
 """
 
 from typing import Any

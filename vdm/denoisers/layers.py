@@ -31,6 +31,22 @@ def fourier_features(z: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
+def gamma_map_features(time: jax.Array) -> jax.Array:
+    """t, and sin and cos of pi 2^n t for n = 0..3, of every dimension; [B,H,W,C] -> [B,H,W,9 C].
+
+    What a map of times joins the input as: t alone has too little slope for a convolution to tell two
+    noise levels apart that the sinusoids of `time_embedding` tell apart easily.
+    """
+    time = time.astype(jnp.float32)
+    return jnp.concatenate([time, fourier_features(time, (-1, 0, 1, 2))], axis=-1)
+
+
+def told(conditioning: jax.Array) -> jax.Array:
+    """What is known of each image, [B] or [B,K] -> [B,K] float32."""
+    conditioning = conditioning.astype(jnp.float32)
+    return conditioning[:, None] if conditioning.ndim == 1 else conditioning
+
+
 def default_fourier_exponents(num_levels: int) -> tuple[int, int]:
     """log2(L/2) - {1, 0}, rounded: 6 and 7 for 256 levels, 2 and 3 for 17."""
     highest = round(math.log2(num_levels / 2))

@@ -5,7 +5,13 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vdm.denoisers.layers import Dtype, fourier_features, time_embedding
+from vdm.denoisers.layers import (
+    Dtype,
+    fourier_features,
+    gamma_map_features,
+    time_embedding,
+    told,
+)
 
 
 class MLP(nn.Module):
@@ -20,6 +26,7 @@ class MLP(nn.Module):
       dropout: rate inside the blocks.
       dtype: of the computation inside.
       add_input: predict z + net(z), the natural start for eps.
+      gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """
 
     width: int
@@ -28,20 +35,25 @@ class MLP(nn.Module):
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     add_input: bool = True
+    gamma_map: bool = False
 
     @nn.compact
     def __call__(self, z, time, conditioning, train: bool):
+        features = [z]
+        if self.gamma_map:
+            time_map = jnp.broadcast_to(time, z.shape)
+            features.append(gamma_map_features(time_map))
+            time = jnp.mean(time_map, axis=(1, 2, 3), keepdims=True)
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"MLP takes one gamma per image; got time of shape {time.shape}")
         batch, num_dims = z.shape[0], math.prod(z.shape[1:])
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        flag = conditioning.astype(jnp.float32)[:, None]
-        cond = jnp.concatenate([time_embedding(time, self.width), flag], axis=1)
+        cond = jnp.concatenate([time_embedding(time, self.width), told(conditioning)], axis=1)
         cond = nn.swish(nn.Dense(self.width, name="cond")(cond)).astype(self.dtype)
-        features = [z.reshape(batch, num_dims)]
         if self.fourier_exponents:
-            features.append(fourier_features(z, self.fourier_exponents).reshape(batch, -1))
-        h = nn.Dense(self.width, name="dense_in")(jnp.concatenate(features, axis=1))
+            features.append(fourier_features(z, self.fourier_exponents))
+        flat = [feature.reshape(batch, -1) for feature in features]
+        h = nn.Dense(self.width, name="dense_in")(jnp.concatenate(flat, axis=1))
         h = h.astype(self.dtype)
         for i in range(self.num_blocks):
             h = h + self._block(h, cond, train, f"block{i}")

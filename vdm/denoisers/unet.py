@@ -13,7 +13,9 @@ from vdm.denoisers.layers import (
     ResidualBlock,
     conv3x3,
     fourier_features,
+    gamma_map_features,
     time_embedding,
+    told,
 )
 
 
@@ -48,7 +50,8 @@ class UNet(nn.Module):
     """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
 
     `__call__(z, time, conditioning, train)` maps z [B,H,W,C], time (gamma under the model's constant
-    affine map, [B,1,1,1]) and the augmentation flag [B] to a prediction [B,H,W,C] in float32.
+    affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and what is known of each image ([B] or [B,K],
+    the augmentation flag first) to a prediction [B,H,W,C] in float32.
 
     Attributes:
       channels: width of every block.
@@ -61,6 +64,7 @@ class UNet(nn.Module):
       unroll: write the blocks out instead of looping; same parameters, same numbers.
       remat: compute each block again in the backward pass instead of keeping what it computed.
       add_input: predict z + net(z), the natural start for eps.
+      gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """
 
     channels: int
@@ -73,11 +77,16 @@ class UNet(nn.Module):
     unroll: bool = True
     remat: bool = False
     add_input: bool = True
+    gamma_map: bool = False
 
     @nn.compact
     def __call__(self, z, time, conditioning, train: bool):
-        cond = self._conditioning(time, conditioning, z.shape[0])
         features = [z]
+        if self.gamma_map:
+            time_map = jnp.broadcast_to(time, z.shape)
+            features.append(gamma_map_features(time_map))
+            time = jnp.mean(time_map, axis=(1, 2, 3), keepdims=True)
+        cond = self._conditioning(time, conditioning, z.shape[0])
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
         # The first convolution is float32: in bf16 the Fourier features would be noise.
@@ -105,8 +114,7 @@ class UNet(nn.Module):
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        flag = conditioning.astype(jnp.float32)[:, None]
-        cond = jnp.concatenate([time_embedding(time, self.channels), flag], axis=1)
+        cond = jnp.concatenate([time_embedding(time, self.channels), told(conditioning)], axis=1)
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
         return cond.astype(self.dtype)

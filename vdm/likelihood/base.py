@@ -19,9 +19,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vdm import decoder, elbo
+from vdm.contexts import Draw
 from vdm.errors import ConfigError
 from vdm.model import VDM
-from vdm.schedules.base import endpoints
+from vdm.noise import evaluation_contexts
 from vdm.types import Batch, Gamma, Images, Index, Latents, Params, PerExample
 
 MAX_TIMESTEPS = 1_000_000
@@ -60,12 +61,14 @@ class Bound(abc.ABC):
       randomisations: how many are made where nobody says; 1 for a costly bound, whose Monte Carlo
         error is then not estimated.
       same_model: whether it bounds the likelihood of the model that the ELBO bounds.
+      takes_context: whether it draws c ~ q(c|x) and pays for it, for an input-conditional schedule.
     """
 
     name: ClassVar[str]
     default_timesteps: ClassVar[int] = 0
     randomisations: ClassVar[int] = 8
     same_model: ClassVar[bool] = True
+    takes_context: ClassVar[bool] = False
 
     num_timesteps: int = 0
 
@@ -83,6 +86,15 @@ class Bound(abc.ABC):
     def check(self, model: VDM, params: Params) -> None:
         """ConfigError where this bound cannot serve the model; by default it serves any."""
         del model, params
+
+    def check_context(self, model: VDM) -> None:
+        """ConfigError for a model with a context where this bound takes none."""
+        if model.context is not None and not self.takes_context:
+            raise ConfigError(
+                f"--bound={self.name}: takes no context, and the schedule of this model is "
+                f"conditional on one ({type(model.context).__name__}); without c ~ q(c|x) and its price "
+                "there is no bound"
+            )
 
     def fit(self, model: VDM, params: Params, images: np.ndarray, mesh: Mesh) -> "Bound":
         """This bound, ready for a model; `images` are training images [N,H,W,C]."""
@@ -118,19 +130,34 @@ class Bound(abc.ABC):
         return {"bound": self.name, **dataclasses.asdict(self)}
 
 
-def is_scalar(model: VDM, params: Params) -> bool:
-    """Whether the schedule has one gamma per image."""
-    shape = jax.eval_shape(lambda p: endpoints(model.schedule, p)[0], params["schedule"]).shape
-    return shape[1:] == (1, 1, 1)
-
-
 def require_scalar(what: str, model: VDM, params: Params, instead: str) -> None:
-    """ConfigError for a schedule with one gamma per pixel."""
-    if not is_scalar(model, params):
+    """ConfigError for a schedule with one gamma per pixel, or one that depends on the image."""
+    del params
+    if not model.has_scalar_gamma:
         kind = type(model.schedule).__name__
+        has = "depends on the image" if model.context is not None else "has one per pixel"
         raise ConfigError(
-            f"{what}: needs one gamma per image, and the schedule {kind} has one per pixel; {instead}"
+            f"{what}: needs one gamma per image, and the schedule {kind} {has}; {instead}"
         )
+
+
+def draw_contexts(
+    model: VDM, params: Params, batch: Batch, seed: int, randomisation, weights
+) -> Draw | None:
+    """c ~ q(c|x), one per image and trajectory [K] of `weights`, [B,K,...]; None without a context.
+
+    Each depends on (seed, randomisation, image, trajectory) alone; the first is that of repeat 0 of
+    `vdm.evaluate`.
+    """
+    if model.context is None:
+        return None
+    x, draw_noise = decoder.encode(batch.images, model.num_levels), model.context.draw_noise
+
+    def draw(weight):
+        noise = evaluation_contexts(seed, randomisation, weight, batch.index, draw_noise)
+        return model.encode(params, x, noise)
+
+    return jax.vmap(draw, out_axes=1)(weights)
 
 
 def end_terms(

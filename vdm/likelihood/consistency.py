@@ -9,7 +9,14 @@ import numpy as np
 
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.likelihood import paths
-from vdm.likelihood.base import TERMS, Bound, end_terms, from_terms, images_at_once
+from vdm.likelihood.base import (
+    TERMS,
+    Bound,
+    draw_contexts,
+    end_terms,
+    from_terms,
+    images_at_once,
+)
 from vdm.schedules.base import endpoints
 
 
@@ -25,6 +32,7 @@ class Consistency(Bound):
     name: ClassVar[str] = "consistency"
     default_timesteps: ClassVar[int] = 100
     randomisations: ClassVar[int] = 1
+    takes_context: ClassVar[bool] = True
 
     def network_evaluations(self):
         return self.num_timesteps
@@ -41,7 +49,7 @@ class Consistency(Bound):
                 found.costs["consistency"].sum(1),
             )
             terms = dict(zip(TERMS[:3], parts, strict=True))
-            terms["auxiliary"] = np.zeros(len(found.reconstruction))
+            terms["auxiliary"] = found.auxiliary
             return from_terms(row, terms, self.num_timesteps)
 
         return step
@@ -55,12 +63,14 @@ class Walk:
       reconstruction: without noise [B].
       prior_matching: KL(q(z_1|x) || p(z_1)) [B].
       prior_consistency: KL(q(z_1|z_s) || p(z_1)) [B].
+      auxiliary: the price of its context [B].
       costs: of every step, {field of `paths.StepCosts`: [B,T]}.
     """
 
     reconstruction: np.ndarray
     prior_matching: np.ndarray
     prior_consistency: np.ndarray
+    auxiliary: np.ndarray
     costs: dict[str, np.ndarray]
 
 
@@ -71,37 +81,43 @@ def make_walk(model, num_timesteps: int, seed: int, mesh):
 
     def begin(params, batch, randomisation):
         position = paths.start(seed, randomisation, batch.index, one, model.shape)
-        gammas = endpoints(model.schedule, params["schedule"])
-        return position, end_terms(model, batch.images, *gammas, position.eps[:, 0])
+        context = draw_contexts(model, params, batch, seed, randomisation, one)
+        value = None if context is None else context.value
+        gammas = endpoints(
+            model.schedule, params["schedule"], None if value is None else value[:, 0]
+        )
+        ends = end_terms(model, batch.images, *gammas, position.eps[:, 0])
+        price = jnp.zeros(len(batch.index)) if context is None else context.kl[:, 0]
+        return position, value, (*ends, price)
 
-    def go_on(params, batch, position, randomisation, steps):
+    def go_on(params, batch, position, context, randomisation, steps):
         eta = paths.innovations(seed, randomisation, batch.index, steps, one, model.shape)
-        return paths.advance(model, params, batch, num_timesteps, position, eta, steps)
+        return paths.advance(model, params, batch, num_timesteps, position, eta, steps, context)
 
     begin = jax.jit(
         begin,
         in_shardings=(everywhere, sharded, None),
-        out_shardings=(sharded, everywhere),
+        out_shardings=(sharded, sharded, everywhere),
     )
     go_on = jax.jit(
         go_on,
-        in_shardings=(everywhere, sharded, sharded, None, None),
+        in_shardings=(everywhere, sharded, sharded, sharded, None, None),
         out_shardings=(sharded, everywhere, everywhere),
     )
 
     def walk(params, batch, randomisation) -> Walk:
         number = np.int32(randomisation)
         size, firsts = paths.chunks(num_timesteps, len(batch.index), images_at_once())
-        position, ends = begin(params, batch, number)
+        position, context, ends = begin(params, batch, number)
         costs, prior = [], np.zeros(len(batch.index))
         for first in firsts:
             steps = first + np.arange(size, dtype=np.int32)
-            position, cost, end = go_on(params, batch, position, number, steps)
+            position, cost, end = go_on(params, batch, position, context, number, steps)
             costs.append([np.asarray(value, np.float64)[:, :, 0] for value in to_host(cost)])
             prior = prior + np.asarray(to_host(end.consistency), np.float64)[:, 0]
         joined = (np.concatenate(c, axis=1)[:, :num_timesteps] for c in zip(*costs, strict=True))
-        reconstruction, matching = (np.asarray(value, np.float64) for value in to_host(ends))
+        reconstruction, matching, price = (np.asarray(v, np.float64) for v in to_host(ends))
         named = dict(zip(paths.StepCosts._fields, joined, strict=True))
-        return Walk(reconstruction, matching, prior, named)
+        return Walk(reconstruction, matching, prior, price, named)
 
     return walk

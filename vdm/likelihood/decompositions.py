@@ -28,7 +28,7 @@ class Form:
     """One decomposition over R trajectories of each of N images, nats.
 
     Attributes:
-      ends: reconstruction and prior term [R,N].
+      ends: reconstruction, prior and auxiliary term [R,N].
       matching: sum of the T terms [R,N].
       squares: T times the sum of their squares [R,N].
     """
@@ -88,7 +88,7 @@ def _forms(walk: Walk, mask: np.ndarray) -> dict[str, tuple[np.ndarray, ...]]:
     terms = (walk.costs[name] for name in ("matching", "consistency", "printed"))
     return {
         name: (
-            (walk.reconstruction + prior)[mask],
+            (walk.reconstruction + prior + walk.auxiliary)[mask],
             term.sum(axis=1)[mask],
             term.shape[1] * np.square(term).sum(axis=1)[mask],
         )

@@ -10,8 +10,8 @@ import numpy as np
 from vdm import decoder, diffusion
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.likelihood import paths
-from vdm.likelihood.base import Bound, end_terms, from_terms, images_at_once
-from vdm.schedules.base import endpoints, step_times
+from vdm.likelihood.base import Bound, draw_contexts, end_terms, from_terms, images_at_once
+from vdm.schedules.base import endpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Dense(Bound):
 
     name: ClassVar[str] = "dense"
     default_timesteps: ClassVar[int] = 100
+    takes_context: ClassVar[bool] = True
 
     def network_evaluations(self):
         return self.num_timesteps
@@ -38,11 +39,14 @@ class Dense(Bound):
             )
 
         def ends(params, batch, randomisation):
-            gammas = endpoints(model.schedule, params["schedule"])
+            context = _context(model, params, batch, seed, randomisation)
+            value = None if context is None else context.value[:, 0]
+            gammas = endpoints(model.schedule, params["schedule"], value)
             zero, one = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
             shape = model.shape
             eps_0 = paths.innovations(seed, randomisation, batch.index, zero, one, shape)[:, 0, 0]
-            return end_terms(model, batch.images, *gammas, eps_0)
+            price = jnp.zeros(len(batch.index)) if context is None else context.kl[:, 0]
+            return *end_terms(model, batch.images, *gammas, eps_0), price
 
         matching = jax.jit(matching, in_shardings=shardings, out_shardings=out)
         ends = jax.jit(ends, in_shardings=shardings[:3], out_shardings=out)
@@ -54,12 +58,12 @@ class Dense(Bound):
                 to_host(matching(params, batch, number, first + np.arange(size, dtype=np.int32)))
                 for first in firsts
             ]
-            reconstruction, prior = to_host(ends(params, batch, number))
+            reconstruction, prior, auxiliary = to_host(ends(params, batch, number))
             terms = {
                 "reconstruction": reconstruction,
                 "prior_matching": prior,
                 "denoising_matching": np.sum(np.asarray(found, np.float64), axis=0),
-                "auxiliary": np.zeros(len(prior)),
+                "auxiliary": auxiliary,
             }
             row = f"T = {self.num_timesteps}, every term"
             return from_terms(row, terms, self.num_timesteps)
@@ -73,13 +77,23 @@ def _terms(model, params, batch, num_timesteps, seed, randomisation, steps):
     steps = jnp.minimum(steps, num_timesteps)
     first = jnp.zeros(1, jnp.int32)
     eps = paths.innovations(seed, randomisation, batch.index, steps, first, model.shape)[:, :, 0]
-    gamma = model.schedule.gamma(params["schedule"], step_times(steps, num_timesteps)[0])
-    increment = model.schedule.gamma_increment(params["schedule"], steps, num_timesteps)
+    context = _context(model, params, batch, seed, randomisation)
+    value = None if context is None else context.value
+    levels = paths.levels(model, params, steps, num_timesteps, value)
+    gamma, increment = levels.gamma[:, :, 0], levels.increment[:, :, 0]
     x = decoder.encode(batch.images, model.num_levels)[:, None]
     size = eps.shape[:2]
-    gamma = jnp.broadcast_to(gamma[None], (*size, *gamma.shape[1:]))
+    gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[2:]))
     flag = jnp.broadcast_to(jnp.asarray(batch.conditioning)[:, None], size)
     flat = [a.reshape(-1, *a.shape[2:]) for a in (diffusion.diffuse(x, gamma, eps), gamma, flag)]
-    error = jnp.square(eps - model.predict_eps(params, *flat).reshape(eps.shape))
-    weight = 0.5 * jnp.expm1(increment)[None]
-    return jnp.where(live[None], jnp.sum(weight * error, axis=(2, 3, 4)), 0.0)
+    if value is not None:
+        value = jnp.broadcast_to(value, (*size, value.shape[-1])).reshape(-1, value.shape[-1])
+    eps_hat = model.predict_eps(params, *flat, context=value).reshape(eps.shape)
+    weight = 0.5 * jnp.expm1(increment)
+    nats = jnp.sum(weight * jnp.square(eps - eps_hat), axis=(2, 3, 4))
+    return jnp.where(live[None], nats, 0.0)
+
+
+def _context(model, params, batch, seed, randomisation):
+    """One per image [B,1,...], the same for all steps."""
+    return draw_contexts(model, params, batch, seed, randomisation, jnp.zeros(1, jnp.int32))

@@ -11,7 +11,7 @@ from vdm import decoder
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.errors import ConfigError
 from vdm.likelihood import paths
-from vdm.likelihood.base import Bound, BoundValues, images_at_once
+from vdm.likelihood.base import Bound, BoundValues, draw_contexts, images_at_once
 from vdm.schedules.base import endpoints
 
 MAX_WEIGHTS = 4096
@@ -54,7 +54,8 @@ class ImportanceWeighted(Bound):
 
     K trajectories of T steps for each image; K = 1 is L_T. Values for K = 1, 2, 4, ..., K_max come
     from nested groups of the same K_max weights. By theorem it does not increase with K, and only
-    relates to L_T of the same T.
+    relates to L_T of the same T. With a context each trajectory draws its own c ~ q(c|x), and the
+    weight has the factor p(c)/q(c|x) at that c.
 
     Attributes:
       num_weights: K_max.
@@ -63,6 +64,7 @@ class ImportanceWeighted(Bound):
     name: ClassVar[str] = "iwae"
     default_timesteps: ClassVar[int] = 100
     randomisations: ClassVar[int] = 1
+    takes_context: ClassVar[bool] = True
 
     num_weights: int = 16
 
@@ -78,24 +80,26 @@ class ImportanceWeighted(Bound):
 
         def begin(params, batch, randomisation, weights):
             position = paths.start(seed, randomisation, batch.index, weights, model.shape)
-            return position, _surprise(model, params, batch, position.eps)
+            context = draw_contexts(model, params, batch, seed, randomisation, weights)
+            surprise = _surprise(model, params, batch, position.eps, context)
+            return position, None if context is None else context.value, surprise
 
-        def go_on(params, batch, position, randomisation, weights, steps):
+        def go_on(params, batch, position, context, randomisation, weights, steps):
             shape = model.shape
             eta = paths.innovations(seed, randomisation, batch.index, steps, weights, shape)
             position, costs, ends = paths.advance(
-                model, params, batch, self.num_timesteps, position, eta, steps
+                model, params, batch, self.num_timesteps, position, eta, steps, context
             )
             return position, jnp.sum(costs.log_ratio, axis=1) + ends.log_ratio
 
         begin = jax.jit(
             begin,
             in_shardings=(everywhere, sharded, None, None),
-            out_shardings=(sharded, everywhere),
+            out_shardings=(sharded, sharded, everywhere),
         )
         go_on = jax.jit(
             go_on,
-            in_shardings=(everywhere, sharded, sharded, None, None, None),
+            in_shardings=(everywhere, sharded, sharded, sharded, None, None, None),
             out_shardings=(sharded, everywhere),
         )
 
@@ -104,11 +108,11 @@ class ImportanceWeighted(Bound):
             number = np.int32(randomisation)
             rows = len(batch.index) * len(weights)
             size, firsts = paths.chunks(self.num_timesteps, rows, images_at_once())
-            position, surprise = begin(params, batch, number, weights)
+            position, context, surprise = begin(params, batch, number, weights)
             total = np.asarray(to_host(surprise), np.float64)
             for first in firsts:
                 steps = first + np.arange(size, dtype=np.int32)
-                position, cost = go_on(params, batch, position, number, weights, steps)
+                position, cost = go_on(params, batch, position, context, number, weights, steps)
                 total = total + np.asarray(to_host(cost), np.float64)
             return -total
 
@@ -133,12 +137,16 @@ def _weights_at_once(num_weights: int, batch_size: int) -> int:
     return min(num_weights, 2 ** (fitting.bit_length() - 1))
 
 
-def _surprise(model, params, batch, eps_0):
-    """-log p(x|z_0) [B,K] at the trajectories' z_0."""
-    gamma_0, _ = endpoints(model.schedule, params["schedule"])
+def _surprise(model, params, batch, eps_0, context):
+    """-log p(x|z_0) + log q(c|x) - log p(c) [B,K] at the trajectories' z_0 and c."""
+    if context is None:
+        gamma_0, _ = endpoints(model.schedule, params["schedule"])
+    else:
+        flat_context = context.value.reshape(-1, context.value.shape[-1])
+        gamma_0, _ = endpoints(model.schedule, params["schedule"], flat_context)
     images = jnp.broadcast_to(jnp.asarray(batch.images)[:, None], eps_0.shape)
     flat, eps_0_flat = (a.reshape(-1, *model.shape) for a in (images, eps_0))
-    gamma_0 = jnp.broadcast_to(gamma_0, (1, *gamma_0.shape[1:]))
     z_0_rescaled = decoder.encode(flat, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0_flat
     log_prob = decoder.log_prob(flat, z_0_rescaled, gamma_0, model.num_levels)
-    return -jnp.sum(log_prob, axis=(1, 2, 3)).reshape(eps_0.shape[:2])
+    surprise = -jnp.sum(log_prob, axis=(1, 2, 3)).reshape(eps_0.shape[:2])
+    return surprise if context is None else surprise + context.log_ratio

@@ -1,11 +1,17 @@
 """The likelihood of the probability-flow ODE (Song et al. 2021), solved by diffrax.
 
-With gamma as the time of the ODE, for one gamma per image:
+With gamma as the time of the ODE, for a scalar schedule:
 
     (1)  dz/dgamma = sigma/2 (eps_hat(z, gamma) - sigma z)
     (2)  log p(z_0) = log N(z_1; 0, I) + int div dgamma,   div = sigma/2 (tr d eps_hat/dz - sigma D)
 
-and log p(z_0/alpha_0) = log p(z_0) + D ln alpha_0.
+and log p(z_0/alpha_0) = log p(z_0) + D ln alpha_0. With one gamma per pixel, or one that depends on the
+image, t itself is the time, and each dimension i has the factor gamma_i'(t):
+
+    (3)  dz_i/dt = gamma_i'/2 sigma_i (eps_hat_i - sigma_i z_i)
+    (4)  div = sum_i gamma_i'/2 sigma_i (d eps_hat_i/dz_i - sigma_i)
+
+A context c ~ q(c|x) stays fixed along the way, and p(c)/q(c|x) at that c joins the weight.
 """
 
 import dataclasses
@@ -16,14 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm.devices import batch_sharding, replicated, to_host
+from vdm.elbo import encode
 from vdm.errors import ConfigError, choose
-from vdm.likelihood.base import Bound, BoundValues, require_scalar
+from vdm.likelihood.base import Bound, BoundValues
 from vdm.likelihood.dequantisation import DEQUANTISATIONS
 from vdm.likelihood.importance import check_weights, mean_over_groups, nested_bounds
 from vdm.model import VDM
 from vdm.noise import evaluation_noise
-from vdm.schedules.base import alpha_sigma, endpoints
-from vdm.types import Gamma, Latents, Params
+from vdm.schedules.base import alpha_sigma, endpoints, gamma_and_derivative
+from vdm.types import Latents, Params
 
 SOLVERS = {"dopri5": ("Dopri5", 6), "tsit5": ("Tsit5", 6), "bosh3": ("Bosh3", 3)}
 """{name: (class of diffrax, network evaluations a step)}; each keeps its last stage for the next."""
@@ -52,6 +59,7 @@ class Flow(Bound):
 
     name: ClassVar[str] = "ode"
     randomisations: ClassVar[int] = 1
+    takes_context: ClassVar[bool] = True
     same_model: ClassVar[bool] = False
 
     solver: str = "dopri5"
@@ -73,8 +81,6 @@ class Flow(Bound):
             raise ConfigError(f"--ode_max_steps={self.max_steps}: choose at least 1")
 
     def check(self, model, params):
-        others = "discrete, dense, consistency, iwae and continuous can serve it"
-        require_scalar(f"--bound={self.name}", model, params, others)
         num_dims = int(np.prod(model.shape))
         if self.trace == "exact" and num_dims > MAX_EXACT_DIMS:
             raise ConfigError(
@@ -90,22 +96,29 @@ class Flow(Bound):
         _diffrax()
 
         def solve_batch(params, batch, randomisation, weight):
-            noise = evaluation_noise(seed, randomisation, weight, batch.index, model.shape)
-            gamma_0, gamma_1 = (
-                g.reshape(()) for g in endpoints(model.schedule, params["schedule"])
+            noise = evaluation_noise(
+                seed, randomisation, weight, batch.index, model.shape, model.draw_context
             )
+            context = encode(model, params, batch, noise)
+            value = None if context is None else context.value
+            gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"], value)
             dequantise = DEQUANTISATIONS[self.dequantisation]
-            wide = gamma_0.reshape(1, 1, 1, 1)
-            point, cost = dequantise(batch.images, noise.eps_0, wide, model.num_levels)
+            point, cost = dequantise(batch.images, noise.eps_0, gamma_0, model.num_levels)
             probe = jnp.sign(noise.eps) if self.trace == "rademacher" else noise.eps
             alpha_0, _ = alpha_sigma(gamma_0)
 
-            def solve(z_0, probe, flag):
-                return self.log_density(model, params, z_0, probe, flag, gamma_0, gamma_1)
+            def solve(z_0, probe, flag, context):
+                ends: tuple = (None, None)
+                if model.has_scalar_gamma:
+                    ends = gamma_0.reshape(()), gamma_1.reshape(())
+                return self.log_density(model, params, z_0, probe, flag, *ends, context)
 
             flag = jnp.asarray(batch.conditioning)
-            log_p, steps, fine = jax.vmap(solve)(alpha_0 * point, probe, flag)
-            log_p = log_p + noise.eps[0].size * jnp.log(alpha_0) + cost
+            log_p, steps, fine = jax.vmap(solve)(alpha_0 * point, probe, flag, value)
+            log_alpha = jnp.broadcast_to(jnp.log(alpha_0), point.shape)
+            log_p = log_p + jnp.sum(log_alpha, axis=(1, 2, 3)) + cost
+            if context is not None:
+                log_p = log_p - context.log_ratio
             return log_p, steps, fine & jnp.isfinite(log_p)
 
         compiled = jax.jit(
@@ -134,13 +147,21 @@ class Flow(Bound):
         z_0: Latents,
         probe: Latents,
         flag: jax.Array,
-        gamma_0: Gamma,
-        gamma_1: Gamma,
+        gamma_0: jax.Array | None,
+        gamma_1: jax.Array | None,
+        context: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """(log p(z_0), steps taken, whether it converged) for one z_0 [H,W,C]; scalars otherwise."""
+        """(log p(z_0|c), steps taken, whether it converged) for one z_0 [H,W,C]; scalars otherwise.
+
+        The time is gamma, from gamma_0 to gamma_1, for a scalar schedule; with None for both it is t.
+        """
         diffrax = _diffrax()
+        levels = None
+        if gamma_0 is None or gamma_1 is None:
+            gamma_0, gamma_1 = jnp.zeros(()), jnp.ones(())
+            levels = _levels(model, params, context)
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(_field(model, params, probe, flag, self.trace)),
+            diffrax.ODETerm(_field(model, params, probe, flag, self.trace, levels, context)),
             getattr(diffrax, SOLVERS[self.solver][0])(),
             t0=gamma_0,
             t1=gamma_1,
@@ -156,28 +177,49 @@ class Flow(Bound):
         return log_p, solution.stats["num_steps"], fine
 
 
-def _field(model: VDM, params: Params, probe: Latents, flag: jax.Array, trace: str):
-    """(1) and the divergence of (2), for one image."""
+def _levels(model: VDM, params: Params, context):
+    """t -> (gamma, dgamma/dt) of one image, each broadcastable to it."""
+    one = None if context is None else context[None]
 
-    def field(gamma, state, args: Any):
+    def levels(t):
+        pair = gamma_and_derivative(model.schedule, params["schedule"], t.reshape(1), one)
+        return tuple(value[0] for value in pair)
+
+    return levels
+
+
+def _field(model: VDM, params: Params, probe: Latents, flag, trace: str, levels, context):
+    """(1) and the divergence of (2), for one image; (3) and (4) with `levels`."""
+
+    def field(time, state, args: Any):
         del args
         z = state[0]
+        gamma, slope = (time, None) if levels is None else levels(time)
         _, sigma = alpha_sigma(gamma)
 
         def eps_hat(z):
-            wide = jnp.reshape(gamma, (1, 1, 1, 1))
-            return model.predict_eps(params, z[None], wide, flag[None])[0]
+            wide = jnp.reshape(gamma, (1, 1, 1, 1)) if levels is None else gamma[None]
+            told = None if context is None else context[None]
+            return model.predict_eps(params, z[None], wide, flag[None], context=told)[0]
 
-        if trace == "exact":
-            eps, derivative = jax.linearize(eps_hat, z)
-            basis = jnp.eye(z.size).reshape(z.size, *z.shape)
-            found = jnp.sum(jax.vmap(derivative)(basis) * basis)
-        else:
-            eps, product = jax.jvp(eps_hat, (z,), (probe,))
-            found = jnp.sum(probe * product)
-        return 0.5 * sigma * (eps - sigma * z), 0.5 * sigma * (found - sigma * z.size)
+        eps, diagonal = _diagonal(eps_hat, z, probe, trace)
+        if slope is None:
+            rate = 0.5 * sigma
+            return rate * (eps - sigma * z), rate * (jnp.sum(diagonal) - sigma * z.size)
+        rates = jnp.broadcast_to(0.5 * slope * sigma, z.shape)
+        return rates * (eps - sigma * z), jnp.sum(rates * (diagonal - sigma))
 
     return field
+
+
+def _diagonal(function, z, probe, trace: str):
+    """(f(z), the diagonal of df/dz, exact or as estimated by a probe), each [H,W,C]."""
+    if trace == "exact":
+        value, derivative = jax.linearize(function, z)
+        basis = jnp.eye(z.size).reshape(z.size, *z.shape)
+        return value, jnp.sum(jax.vmap(derivative)(basis) * basis, axis=0)
+    value, product = jax.jvp(function, (z,), (probe,))
+    return value, probe * product
 
 
 def _diffrax():

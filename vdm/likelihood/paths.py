@@ -20,6 +20,8 @@ eta' (c' = 1, eta' = eps_0 at s = 0), a step from t back to s costs
 (4) is denoising matching and (6) the consistency form of Luo 2022, as a joint log-ratio (eq. 44-45).
 (7) is how that form is printed; it is no term of the bound, because z_r and z_t are dependent.
 No number is the difference of two z, so that float32 serves a thousand steps as well as ten.
+
+All of it is given a context c where the schedule takes one; each trajectory keeps its own.
 """
 
 from collections.abc import Iterator
@@ -112,28 +114,32 @@ def advance(
     position: Position,
     eta: jax.Array,
     steps: jax.Array,
+    context: jax.Array | None = None,
 ) -> tuple[Position, StepCosts, EndCosts]:
-    """`position` taken through `steps` [n], which follow on each other, by innovations `eta`."""
+    """`position` taken through `steps` [n], which follow on each other, by innovations `eta`.
+
+    `context`: of each image and trajectory [B,K,...], for a schedule that takes one.
+    """
     live = (steps <= num_timesteps)[None, :, None]
     last = (steps == num_timesteps)[None, :, None]
-    levels = _levels(model, params, steps, num_timesteps)
-    eps = _trajectory(position.eps, eta, levels.increment)
+    at = levels(model, params, steps, num_timesteps, context)
+    eps = _trajectory(position.eps, eta, at.increment)
     before = jnp.concatenate([position.eps[:, None], eps[:, :-1]], axis=1)
     eta_before = jnp.concatenate([position.eta[:, None], eta[:, :-1]], axis=1)
     x = decoder.encode(batch.images, model.num_levels)[:, None, None]
-    delta = jnp.sqrt(jnp.expm1(levels.increment)) * (
-        _predict(model, params, batch, x, levels.gamma, eps) - eps
+    delta = jnp.sqrt(jnp.expm1(at.increment)) * (
+        _predict(model, params, batch, x, at.gamma, eps, context) - eps
     )
-    share = -jnp.expm1(-levels.increment)
-    back = (before - jnp.exp(-0.5 * levels.increment) * eps) / jnp.sqrt(share)
-    costs = _step_costs(delta, back, eta_before, share, levels.share_before)
-    ends = _end_costs(x, eps, before, levels, share)
+    share = -jnp.expm1(-at.increment)
+    back = (before - jnp.exp(-0.5 * at.increment) * eps) / jnp.sqrt(share)
+    costs = _step_costs(delta, back, eta_before, share, at.share_before)
+    ends = _end_costs(x, eps, before, at, share)
     costs = StepCosts(*(jnp.where(live, value, 0.0) for value in costs))
     ends = EndCosts(*(jnp.sum(jnp.where(last, value, 0.0), axis=1) for value in ends))
     return Position(eps[:, -1], eta[:, -1]), costs, ends
 
 
-class _Levels(NamedTuple):
+class Levels(NamedTuple):
     """Of each step, broadcastable to [B,n,K,H,W,C]; share_before is c of the step before."""
 
     gamma: jax.Array
@@ -141,17 +147,31 @@ class _Levels(NamedTuple):
     share_before: jax.Array
 
 
-def _levels(model: VDM, params: Params, steps, num_timesteps: int) -> _Levels:
+def levels(model: VDM, params: Params, steps, num_timesteps: int, context) -> Levels:
+    """At steps [n], for contexts [B,K,...] or None."""
+    if context is None:
+        found = _levels_of(model, params, steps, num_timesteps, None)
+        return Levels(*(value[None, :, None] for value in found))
+
+    def of_one(c):
+        # A schedule takes a context per time; here one has all n times.
+        shared = jnp.broadcast_to(c[None], (len(steps), len(c)))
+        return _levels_of(model, params, steps, num_timesteps, shared)
+
+    return jax.vmap(jax.vmap(of_one, out_axes=1))(context)
+
+
+def _levels_of(model: VDM, params: Params, steps, num_timesteps: int, context) -> Levels:
+    """At steps [n], in all [n,...]."""
     schedule, own = model.schedule, params["schedule"]
     steps = jnp.minimum(steps, num_timesteps)
-    before = schedule.gamma_increment(own, jnp.maximum(steps - 1, 1), num_timesteps)
+    before = schedule.gamma_increment(own, jnp.maximum(steps - 1, 1), num_timesteps, context)
     first = (steps == 1)[:, None, None, None]
-    found = (
-        schedule.gamma(own, step_times(steps, num_timesteps)[0]),
-        schedule.gamma_increment(own, steps, num_timesteps),
+    return Levels(
+        schedule.gamma(own, step_times(steps, num_timesteps)[0], context),
+        schedule.gamma_increment(own, steps, num_timesteps, context),
         jnp.where(first, 1.0, -jnp.expm1(-before)),  # q(z_0|x) takes the place of a step's q
     )
-    return _Levels(*(value[None, :, None] for value in found))
 
 
 def _trajectory(eps, eta, increment):
@@ -166,14 +186,17 @@ def _trajectory(eps, eta, increment):
     return jnp.moveaxis(jax.lax.scan(move, eps, (keep, fresh))[1], 0, 1)
 
 
-def _predict(model: VDM, params: Params, batch: Batch, x, gamma, eps):
+def _predict(model: VDM, params: Params, batch: Batch, x, gamma, eps, context):
     """eps_hat at every image, step and trajectory, in one call of the network."""
     size = eps.shape[:3]
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))
     z = diffusion.diffuse(x, gamma, eps)
     flag = jnp.broadcast_to(jnp.asarray(batch.conditioning)[:, None, None], size)
     flat = [a.reshape(-1, *a.shape[3:]) for a in (z, gamma, flag)]
-    return model.predict_eps(params, *flat).reshape(eps.shape)
+    if context is not None:
+        context = jnp.broadcast_to(context[:, None], (*size, context.shape[-1]))
+        context = context.reshape(-1, context.shape[-1])
+    return model.predict_eps(params, *flat, context=context).reshape(eps.shape)
 
 
 def _step_costs(delta, back, eta_before, share, share_before) -> StepCosts:
@@ -188,7 +211,7 @@ def _step_costs(delta, back, eta_before, share, share_before) -> StepCosts:
     )
 
 
-def _end_costs(x, eps, before, levels: _Levels, share) -> EndCosts:
+def _end_costs(x, eps, before, levels: Levels, share) -> EndCosts:
     alpha, variance = jnp.sqrt(alpha_squared(levels.gamma)), sigma_squared(levels.gamma)
     log_variance = jnp.broadcast_to(-jax.nn.softplus(-levels.gamma), eps.shape)
     z = alpha * x + jnp.sqrt(variance) * eps

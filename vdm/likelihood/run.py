@@ -63,6 +63,7 @@ def evaluate_bound(
     Raises:
       ConfigError: the bound cannot serve the model, or has no value for some images, which are named.
     """
+    bound.check_context(model)
     bound.check(model, params)
     started = time.monotonic()
     batches, count = list(batches), randomisations or bound.randomisations

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm.devices import batch_sharding, replicated, to_host
-from vdm.elbo import NoiseLevels, noise_levels, terms_at
+from vdm.elbo import NoiseLevels, encode, noise_levels, terms_at
 from vdm.errors import ConfigError
-from vdm.likelihood.base import TERMS, Bound, from_terms, is_scalar, require_scalar
+from vdm.likelihood.base import TERMS, Bound, from_terms, require_scalar
 from vdm.likelihood.density import UNIFORM, Density, fit_density
 from vdm.noise import all_evaluation_times, evaluation_noise
 from vdm.schedules.base import endpoints, per_example
@@ -29,6 +29,8 @@ class _Sampled(Bound):
     """Attributes:
     repeats: times per image in one randomisation.
     """
+
+    takes_context: ClassVar[bool] = True
 
     repeats: int = 24
 
@@ -46,8 +48,10 @@ class _Sampled(Bound):
 
     def _make_step(self, model, seed, mesh, row: str, levels: Callable):
         def at_one_time(params, batch, randomisation, repeat):
-            noise = evaluation_noise(seed, randomisation, repeat, batch.index, model.shape)
-            found = levels(params, noise.times)
+            noise = evaluation_noise(
+                seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+            )
+            found = levels(params, noise.times, encode(model, params, batch, noise))
             quiet = dataclasses.replace(model, expected_reconstruction=found.gamma_0.size == 1)
             return terms_at(quiet, params, batch, noise, found)
 
@@ -76,8 +80,8 @@ class Discrete(_Sampled):
     default_timesteps: ClassVar[int] = 1000
 
     def make_step(self, model, seed, mesh):
-        def levels(params: Params, times: PerExample) -> NoiseLevels:
-            return noise_levels(model, params["schedule"], times, self.num_timesteps)
+        def levels(params: Params, times: PerExample, context) -> NoiseLevels:
+            return noise_levels(model, params["schedule"], times, self.num_timesteps, context)
 
         return self._make_step(model, seed, mesh, f"T = {self.num_timesteps}, sampled", levels)
 
@@ -87,8 +91,8 @@ class Continuous(_Sampled):
     """L_infinity = 1/2 int |eps - eps_hat|^2 dgamma + end terms (Kingma 2021, eq. 18).
 
     gamma = gamma_0 + F^-1(u) (gamma_1 - gamma_0) for evenly spread u, with the weight
-    1/2 (gamma_1 - gamma_0)/f: unbiased for any density f > 0. A schedule with one gamma per pixel has
-    a line integral instead, and is sampled uniformly in t (eq. 17).
+    1/2 (gamma_1 - gamma_0)/f: unbiased for any density f > 0. A schedule with one gamma per pixel,
+    or one that depends on the image, has a line integral instead, sampled uniformly in t (eq. 17).
 
     Attributes:
       density: "uniform" in gamma, or "fitted": proportional to the root mean square of the integrand
@@ -116,9 +120,9 @@ class Continuous(_Sampled):
         return dataclasses.replace(self, fitted=fit_density(model, params, images))
 
     def make_step(self, model, seed, mesh):
-        def levels(params: Params, times: PerExample) -> NoiseLevels:
-            if not is_scalar(model, params):
-                return noise_levels(model, params["schedule"], times, 0)
+        def levels(params: Params, times: PerExample, context) -> NoiseLevels:
+            if not model.has_scalar_gamma:
+                return noise_levels(model, params["schedule"], times, 0, context)
             gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
             share, density = self.fitted.quantile(times)
             share, density = per_example(share), per_example(density)

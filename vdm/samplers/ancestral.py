@@ -1,6 +1,7 @@
 """Ancestral sampling: z_1 ~ N(0, I), then z_s ~ p(z_s|z_t) step by step, then x ~ p(x|z_0).
 
-This is the model whose likelihood the bound with T = num_steps bounds (Kingma 2021, sec. 3.3).
+A schedule that takes a context gets c ~ p(c), the same for all steps of a sample. This is the model
+whose likelihood the bound with T = num_steps bounds (Kingma 2021, sec. 3.3).
 """
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from vdm import decoder, diffusion
 from vdm.model import VDM
-from vdm.samplers.base import Trajectory, draw, sample_keys
+from vdm.samplers.base import Trajectory, draw, draw_context, sample_keys
 from vdm.schedules.base import alpha_sigma, endpoints, step_times
 from vdm.types import Index, Latents, Params, PRNGKey
 
@@ -24,9 +25,10 @@ def ancestral(
     """See `vdm.samplers.base`; one compiled loop, whatever the number of steps."""
     keys = sample_keys(seed, index)
     z_1 = draw(keys, 0, model.shape)
+    context = draw_context(model, keys)
 
     def step(done, z):
-        return _step(model, params, keys, z, num_steps - done, num_steps)
+        return _step(model, params, keys, context, z, num_steps - done, num_steps)
 
     def frame(z, bounds):
         z = jax.lax.fori_loop(bounds[0], bounds[1], step, z)
@@ -35,25 +37,30 @@ def ancestral(
     ends = jnp.asarray([round(f * num_steps / num_frames) for f in range(num_frames + 1)])
     z_0, later = jax.lax.scan(frame, z_1, jnp.stack([ends[:-1], ends[1:]], axis=1))
     z = jnp.concatenate([z_1[None], later])
-    x_hat = jax.lax.map(lambda pair: _x_hat(model, params, *pair), (z, 1.0 - ends / num_steps))
-    gamma_0, _ = endpoints(model.schedule, params["schedule"])
+    x_hat = jax.lax.map(
+        lambda pair: _x_hat(model, params, context, *pair), (z, 1.0 - ends / num_steps)
+    )
+    gamma_0, _ = endpoints(model.schedule, params["schedule"], context)
     # The first key of a sample's stream that no step uses.
     key = jax.vmap(lambda k: jax.random.fold_in(k, num_steps + 1))(keys)
     rescaled = z_0 / alpha_sigma(gamma_0)[0]
     return Trajectory(decoder.sample(key, rescaled, gamma_0, model.num_levels), z, x_hat)
 
 
-def _step(model: VDM, params: Params, keys: PRNGKey, z_t: Latents, i, num_steps: int) -> Latents:
-    """A draw of z_s ~ p(z_s|z_t) for t = i/T, s = (i - 1)/T."""
+def _step(
+    model: VDM, params: Params, keys: PRNGKey, context, z_t: Latents, i, num_steps: int
+) -> Latents:
+    """A draw of z_s ~ p(z_s|z_t, c) for t = i/T, s = (i - 1)/T."""
     steps = jnp.full((z_t.shape[0],), i)
-    gamma_t = model.schedule.gamma(params["schedule"], step_times(steps, num_steps)[0])
-    increment = model.schedule.gamma_increment(params["schedule"], steps, num_steps)
-    eps_hat = model.predict_eps(params, z_t, gamma_t, jnp.zeros(z_t.shape[0]))
+    schedule, own = model.schedule, params["schedule"]
+    gamma_t = schedule.gamma(own, step_times(steps, num_steps)[0], context)
+    increment = schedule.gamma_increment(own, steps, num_steps, context)
+    eps_hat = model.predict_eps(params, z_t, gamma_t, jnp.zeros(len(z_t)), context=context)
     reverse = diffusion.reverse_step(z_t, eps_hat, gamma_t, increment)
     return reverse.sample(draw(keys, i, model.shape))
 
 
-def _x_hat(model: VDM, params: Params, z: Latents, t) -> Latents:
-    gamma = model.schedule.gamma(params["schedule"], jnp.full((z.shape[0],), t))
-    eps_hat = model.predict_eps(params, z, gamma, jnp.zeros(z.shape[0]))
+def _x_hat(model: VDM, params: Params, context, z: Latents, t) -> Latents:
+    gamma = model.schedule.gamma(params["schedule"], jnp.full((z.shape[0],), t), context)
+    eps_hat = model.predict_eps(params, z, gamma, jnp.zeros(z.shape[0]), context=context)
     return diffusion.x_from_eps(eps_hat, z, gamma)

@@ -14,7 +14,9 @@ from jaxtyping import Array, Float
 
 from vdm.model import VDM
 from vdm.seeds import stream_key
-from vdm.types import Images, Index, Latents, Params, PRNGKey
+from vdm.types import Context, Images, Index, Latents, Params, PRNGKey
+
+_CONTEXT_STAGE = 2**32 - 1  # no sampler has so many
 
 
 @flax.struct.dataclass
@@ -48,6 +50,11 @@ def sample_keys(seed: int | jax.Array, index: Index) -> PRNGKey:
     """One key per sample [B]."""
     key = stream_key(seed, "sampling")
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def draw_context(model: VDM, keys: PRNGKey) -> Context | None:
+    """c ~ p(c) of every sample; None for a model without a context."""
+    return model.sample_context(jax.vmap(lambda key: jax.random.fold_in(key, _CONTEXT_STAGE))(keys))
 
 
 def draw(keys: PRNGKey, stage: int | jax.Array, shape: tuple[int, int, int]) -> Latents:

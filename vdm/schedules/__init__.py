@@ -12,6 +12,8 @@ from vdm.schedules.endpoints import Endpoints
 from vdm.schedules.linear import learned_linear, linear
 from vdm.schedules.monotone_network import monotone_network
 from vdm.schedules.piecewise_linear import piecewise_linear
+from vdm.schedules.pixel_network import conditional_network, pixel_network
+from vdm.schedules.pixel_polynomial import conditional_polynomial, pixel_polynomial
 from vdm.schedules.rational_spline import rational_spline
 from vdm.schedules.sigmoid import sigmoid
 
@@ -25,12 +27,21 @@ SCHEDULES = {
     "ddpm_beta_linear": ddpm_beta_linear,
     "sigmoid": sigmoid,
     "edm": edm,
+    "pixel_polynomial": pixel_polynomial,
+    "pixel_network": pixel_network,
+    "conditional_polynomial": conditional_polynomial,
+    "conditional_network": conditional_network,
 }
 """Each entry: a function (endpoints, **options) -> Schedule."""
 
 
-def make_schedule(name: str, endpoints: Endpoints, options: Mapping | None = None) -> Schedule:
-    """The schedule `name` between `endpoints`, with its own options."""
+def make_schedule(
+    name: str, endpoints: Endpoints, options: Mapping | None = None, facts: Mapping | None = None
+) -> Schedule:
+    """The schedule `name` between `endpoints`, with its own options.
+
+    `facts` ("shape" of the images, "context_size") complete the options of schedules that ask for them.
+    """
     build = choose("schedule.name", name, SCHEDULES, "schedule")
     options = options or {}
     known = list(inspect.signature(build).parameters)[1:]
@@ -38,4 +49,9 @@ def make_schedule(name: str, endpoints: Endpoints, options: Mapping | None = Non
         if option not in known:
             listed = f"choose from {', '.join(known)}" if known else "it has none"
             raise ConfigError(f"schedule.{name}.{option}={value!r}: no such option; {listed}")
+    options = {**{n: v for n, v in (facts or {}).items() if n in known}, **options}
+    parameters = inspect.signature(build).parameters
+    for option in known:
+        if option not in options and parameters[option].default is inspect.Parameter.empty:
+            raise ConfigError(f"schedule.{name}.{option}: missing; give it a value")
     return build(endpoints, **options)

@@ -11,7 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from vdm.types import Gamma, Latents, Params, PerExample, PRNGKey
+from vdm.types import Context, Gamma, Params, PerExample, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Schedule(abc.ABC):
         """Fresh parameters; `key` is consumed. Empty for a fixed schedule."""
 
     @abc.abstractmethod
-    def gamma(self, params: Params, t: PerExample, context: Latents | None = None) -> Gamma:
+    def gamma(self, params: Params, t: PerExample, context: Context | None = None) -> Gamma:
         """gamma(t) in float32 for times t [B], broadcastable to a latent.
 
-        [B,1,1,1] for a scalar schedule, [B,H,W,C] for one per pixel. `context` [B,...] serves
+        [B,1,1,1] for a scalar schedule, [B,H,W,C] for one per pixel. `context` [B,K] serves
         schedules that depend on the image; others ignore it.
         """
 
     def gamma_increment(
-        self, params: Params, step: jax.Array, num_timesteps: int, context: Latents | None = None
+        self, params: Params, step: jax.Array, num_timesteps: int, context: Context | None = None
     ) -> Gamma:
         """gamma(i/T) - gamma((i-1)/T) for integer steps i in 1..T, [B] -> broadcastable to a latent.
 
@@ -44,6 +44,23 @@ class Schedule(abc.ABC):
         """
         t, s = step_times(step, num_timesteps)
         return self.gamma(params, t, context) - self.gamma(params, s, context)
+
+    def end_gammas(self, params: Params, context: Context | None = None) -> tuple[Gamma, Gamma]:
+        """(gamma(0), gamma(1)); a schedule whose pixels share them overrides this with two scalars."""
+        batch = 1 if context is None else context.shape[0]
+        gamma_0 = self.gamma(params, jnp.zeros((batch,)), context)
+        gamma_1 = self.gamma(params, jnp.ones((batch,)), context)
+        return gamma_0, gamma_1
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """The only (H, W, C) it serves; None = any."""
+        return None
+
+    @property
+    def context_size(self) -> int:
+        """How many numbers `context` must hold per image; 0 = it takes none."""
+        return 0
 
     def project(self, params: Params) -> Params:
         """The nearest valid parameters; applied after every update."""
@@ -59,17 +76,22 @@ def step_times(step: jax.Array, num_timesteps: int) -> tuple[PerExample, PerExam
 
 
 def endpoints(
-    schedule: Schedule, params: Params, context: Latents | None = None
+    schedule: Schedule, params: Params, context: Context | None = None
 ) -> tuple[Gamma, Gamma]:
-    """(gamma(0), gamma(1)), each broadcastable to a latent: [1,1,1,1] for a scalar schedule."""
-    batch = 1 if context is None else context.shape[0]
-    gamma_0 = schedule.gamma(params, jnp.zeros((batch,)), context)
-    gamma_1 = schedule.gamma(params, jnp.ones((batch,)), context)
-    return gamma_0, gamma_1
+    """(gamma(0), gamma(1)), each broadcastable to a latent: [1,1,1,1] where pixels share them."""
+    return schedule.end_gammas(params, context)
+
+
+def has_scalar_gamma(schedule: Schedule) -> bool:
+    """Whether there is one gamma per time for all pixels and all images."""
+    if schedule.context_size:
+        return False
+    gamma = lambda key: schedule.gamma(schedule.init(key), jnp.zeros(1))  # noqa: E731
+    return jax.eval_shape(gamma, jax.random.key(0)).shape[1:] == (1, 1, 1)
 
 
 def gamma_and_derivative(
-    schedule: Schedule, params: Params, t: PerExample, context: Latents | None = None
+    schedule: Schedule, params: Params, t: PerExample, context: Context | None = None
 ) -> tuple[Gamma, Gamma]:
     """(gamma(t), dgamma/dt) by forward differentiation; differentiable in `params` again."""
     return jax.jvp(lambda t: schedule.gamma(params, t, context), (t,), (jnp.ones_like(t),))

@@ -65,8 +65,13 @@ def kernels_only(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def make_optimizer(options: Mapping, num_steps: int) -> optax.GradientTransformation:
-    """The optimizer of a whole model; see `configs/base.py`, section optimizer, for `options`."""
+def make_optimizer(
+    options: Mapping, num_steps: int, encoder: bool = False
+) -> optax.GradientTransformation:
+    """The optimizer of a whole model; see `configs/base.py`, section optimizer, for `options`.
+
+    `encoder`: whether the model has one. Otherwise there is no such group, as in checkpoints of old.
+    """
     if options.get("shape_learning_rate") is None:
         options = {**options, "shape_learning_rate": options["schedule_learning_rate"]}
     rates = {
@@ -90,6 +95,14 @@ def make_optimizer(options: Mapping, num_steps: int) -> optax.GradientTransforma
         "schedule/endpoints": endpoints,
         "schedule/shape": shape,
     }
+    if encoder:
+        rate = options.get("encoder_learning_rate") or options["learning_rate"]
+        groups["encoder"] = clipped_adamw(
+            learning_rate(rate, options["warmup_steps"], options["decay"], num_steps),
+            options,
+            options["clip_norm"],
+            decay_mask=kernels_only,
+        )
     return optax.partition(groups, group_labels)
 
 

@@ -34,7 +34,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(stream_key(seed, "training"), state.step)
         key_noise, key_dropout = jax.random.split(key)
-        noise = training_noise(key_noise, batch.images.shape[0], model.shape)
+        noise = training_noise(key_noise, batch.images.shape[0], model.shape, model.draw_context)
         density, schedule_params = state.time_density, state.params["schedule"]
         if density is not None:
             times, importance = draw(density, model.schedule, schedule_params, noise.times)

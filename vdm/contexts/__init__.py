@@ -1,0 +1,30 @@
+"""Contexts: what a schedule may know of an image, drawn from q(c|x) and paid for with an exact KL."""
+
+import inspect
+from collections.abc import Mapping
+
+from vdm.contexts.base import ContextModel, Draw
+from vdm.contexts.categorical import categorical
+from vdm.contexts.encoder import Encoder
+from vdm.contexts.gaussian import gaussian
+from vdm.errors import ConfigError, choose
+
+CONTEXTS = {"gaussian": gaussian, "categorical": categorical}
+"""Each entry: a function (**options) -> ContextModel."""
+NONE = "none"
+
+__all__ = ["CONTEXTS", "NONE", "ContextModel", "Draw", "Encoder", "make_context"]
+
+
+def make_context(name: str, options: Mapping | None = None) -> ContextModel | None:
+    """The context `name` with its own options; None for "none"."""
+    build = choose("context.name", name, {NONE: None, **CONTEXTS}, "context")
+    if build is None:
+        return None
+    known, options = list(inspect.signature(build).parameters), options or {}
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigError(
+                f"context.{name}.{option}={value!r}: no such option; choose from {', '.join(known)}"
+            )
+    return build(**options)
