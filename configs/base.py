@@ -19,8 +19,12 @@ def get_config() -> config_dict.ConfigDict:
                 "parameterisation": "eps",
                 # "expected" takes E[-log p(x|z_0)] exactly; "sampled" draws z_0, as the paper did.
                 "reconstruction": "expected",
+                # With a gamma per pixel the network sees its "map", and the context; or the "mean" alone,
+                # as MuLAN's does: then its bound depends on the path of gamma (README, "Noise per pixel").
+                "gamma_input": "map",
             },
             "schedule": schedule(),
+            "context": context(),
             "denoiser": denoiser(),
             "objective": objective(),
             "optimizer": optimizer(),
@@ -94,6 +98,38 @@ def schedule() -> dict:
         "sigmoid": {"start": -3.0, "end": 3.0, "own_endpoints": False},
         # Of ln sigma.
         "edm": {"mean": -1.2, "deviation": 1.2, "own_endpoints": False},
+        # A gamma per pixel; the conditional ones need a context.
+        "pixel_polynomial": per_pixel(),
+        "pixel_network": {**per_pixel(), "num_features": 8},
+        # num_hidden: features between the context and what it does to the schedule.
+        "conditional_polynomial": {**per_pixel(), "num_hidden": 64},
+        "conditional_network": {**per_pixel(), "num_features": 8, "num_hidden": 64},
+    }
+
+
+def per_pixel() -> dict:
+    """A schedule for every dimension; all start on the line, or near it."""
+    return {
+        # "pixel": one for each of H W C dimensions; "channel": one per channel; "low_rank" between.
+        "sharing": "pixel",
+        # Of low_rank alone.
+        "rank": 4,
+        # The same two for all dimensions, so that reconstruction and prior stay exact.
+        "learned_endpoints": True,
+    }
+
+
+def context() -> dict:
+    """What a conditional schedule knows of each image, charged as the bound's auxiliary term."""
+    return {
+        # none, gaussian or categorical; a schedule that is not conditional takes none.
+        "name": "none",
+        # Numbers, standard normal a priori.
+        "gaussian": {"num_features": 8},
+        # Variables of so many classes, uniform a priori; the temperature of their relaxation in training.
+        "categorical": {"num_variables": 8, "num_classes": 2, "temperature": 0.5},
+        # Of two convolutions, and of the dense layer after them.
+        "encoder": {"channels": 16, "num_hidden": 64},
     }
 
 
@@ -115,7 +151,7 @@ def objective() -> dict:
         # T of the bound that is trained; 0 = continuous time.
         "num_timesteps": 0,
         # What the shape of a learned schedule minimises: "variance" of the bound, in continuous time
-        # alone, or the bound, "elbo". None = variance in continuous time, elbo for T steps.
+        # alone, or the bound, "elbo". None = variance in continuous time for one gamma per image, else elbo.
         "shape": config_dict.placeholder(str),
         # Of the denoiser's loss, a function of gamma; see vdm/weights.py, which says what is a bound.
         "weight": {
@@ -178,6 +214,8 @@ def optimizer() -> dict:
         "b1": 0.9,
         "b2": 0.99,
         "eps": 1e-8,
+        # Of the encoder of a context; None = the network's.
+        "encoder_learning_rate": config_dict.placeholder(float),
         # On kernels only; never on schedules, biases or norms.
         "weight_decay": 0.01,
         # Largest global norm of a group's gradient, in bits/dim per unit of parameter; 0 = any.

@@ -18,7 +18,8 @@ def get_config():
     """`configs/digits.py`, shorter, with end points that no schedule moves."""
     config = digits.get_config()
     config.schedule.name = "linear"
-    for name in ("monotone_network", "piecewise_linear", "rational_spline"):
+    learned = ("monotone_network", "piecewise_linear", "rational_spline")
+    for name in (*learned, "pixel_polynomial", "conditional_polynomial"):
         config.schedule[name].learned_endpoints = False
     # Fixed end points cannot run away, and the shape has few steps.
     config.optimizer.shape_learning_rate = 2e-2

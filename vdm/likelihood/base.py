@@ -92,8 +92,8 @@ class Bound(abc.ABC):
         if model.context is not None and not self.takes_context:
             raise ConfigError(
                 f"--bound={self.name}: takes no context, and the schedule of this model is "
-                f"conditional on one ({type(model.context).__name__}); without c ~ q(c|x) and its price "
-                "there is no bound"
+                f"conditional on one ({type(model.context).__name__}); without c ~ q(c|x) and its "
+                "price there is no bound"
             )
 
     def fit(self, model: VDM, params: Params, images: np.ndarray, mesh: Mesh) -> "Bound":

@@ -107,16 +107,17 @@ class Flow(Bound):
             probe = jnp.sign(noise.eps) if self.trace == "rademacher" else noise.eps
             alpha_0, _ = alpha_sigma(gamma_0)
 
-            def solve(z_0, probe, flag, context):
-                ends: tuple = (None, None)
-                if model.has_scalar_gamma:
-                    ends = gamma_0.reshape(()), gamma_1.reshape(())
-                return self.log_density(model, params, z_0, probe, flag, *ends, context)
+            start, end = None, None
+            if model.has_scalar_gamma:
+                start, end = gamma_0.reshape(()), gamma_1.reshape(())
+
+            def solve(z_0, probe, flag, c):
+                return self.log_density(model, params, z_0, probe, flag, start, end, c)
 
             flag = jnp.asarray(batch.conditioning)
             log_p, steps, fine = jax.vmap(solve)(alpha_0 * point, probe, flag, value)
-            log_alpha = jnp.broadcast_to(jnp.log(alpha_0), point.shape)
-            log_p = log_p + jnp.sum(log_alpha, axis=(1, 2, 3)) + cost
+            times = point[0].size // alpha_0[0].size  # that each alpha_0 counts
+            log_p = log_p + times * jnp.sum(jnp.log(alpha_0), axis=(1, 2, 3)) + cost
             if context is not None:
                 log_p = log_p - context.log_ratio
             return log_p, steps, fine & jnp.isfinite(log_p)

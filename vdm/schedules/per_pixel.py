@@ -42,10 +42,10 @@ class Form(abc.ABC):
         """Numbers [P] of the straight line, or nearly so."""
 
     @abc.abstractmethod
-    def mass(self, values: jax.Array, s: jax.Array, t: jax.Array, width) -> jax.Array:
+    def mass(self, values: jax.Array, s: jax.Array, t: jax.Array, width: jax.Array) -> jax.Array:
         """F(s, t) for t - s = `width`, without a difference of two close numbers.
 
-        `values` [...,P] and s, t [B,1,1,1] give [B,H,W,C]; exactly 0 for width 0.
+        `values` [...,P] and s, t, width [B,1,1,1] give [B,H,W,C]; exactly 0 for width 0.
         """
 
 
@@ -122,8 +122,9 @@ class PerPixel(Schedule):
         gamma_0, gamma_1 = self.endpoints.values(params)
         values = self._values(params, context)
         t, s = (per_example(time) for time in step_times(step, num_timesteps))
-        rise = self.form.mass(values, s, t, 1.0 / num_timesteps)
-        whole = self.form.mass(values, jnp.zeros_like(t), jnp.ones_like(t), 1.0)
+        zero, one = jnp.zeros_like(t), jnp.ones_like(t)
+        rise = self.form.mass(values, s, t, jnp.full_like(t, 1.0 / num_timesteps))
+        whole = self.form.mass(values, zero, one, one)
         return (gamma_1 - gamma_0) * (rise / whole)
 
     def end_gammas(self, params, context=None):

@@ -39,9 +39,9 @@ class Sigmoids(Form):
         w1, rest = jnp.abs(values[..., 0]) + FLOOR, values[..., 1:]
         w2, b, w3 = jnp.split(rest, 3, axis=-1)
         w2, w3 = jnp.abs(w2), jnp.abs(w3)
-        s, t = s[..., None], t[..., None]
+        s, t, wide = s[..., None], t[..., None], width[..., None]
         # sigmoid(x) - sigmoid(y) = -expm1(y - x) sigmoid(x) sigmoid(-y)
-        rise = -jnp.expm1(-w2 * jnp.asarray(width)[..., None])
+        rise = -jnp.expm1(-w2 * wide)
         rise = rise * jax.nn.sigmoid(w2 * t + b) * jax.nn.sigmoid(-w2 * s - b)
         return w1 * width + jnp.mean(w3 * rise, axis=-1)
 
