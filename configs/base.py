@@ -19,8 +19,8 @@ def get_config() -> config_dict.ConfigDict:
                 "parameterisation": "eps",
                 # "expected" takes E[-log p(x|z_0)] exactly; "sampled" draws z_0, as the paper did.
                 "reconstruction": "expected",
-                # With a gamma per pixel the network sees its "map", and the context; or the "mean" alone,
-                # as MuLAN's does: then its bound depends on the path of gamma (README, "Noise per pixel").
+                # With a gamma per pixel the network sees its "map", and the context; or the "mean"
+                # alone, as MuLAN's does, and then its bound depends on the path of gamma.
                 "gamma_input": "map",
             },
             "schedule": schedule(),
@@ -126,7 +126,7 @@ def context() -> dict:
         "name": "none",
         # Numbers, standard normal a priori.
         "gaussian": {"num_features": 8},
-        # Variables of so many classes, uniform a priori; the temperature of their relaxation in training.
+        # Variables, uniform over classes a priori; the temperature of their relaxation in training.
         "categorical": {"num_variables": 8, "num_classes": 2, "temperature": 0.5},
         # Of two convolutions, and of the dense layer after them.
         "encoder": {"channels": 16, "num_hidden": 64},
@@ -151,7 +151,8 @@ def objective() -> dict:
         # T of the bound that is trained; 0 = continuous time.
         "num_timesteps": 0,
         # What the shape of a learned schedule minimises: "variance" of the bound, in continuous time
-        # alone, or the bound, "elbo". None = variance in continuous time for one gamma per image, else elbo.
+        # alone, or the bound, "elbo". None = variance in continuous time, elbo for T steps, and elbo
+        # with a gamma per pixel.
         "shape": config_dict.placeholder(str),
         # Of the denoiser's loss, a function of gamma; see vdm/weights.py, which says what is a bound.
         "weight": {

@@ -3,10 +3,10 @@
 python -m experiments.train --config=configs/cifar10_mulan.py --workdir=runs/cifar10_mulan
 
 Without a network: --config.data.source_dir=FOLDER, a folder with cifar-10-python.tar.gz.
-After Sahoo et al. 2024, with two differences: their context has 15 ones of 50, charged as if it were one
-categorical, which is no bound; here it is 50 bits, all charged, at most 34.7 nats or .016 bits/dim. And
-their network sees the mean of gamma; here it sees the map, as theirs does not
-(--config.model.gamma_input=mean is theirs).
+After Sahoo et al. 2024, with two differences. Their context has 15 ones of 50 and is charged as one
+categorical, which gives no bound; here it is 50 bits, all charged, at most 34.7 nats or .016 bits/dim.
+Their network is told the mean of gamma; here it sees the map (--config.model.gamma_input=mean is
+theirs).
 
 Cost: 10 million steps of 128 images: days on several accelerators.
 Expected: 2.55 bits/dim by the paper, with the ODE and its own context; here not yet measured.

@@ -2,10 +2,10 @@
 
     python -m experiments.pixel_study --workdir=runs/pixel_study
 
-Trains a line, a polynomial per pixel and one conditional on the image from configs/digits_study.py, 9 runs
-of about a minute on two idle cores, and prints all four terms with intervals between seeds. Run it again to
-resume; what is trained is not trained again. Writes pixel_study.csv and .tex, and pixel_study_steps.csv
-with the time of a training step, measured in turns.
+Trains a line, a polynomial per pixel and one conditional on the image from configs/digits_study.py, 9
+runs of about a minute on two idle cores, and prints all four terms with intervals between seeds. Run it
+again to resume; what is trained is not trained again. Writes pixel_study.csv and .tex, and
+pixel_study_steps.csv with the time of a training step, measured in turns.
 """
 
 from absl import flags

@@ -11,9 +11,19 @@ from vdm.errors import ConfigError
 from vdm.schedules import SCHEDULES, Endpoints, Schedule, make_schedule
 from vdm.schedules.base import endpoints, gamma_and_derivative
 
-OPTIONS: dict[str, dict] = {}
+PIXELS: dict = {"shape": (2, 3, 1)}
+CONDITIONAL = {**PIXELS, "context_size": 3, "num_hidden": 4}
+OPTIONS: dict[str, dict] = {
+    "pixel_polynomial": PIXELS,
+    "pixel_network": {**PIXELS, "num_features": 3},
+    "conditional_polynomial": CONDITIONAL,
+    "conditional_network": {**CONDITIONAL, "num_features": 3},
+}
 """Options by name, for a schedule that cannot do without."""
-CONTEXTS: dict[str, jax.Array] = {}
+CONTEXTS: dict[str, jax.Array] = {
+    name: jnp.array([[0.5, -1.0, 2.0]])
+    for name in ("conditional_polynomial", "conditional_network")
+}
 """A context of one image by name, for a schedule that needs one."""
 ENDS = (-13.3, 5.0)
 NOISE = 2e-6
@@ -97,10 +107,14 @@ def test_gamma_increases_strictly(case):
 def test_end_points_are_exact_to_the_bit(key, ends, jit):
     name, learned = CASES[key]
     case = make_case(name, ends, learned)
-    function = lambda p: endpoints(case.schedule, p, case.context(1))  # noqa: E731
-    gamma_0, gamma_1 = (jax.jit(function) if jit else function)(case.params)
-    assert gamma_0.dtype == gamma_1.dtype == jnp.float32
-    assert (gamma_0 == np.float32(ends[0])).all() and (gamma_1 == np.float32(ends[1])).all()
+    function = lambda p: (  # noqa: E731
+        endpoints(case.schedule, p, case.context(1)),
+        (case.gamma(p, jnp.zeros(1)), case.gamma(p, jnp.ones(1))),
+    )
+    # A schedule may know its end points without gamma, which must agree.
+    for gamma_0, gamma_1 in (jax.jit(function) if jit else function)(case.params):
+        assert gamma_0.dtype == gamma_1.dtype == jnp.float32
+        assert (gamma_0 == np.float32(ends[0])).all() and (gamma_1 == np.float32(ends[1])).all()
 
 
 def test_derivative_agrees_with_finite_differences(case):

@@ -63,6 +63,15 @@ class Conditioner:
     size: int
     num_hidden: int
 
+    def __post_init__(self):
+        if self.size < 1:
+            raise ConfigError(
+                "schedule: a conditional schedule needs a context; choose context.name=gaussian or "
+                "categorical, or an unconditional schedule"
+            )
+        if self.num_hidden < 1:
+            raise ConfigError(f"schedule: num_hidden={self.num_hidden}: must be at least 1")
+
     def init(self, key: PRNGKey, weights_shape: tuple[int, ...]) -> Params:
         """Fresh parameters."""
         first = jax.random.normal(key, (self.size, self.num_hidden)) / self.size**0.5

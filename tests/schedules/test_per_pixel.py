@@ -1,0 +1,155 @@
+"""Schedules per pixel: their integrals in float64, sharing, contexts, and what they refuse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm.errors import ConfigError
+from vdm.schedules import Endpoints, make_schedule
+from vdm.schedules.base import gamma_and_derivative, has_scalar_gamma
+from vdm.schedules.pixel_polynomial import FLOOR
+from vdm.schedules.sharing import SHARINGS
+
+ENDS = Endpoints(-7.0, 5.0)
+SHAPE = (3, 4, 2)
+NAMES = ("pixel_polynomial", "pixel_network")
+
+
+def make(name, **options):
+    facts = {"shape": SHAPE, "context_size": 3}
+    return make_schedule(name, ENDS, {"learned_endpoints": False, **options}, facts)
+
+
+def shaken(schedule, scale=1.0, key=1):
+    """Random parameters: far from the line, and quadratics that are 0 somewhere."""
+    leaves, tree = jax.tree.flatten(schedule.init(jax.random.key(0)))
+    keys = jax.random.split(jax.random.key(key), len(leaves))
+    moved = [v + scale * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def exact_polynomial(weights, t):
+    """gamma and its slope in float64 [N,H,W,C], from the antiderivative of the squared quadratic."""
+    a, b, c = (np.float64(weights)[..., k] for k in range(3))
+    coefficients = (c * c, 2 * b * c, b * b + 2 * a * c, 2 * a * b, a * a)
+    part = lambda u: sum(k * u ** (n + 1) / (n + 1) for n, k in enumerate(coefficients))  # noqa: E731
+    floor = FLOOR * (1 + part(1.0))
+    t = np.float64(t)[:, None, None, None]
+    whole = part(1.0) + floor
+    share = (part(t) + floor * t) / whole
+    slope = ((a * t * t + b * t + c) ** 2 + floor) / whole
+    return -7.0 + 12.0 * share, 12.0 * slope
+
+
+def test_polynomial_is_the_normalised_integral_of_a_squared_quadratic():
+    schedule = make("pixel_polynomial")
+    params, t = shaken(schedule), jnp.linspace(0.0, 1.0, 41)
+    gamma, slope = gamma_and_derivative(schedule, params, t)
+    exact, exact_slope = exact_polynomial(params["shape"]["weights"], t)
+    np.testing.assert_allclose(gamma, exact, atol=4e-6)
+    np.testing.assert_allclose(slope, exact_slope, rtol=2e-4, atol=1e-4)
+    assert gamma.shape == (41, *SHAPE)
+    steps = jnp.arange(1, 10_001, 1000)
+    rise = schedule.gamma_increment(params, steps, 10_000)
+    middle = exact_polynomial(params["shape"]["weights"], (np.asarray(steps) - 0.5) / 10_000)[1]
+    np.testing.assert_allclose(rise, middle / 10_000, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_increases_strictly_and_meets_its_ends_whatever_the_numbers(name, sharing):
+    schedule = make(name, sharing=sharing, rank=2)
+    params = shaken(schedule, scale=3.0)
+    t = jnp.arange(129) / 128
+    gamma = np.float64(schedule.gamma(params, t))
+    assert (np.diff(gamma, axis=0) >= 0).all()
+    assert (np.asarray(schedule.gamma_increment(params, jnp.arange(1, 129), 128)) > 0).all()
+    assert (gamma[0] == np.float32(-7.0)).all() and (gamma[-1] == np.float32(5.0)).all()
+    np.testing.assert_allclose(
+        np.float64(schedule.gamma_increment(params, jnp.arange(1, 129), 128)).sum(0), 12, rtol=1e-5
+    )
+
+
+def test_a_quadratic_of_zero_is_the_line():
+    schedule = make("pixel_polynomial")
+    params = jax.tree.map(jnp.zeros_like, schedule.init(jax.random.key(0)))
+    gamma = schedule.gamma(params, jnp.linspace(0.0, 1.0, 5))
+    expected = np.linspace(-7, 5, 5)[:, None, None, None]
+    np.testing.assert_allclose(gamma, np.broadcast_to(expected, gamma.shape), atol=1e-6)
+
+
+def test_sharing_gives_as_many_schedules_as_it_says():
+    t = jnp.full(2, 0.3)
+    found = {}
+    for sharing in SHARINGS:
+        schedule = make("pixel_polynomial", sharing=sharing, rank=1)
+        found[sharing] = np.asarray(schedule.gamma(shaken(schedule), t))
+    assert found["pixel"].shape == (2, *SHAPE) and len(np.unique(found["pixel"])) == 24
+    assert found["channel"].shape == (2, 1, 1, 2) and len(np.unique(found["channel"])) == 2
+    assert found["low_rank"].shape == (2, *SHAPE) and len(np.unique(found["low_rank"])) == 24
+    schedule = make("pixel_polynomial", sharing="low_rank", rank=1)
+    weights = schedule.sharing.values(shaken(schedule)["shape"], jnp.zeros(()))[0, :, :, 0, 0]
+    base = shaken(schedule)["shape"]["base"][0]
+    singular = np.linalg.svd(np.float64(weights - base), compute_uv=False)
+    assert singular[1] < 1e-6 * singular[0]  # of rank 1, as asked
+    sizes = {
+        name: sum(v.size for v in jax.tree.leaves(make("pixel_polynomial", sharing=name).init(k)))
+        for name, k in zip(SHARINGS, jax.random.split(jax.random.key(0), 3), strict=True)
+        if name != "low_rank"
+    }
+    assert sizes == {"pixel": 72, "channel": 6}
+
+
+def test_one_channel_shared_over_pixels_is_a_scalar_schedule():
+    facts = {"shape": (3, 4, 1)}
+    channel = make_schedule("pixel_polynomial", ENDS, {"sharing": "channel"}, facts)
+    assert has_scalar_gamma(channel) and not has_scalar_gamma(make("pixel_polynomial"))
+    assert not has_scalar_gamma(make("conditional_polynomial", sharing="channel"))
+
+
+@pytest.mark.parametrize("name", ["conditional_polynomial", "conditional_network"])
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_a_context_moves_its_own_image_s_schedule_and_no_end_point(name, sharing):
+    schedule = make(name, sharing=sharing, rank=2)
+    fresh, params = schedule.init(jax.random.key(0)), shaken(schedule)
+    context = jnp.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    t = jnp.full(3, 0.4)
+    start = np.asarray(schedule.gamma(fresh, t, context))
+    assert (start == start[:1]).all()  # at first nobody's differs
+    gamma = np.asarray(schedule.gamma(params, t, context))
+    np.testing.assert_array_equal(gamma[0], gamma[1])
+    assert (np.abs(gamma[2] - gamma[0]) > 1e-4).mean() > 0.9
+    for end, value in ((0.0, -7.0), (1.0, 5.0)):
+        assert (schedule.gamma(params, jnp.full(3, end), context) == np.float32(value)).all()
+
+
+def test_contexts_that_are_missing_or_of_another_size_are_refused():
+    schedule = make("conditional_polynomial")
+    params = schedule.init(jax.random.key(0))
+    with pytest.raises(ConfigError, match="conditional on a context of each image, and none"):
+        schedule.gamma(params, jnp.zeros(2))
+    with pytest.raises(
+        ConfigError, match=r"context \(2, 4\): the schedule takes contexts \[B, 3\]"
+    ):
+        schedule.gamma(params, jnp.zeros(2), jnp.zeros((2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sharing": "row"}, r"pixel_polynomial\.sharing='row'.*channel, low_rank, pixel"),
+        ({"sharing": "low_rank", "rank": 4}, r"rank=4: images of 3x4 take 1 to 3"),
+        ({"sharing": "low_rank", "rank": 0}, r"rank=0"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make("pixel_polynomial", **options)
+
+
+def test_other_mistakes():
+    with pytest.raises(ConfigError, match=r"pixel_network\.num_features=0: must be at least 1"):
+        make("pixel_network", num_features=0)
+    with pytest.raises(ConfigError, match=r"schedule\.pixel_network\.shape: missing"):
+        make_schedule("pixel_network", ENDS)
