@@ -42,8 +42,8 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
     groups: dict[str, dict[str, dict[str, float]]] = {}
     for one in outcomes:
         if one.status == "finished":
-            kind = groups.setdefault(one.overrides["schedule.name"], {})
-            kind[one.overrides["seed"]] = one.bits_per_dim
+            group = groups.setdefault(one.overrides["schedule.name"], {})
+            group[one.overrides["seed"]] = one.bits_per_dim
     rows = []
     for kind, seeds in groups.items():
         cells: list = [kind, len(seeds)]
@@ -62,7 +62,7 @@ def time_steps(runs: Sequence[Point], rounds: int, check: Callable[[], None]) ->
 
     All kinds take a step in every round, so that a busy machine slows them alike.
     """
-    first = {}
+    first: dict[str, Point] = {}
     for point in runs:
         first.setdefault(point.overrides["schedule.name"], point)
     steps, states, batches, sizes = {}, {}, {}, {}

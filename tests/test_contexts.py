@@ -242,7 +242,7 @@ def one_model():
 
 
 def test_importance_weights_hold_the_context():
-    """With 4096 weights IWAE is within its error of the exact likelihood; dense and K = 1 agree."""
+    """With 1024 weights IWAE is within its error of the exact likelihood; dense and K = 1 agree."""
     params = one_model()
     exact = -np.log(np.float64(likelihood(params)))
     images = np.array([0, 1]).reshape(2, 1, 1, 1)
@@ -252,20 +252,21 @@ def test_importance_weights_hold_the_context():
         found = make_bound(f"{name}@{STEPS}", {name: options})
         return evaluate_bound(found, toy(), params, [batch], make_mesh(1), count)
 
-    rows = evaluate("iwae", 1, num_weights=4096).rows
-    many, single = rows[f"T = {STEPS}, K = 4096"], rows[f"T = {STEPS}, K = 1"]
-    error = np.exp(exact) * np.exp(-single).std(axis=0, ddof=1) / 64
+    rows = evaluate("iwae", 1, num_weights=1024).rows
+    many, single = rows[f"T = {STEPS}, K = 1024"], rows[f"T = {STEPS}, K = 1"]
+    error = np.exp(exact) * np.exp(-single).std(axis=0, ddof=1) / 32
     assert (error < 0.1).all()
     np.testing.assert_array_less(np.abs(many[0] - exact), 4 * error + error**2)
     elbo, price = bound(params)
-    means, spread = single.mean(axis=0), single.std(axis=0, ddof=1) / 64
+    means, spread = single.mean(axis=0), single.std(axis=0, ddof=1) / 32
     np.testing.assert_array_less(np.abs(means - np.float64(elbo + price)), 4 * spread)
     assert (exact < means).all()
-    dense = evaluate("dense", 64)
-    assert (dense.terms["auxiliary"] == np.float32(price)[None]).all()
+    dense = evaluate("dense", 16)
+    prices = np.broadcast_to(np.float64(price), (16, 2))
+    np.testing.assert_allclose(dense.terms["auxiliary"], prices, rtol=1e-5)
     total = next(iter(dense.rows.values()))
     np.testing.assert_array_less(
-        np.abs(total.mean(axis=0) - np.float64(elbo + price)), 4 * total.std(axis=0, ddof=1) / 8
+        np.abs(total.mean(axis=0) - np.float64(elbo + price)), 4 * total.std(axis=0, ddof=1) / 4
     )
 
 

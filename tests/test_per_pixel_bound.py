@@ -33,7 +33,7 @@ from vdm.types import Batch, DataSpec
 from vdm.variance import scatter
 from vdm.weights import make_weight
 
-SHAPE = (3, 2, 2)
+SHAPE = (3, 4, 1)
 GAUSSIAN = {"name": "gaussian", "gaussian": {"num_features": 3}}
 BITS = {"name": "categorical", "categorical": {"num_variables": 3}}
 
@@ -70,88 +70,104 @@ def noise_of(model, size):
 
 @functools.cache
 def pair(schedule):
-    """(per pixel, scalar) with the same gamma and the same network, which sees the map in both."""
+    """(per pixel, scalar): the same numbers in every pixel, or one set of them for all of an image.
+
+    The network is the same, and sees the map in both. It hears time through sinusoids of 1000 t, so
+    that one rounding of gamma is 1e-5 of its answer: hence a scalar schedule of the same form, whose
+    gamma is the same to the bit. (`test_equal_gammas_are_those_of_the_line` has another form.)
+    """
     pixel = make(schedule)
-    line = make_schedule("learned_linear", pixel.schedule.endpoints)
-    if schedule == "pixel_network":
-        line = make_schedule("monotone_network", pixel.schedule.endpoints, {"num_features": 8})
-    return pixel, dataclasses.replace(pixel, schedule=line)
+    scalar = make(schedule, sharing="channel")
+    assert scalar.has_scalar_gamma and not pixel.has_scalar_gamma
+    return pixel, dataclasses.replace(scalar, denoiser=pixel.denoiser)
 
 
-def paired_parameters(schedule):
-    """Random ones, the shape of the scalar network's in every pixel of the other."""
+@functools.cache
+def paired_parameters(schedule, scale=0.3):
+    """Random ones, far from the line."""
     pixel, scalar = pair(schedule)
-    params = shaken(pixel)
+    params, own = shaken(pixel, scale), shaken(scalar, 0.3)["schedule"]["shape"]["weights"]
     ends = params["schedule"]["endpoints"]
-    fresh = pixel.schedule.init(jax.random.key(0))["shape"]
-    if schedule == "pixel_polynomial":
-        return {**params, "schedule": {"endpoints": ends, "shape": fresh}}, {
-            **params,
-            "schedule": {"endpoints": ends},
-        }
-    own = shaken(scalar)["schedule"]["shape"]
-    from_network = jnp.abs(own["w1"])[None] - 1e-3  # the floor of the other form
-    values = jnp.concatenate([from_network, own["w2"], own["b2"], own["w3"]])
-    shape = {"weights": jnp.broadcast_to(values, fresh["weights"].shape)}
-    return {**params, "schedule": {"endpoints": ends, "shape": shape}}, {
-        **params,
-        "schedule": {"endpoints": ends, "shape": own},
-    }
+    wide = jnp.broadcast_to(own, (*SHAPE[:2], *own.shape))
+    return tuple(
+        {**params, "schedule": {"endpoints": ends, "shape": {"weights": w}}} for w in (wide, own)
+    )
 
 
-@pytest.mark.parametrize("num_timesteps", [0, 10])
-@pytest.mark.parametrize("schedule", ["pixel_polynomial", "pixel_network"])
+@functools.cache
+def value_and_gradient(model, num_timesteps):
+    """Compiled: (params, batch, noise) -> (terms, gradient of the loss)."""
+    loss = make_elbo_loss(model, num_timesteps)
+    return jax.jit(
+        lambda params, batch, noise: (
+            elbo_terms(model, params, batch, noise, num_timesteps),
+            jax.grad(lambda p: loss(p, batch, noise, jax.random.key(0))[0])(params),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "num_timesteps"), [("pixel_polynomial", 0), ("pixel_network", 10)]
+)
 def test_equal_gammas_give_the_terms_and_gradients_of_a_scalar_one(schedule, num_timesteps):
     batch, found = make_batch(5), []
     for model, params in zip(pair(schedule), paired_parameters(schedule), strict=True):
-        noise = noise_of(model, 5)
-        terms = jax.jit(lambda p, m=model, n=noise: elbo_terms(m, p, batch, n, num_timesteps))
-        loss = make_elbo_loss(model, num_timesteps)
-        grads = jax.jit(jax.grad(lambda p, f=loss, n=noise: f(p, batch, n, jax.random.key(0))[0]))
-        found.append((terms(params), grads(params)))
+        act = value_and_gradient(model, num_timesteps)
+        found.append(act(params, batch, noise_of(model, 5)))
     (one, one_grads), (other, other_grads) = found
     for name in TERM_NAMES:
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6)
-    for group in (lambda g: g["denoiser"], lambda g: g["schedule"]["endpoints"]):
-        ours, theirs = (
-            jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(group(g))])
-            for g in (one_grads, other_grads)
-        )
+    weights = [grads["schedule"]["shape"].pop("weights") for grads in (one_grads, other_grads)]
+    # What all pixels' numbers gain together is what the one set gains.
+    pairs = [(jnp.sum(weights[0], axis=(0, 1)), weights[1])]
+    pairs += [
+        tuple(jnp.concatenate([v.ravel() for v in jax.tree.leaves(g[group])]) for g in found_grads)
+        for group in ("denoiser", "schedule")
+        for found_grads in [(one_grads, other_grads)]
+    ]
+    for ours, theirs in pairs:
         assert float(jnp.linalg.norm(ours - theirs)) < 1e-6 * float(jnp.linalg.norm(theirs))
-    if schedule == "pixel_network":
-        # What all pixels' numbers gain together is what the one shared set gains.
-        ours = jnp.sum(one_grads["schedule"]["shape"]["weights"], axis=(0, 1, 2))
-        theirs = other_grads["schedule"]["shape"]
-        theirs = jnp.concatenate([theirs["w1"][None], theirs["w2"], theirs["b2"], theirs["w3"]])
-        assert float(jnp.linalg.norm(ours - theirs)) < 2e-5 * float(jnp.linalg.norm(theirs))
+
+
+def test_equal_gammas_are_those_of_the_line():
+    """Terms beside another form, with a denoiser that is smooth in gamma."""
+    model = gaussian()
+    line = dataclasses.replace(model, schedule=make_schedule("linear", Endpoints(*ENDS)))
+    params = path_params("straight")
+    batch = make_batch(64, (1, 3, 1))
+    for num_timesteps in (0, 10):
+        found = [
+            elbo_terms(m, p, batch, noise_of(m, 64), num_timesteps)
+            for m, p in ((model, params), (line, {"schedule": {}, "denoiser": {}}))
+        ]
+        for name in TERM_NAMES:
+            ours, theirs = (float(jnp.sum(getattr(terms, name))) for terms in found)
+            assert ours == pytest.approx(theirs, rel=1e-6)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_equal_gammas_give_the_samples_of_a_scalar_one(sampler):
-    found = []
-    for model, params in zip(
-        pair("pixel_network"), paired_parameters("pixel_network"), strict=True
-    ):
+    found, name = [], "pixel_network"
+    for model, params in zip(pair(name), paired_parameters(name, 0.1), strict=True):
         draw = jax.jit(lambda i, m=model, p=params: make_sampler(sampler)(m, p, 0, i, 5, 2))
         found.append(draw(jnp.arange(4)))
     np.testing.assert_array_equal(found[0].images, found[1].images)
     scale = float(jnp.abs(found[1].z).max())
-    np.testing.assert_allclose(found[0].z, found[1].z, atol=2e-6 * scale)
+    np.testing.assert_allclose(found[0].z, found[1].z, atol=1e-6 * scale)
 
 
-@pytest.mark.parametrize("name", ["dense", "continuous", "iwae", "ode"])
+@pytest.mark.parametrize("name", ["dense", "iwae", "ode"])
 def test_equal_gammas_give_the_bounds_of_a_scalar_one(name):
     options = {"dense": {"num_timesteps": 4}, "iwae": {"num_timesteps": 4, "num_weights": 2}}
-    options["ode"], options["continuous"] = {"tolerance": 1e-6}, {"repeats": 1}
-    batch, found = make_batch(3), []
-    for model, params in zip(
-        pair("pixel_polynomial"), paired_parameters("pixel_polynomial"), strict=True
-    ):
+    options["ode"] = {"tolerance": 1e-5}
+    batch, found, schedule = make_batch(3), [], "pixel_polynomial"
+    for model, params in zip(pair(schedule), paired_parameters(schedule, 0.1), strict=True):
         bound = make_bound(name, options)
         found.append(evaluate_bound(bound, model, params, [batch], make_mesh(1), 1))
     for row, values in found[0].rows.items():
         # The ODE's time is t for one and gamma for the other: equal up to the solver's error.
-        np.testing.assert_allclose(values, found[1].rows[row], rtol=2e-4 if name == "ode" else 2e-6)
+        rtol = 1e-3 if name == "ode" else 1e-6
+        np.testing.assert_allclose(values, found[1].rows[row], rtol=rtol)
 
 
 @pytest.mark.parametrize("context", [GAUSSIAN, BITS])
@@ -259,7 +275,7 @@ def test_an_exact_denoiser_gives_the_closed_form_on_every_path(path):
     params = path_params(path)
     assert continuous(gaussian(), params) == pytest.approx(EXACT, rel=2e-5)
     excess = [discrete(gaussian(), params, steps) - EXACT for steps in (1000, 10_000)]
-    assert 0 < excess[1] < 0.01 and excess[0] / excess[1] == pytest.approx(10, rel=0.05)
+    assert 0 < excess[1] < 0.02 and excess[0] / excess[1] == pytest.approx(10, rel=0.05)
 
 
 def test_a_denoiser_told_the_mean_gives_another_bound_on_every_path():
@@ -283,14 +299,14 @@ def test_the_shape_takes_the_gradient_of_the_bound_itself():
         grads = jax.grad(value)(path_params("random"))["schedule"]["shape"]["weights"]
         slopes.append(grads)
     assert float(jnp.abs(slopes[0]).max()) < 1e-3
-    params, step = path_params("random"), 1e-2
+    size, step = float(jnp.linalg.norm(slopes[1])), 0.02
     ends = []
     for sign in (1, -1):
-        moved = jax.tree.map(lambda v, s=sign: v.at[0, 1, 0, 2].add(s * step), params)
-        ends.append(continuous(gaussian(False), moved))
-    expected = (ends[0] - ends[1]) / (2 * step)
-    assert abs(expected) > 0.1
-    assert float(slopes[1][0, 1, 0, 2]) == pytest.approx(expected, rel=1e-2)
+        params = path_params("random")
+        move = sign * step / size * slopes[1]
+        params = jax.tree.map(lambda v, m=move: v + m, params)
+        ends.append(continuous(gaussian(False), params))
+    assert size > 1.0 and size == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=0.02)
 
 
 def test_the_flow_of_an_exact_denoiser_has_the_data_s_density_on_every_path():
@@ -374,8 +390,8 @@ def refusals():
             "--density=fitted: needs one gamma per image.*has one per pixel",
         ),
         "shape": (
-            lambda: dataclasses.replace(model, shape=(4, 2, 2)),
-            r"built for images of shape \(3, 2, 2\), the model is for \(4, 2, 2\)",
+            lambda: dataclasses.replace(model, shape=(4, 4, 1)),
+            r"built for images of shape \(3, 4, 1\), the model is for \(4, 4, 1\)",
         ),
         "no context": (
             lambda: make("conditional_polynomial"),
@@ -405,7 +421,7 @@ def test_end_points_per_pixel_need_a_drawn_reconstruction():
     model = dataclasses.replace(make(), schedule=OwnEnds(model.schedule.endpoints))
     params, batch = shaken(make()), make_batch(2)
     with pytest.raises(
-        ConfigError, match=r"'expected': needs one gamma_0.*\(1, 3, 2, 2\).*'sampled'"
+        ConfigError, match=r"'expected': needs one gamma_0.*\(1, 3, 4, 1\).*'sampled'"
     ):
         elbo_terms(model, params, batch, noise_of(model, 2))
     drawn = dataclasses.replace(model, expected_reconstruction=False)

@@ -1,0 +1,50 @@
+"""Show a schedule per pixel: maps of gamma, their spread over images, what is noised first.
+
+    python -m experiments.noise_maps --workdir=runs/digits_conditional
+
+Writes into noise_maps/SPLIT-stepN/ of the work folder: index.html, which opens from disk, figures as
+PNG and PDF, tables as CSV and LaTeX, and the maps as .npz.
+"""
+
+from absl import flags
+
+from experiments import launcher
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The folder to write into; within the run's if not given.")
+_SPLIT = flags.DEFINE_string("split", "test", "Which images.")
+_NUM = flags.DEFINE_integer("num_images", 256, "How many of them, the first ones.", lower_bound=2)
+_TIMES = flags.DEFINE_list("times", ["0.1", "0.3", "0.5", "0.7", "0.9"], "Where gamma is shown.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of contexts.", lower_bound=0, upper_bound=2**32 - 1)
+_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import build, checkpoints, noise_maps_page, provenance, sweeping, workdir
+
+    folder, times = Path(_WORKDIR.value), noise_maps_page.read_times(_TIMES.value)
+    identity = workdir.require_identity(folder)
+    build.use_compilation_cache()
+    parts = build.build_trained(identity)
+    parts.dataset.split(_SPLIT.value)
+    noise_maps_page.check(parts.model)
+    step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    name = f"{_SPLIT.value}-step{step}"
+    out = Path(_OUT.value) if _OUT.value else folder / "noise_maps" / name
+    workdir.check_writable(out, "--out" if _OUT.value else "--workdir")
+    print(provenance.header())
+    images = parts.dataset.split(_SPLIT.value)[: _NUM.value]
+    found = noise_maps_page.measure(parts.model, params, images, times, _SEED.value)
+    for table in noise_maps_page.all_tables(found).values():
+        print(sweeping.format_table(table) + "\n")
+    facts = (
+        f"the first {len(images)} images of {parts.dataset.spec.name}/{_SPLIT.value}, checkpoint step "
+        f"{step}, averaged parameters, contexts of seed {_SEED.value}. {parts.dataset.spec.notes}"
+    )
+    print(f"written to {noise_maps_page.write(out, found, facts)}")
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)
