@@ -115,7 +115,7 @@ def draw() -> Figure:
     panels[2].axvline(closed_form(), color="black", linestyle=":", label="I(x; z_0) − I(x; z_1)")
     panels[2].set(xlabel="denoising term, nats", xlim=(0, 1.25 * max(r[2] for r in rows)))
     panels[2].invert_yaxis()
-    panels[2].legend(fontsize="small", loc="lower right")
+    figure.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     panels[0].legend(fontsize="x-small")
     return figure
 

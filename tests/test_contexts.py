@@ -244,7 +244,7 @@ def one_model():
 def test_importance_weights_hold_the_context():
     """With 1024 weights IWAE is within its error of the exact likelihood; dense and K = 1 agree."""
     params = one_model()
-    exact = -np.log(np.float64(likelihood(params)))
+    exact = -np.log(np.float64(jax.jit(likelihood)(params)))
     images = np.array([0, 1]).reshape(2, 1, 1, 1)
     batch = Batch(images, np.arange(2, dtype=np.int32), np.ones(2, bool), np.zeros(2, np.float32))
 
@@ -257,7 +257,7 @@ def test_importance_weights_hold_the_context():
     error = np.exp(exact) * np.exp(-single).std(axis=0, ddof=1) / 32
     assert (error < 0.1).all()
     np.testing.assert_array_less(np.abs(many[0] - exact), 4 * error + error**2)
-    elbo, price = bound(params)
+    elbo, price = jax.jit(bound)(params)
     means, spread = single.mean(axis=0), single.std(axis=0, ddof=1) / 32
     np.testing.assert_array_less(np.abs(means - np.float64(elbo + price)), 4 * spread)
     assert (exact < means).all()
@@ -274,7 +274,7 @@ def test_samples_follow_the_likelihood_with_contexts_from_the_prior():
     params = one_model()
     sample = jax.jit(lambda i: make_sampler("ancestral")(toy(), params, 0, i, STEPS).images)
     ones = float(np.mean(sample(jnp.arange(40_000))))
-    assert ones == pytest.approx(float(likelihood(params)[1]), abs=4 * 0.5 / 200)
+    assert ones == pytest.approx(float(jax.jit(likelihood)(params)[1]), abs=4 * 0.5 / 200)
 
 
 def test_mistakes_name_what_is_missing():

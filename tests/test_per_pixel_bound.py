@@ -68,18 +68,27 @@ def noise_of(model, size):
     return training_noise(jax.random.key(7), size, model.shape, model.draw_context)
 
 
+class Smooth(nn.Module):
+    """A random network without time embedding.
+
+    The others hear time through sinusoids of 1000 t, so that one rounding of gamma is 1e-5 of their
+    answer, and two programs that round differently are as far apart.
+    """
+
+    @nn.compact
+    def __call__(self, z, time, conditioning, train):
+        wide = jnp.broadcast_to(time, z.shape)
+        flat = jnp.concatenate([a.reshape(len(z), -1) for a in (z, wide)], axis=1)
+        hidden = jnp.tanh(nn.Dense(16)(flat))
+        return 0.5 * z + nn.Dense(z[0].size)(hidden).reshape(z.shape)
+
+
 @functools.cache
 def pair(schedule):
-    """(per pixel, scalar): the same numbers in every pixel, or one set of them for all of an image.
-
-    The network is the same, and sees the map in both. It hears time through sinusoids of 1000 t, so
-    that one rounding of gamma is 1e-5 of its answer: hence a scalar schedule of the same form, whose
-    gamma is the same to the bit. (`test_equal_gammas_are_those_of_the_line` has another form.)
-    """
-    pixel = make(schedule)
-    scalar = make(schedule, sharing="channel")
+    """(per pixel, scalar): the same numbers in every pixel, or one set of them for all of an image."""
+    pixel, scalar = make(schedule), make(schedule, sharing="channel")
     assert scalar.has_scalar_gamma and not pixel.has_scalar_gamma
-    return pixel, dataclasses.replace(scalar, denoiser=pixel.denoiser)
+    return tuple(dataclasses.replace(model, denoiser=Smooth()) for model in (pixel, scalar))
 
 
 @functools.cache
@@ -170,8 +179,7 @@ def test_equal_gammas_give_the_bounds_of_a_scalar_one(name):
         np.testing.assert_allclose(values, found[1].rows[row], rtol=rtol)
 
 
-@pytest.mark.parametrize("context", [GAUSSIAN, BITS])
-@pytest.mark.parametrize("num_timesteps", [0, 10])
+@pytest.mark.parametrize(("context", "num_timesteps"), [(GAUSSIAN, 0), (BITS, 10)])
 def test_a_constant_context_gives_the_unconditional_bound(context, num_timesteps):
     """The numbers that the context shifts to, as numbers of an unconditional schedule."""
     told = make("conditional_polynomial", context)
@@ -326,9 +334,9 @@ def test_the_flow_of_an_exact_denoiser_has_the_data_s_density_on_every_path():
         assert bool(fine) and float(value) == pytest.approx(exact, abs=0.02)
 
 
-@pytest.mark.parametrize("context", [GAUSSIAN, BITS])
 @pytest.mark.parametrize("name", BOUNDS)
-def test_every_bound_serves_a_context_and_charges_it(name, context):
+def test_every_bound_serves_a_context_and_charges_it(name):
+    context = BITS if name in ("dense", "iwae") else GAUSSIAN
     model = make("conditional_polynomial", context)
     params, batch = shaken(model), make_batch(3)
     options = {n: {"num_timesteps": 3} for n in ("discrete", "dense", "consistency", "iwae")}
