@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vdm.contexts import Draw, make_context
 from vdm.elbo import denoising_matching, noise_levels
 from vdm.model import VDM
 from vdm.noise import training_noise
@@ -77,7 +78,11 @@ def expected_at(model, params, times, num_timesteps):
     shape = (times.size, 1, 1, 1)
     values = []
     for x, eps in nodes:
-        levels = noise_levels(model, params["schedule"], times, num_timesteps)
+        context = None
+        if model.context is not None:
+            value = jnp.broadcast_to(jnp.array([[0.7, -1.0]]), (times.size, 2))
+            context = Draw(value, jnp.zeros(times.size), jnp.zeros(times.size))
+        levels = noise_levels(model, params["schedule"], times, num_timesteps, context)
         x, eps, flags = jnp.full(shape, x), jnp.full(shape, eps), jnp.zeros(times.size)
         values.append(denoising_matching(model, params, x, flags, eps, levels))
     return sum(values) / len(nodes)
@@ -116,14 +121,16 @@ def test_continuous_bound_is_the_same_for_every_schedule(name):
 def test_continuous_bound_is_the_same_for_every_registered_schedule(name):
     """Learned shapes bent at random; midpoints of v, t = sin^2(pi v/2), dense where gamma is steep."""
     small = {"monotone_network": {"num_features": 32}}
-    schedule = make_schedule(name, Endpoints(*ENDS), small.get(name))
+    facts = {"shape": (1, 1, 1), "context_size": 2}
+    schedule = make_schedule(name, Endpoints(*ENDS), small.get(name), facts)
+    context = make_context("gaussian", {"num_features": 2}) if schedule.context_size else None
     params = schedule.init(jax.random.key(0))
     if "shape" in params:
         leaves, structure = jax.tree.flatten(params["shape"])
         keys = jax.random.split(jax.random.key(1), len(leaves))
         bent = [x + jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
         params = {**params, "shape": structure.unflatten(bent)}
-    model = VDM((1, 1, 1), 256, schedule, Optimal(), "eps", True, ENDS)
+    model = VDM((1, 1, 1), 256, schedule, Optimal(), "eps", True, ENDS, context)
     total, count = 0.0, 200_000
     for part in np.array_split((np.arange(count) + 0.5) / count, 20):  # to spare the memory
         times = jnp.asarray(np.sin(np.pi * part / 2) ** 2, jnp.float32)

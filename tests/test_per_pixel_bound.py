@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vdm.anatomy import dissect
 from vdm.compare import make_paired_step
 from vdm.devices import make_mesh
 from vdm.elbo import denoising_matching, elbo_terms, noise_levels
 from vdm.errors import ConfigError
-from vdm.evaluate import Sampling
+from vdm.evaluate import Sampling, evaluate
 from vdm.likelihood import BOUNDS, make_bound
 from vdm.likelihood.base import Bound
 from vdm.likelihood.run import evaluate_bound
@@ -29,6 +30,9 @@ from vdm.samplers import SAMPLERS, make_sampler
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import alpha_sigma, per_example
 from vdm.schedules.linear import Linear
+from vdm.train.optimizer import make_optimizer
+from vdm.train.state import init_state
+from vdm.train.step import make_train_step
 from vdm.types import Batch, DataSpec
 from vdm.variance import scatter
 from vdm.weights import make_weight
@@ -445,3 +449,36 @@ def test_the_network_sees_the_map_and_the_context_or_the_mean_alone():
         plain = tell(gamma, jnp.zeros((1, 3)))
         for other in (tell(gamma[:, ::-1], jnp.zeros((1, 3))), tell(gamma, jnp.ones((1, 3)))):
             assert (float(jnp.abs(other - plain).max()) > 1e-3) == sees
+
+
+def test_dissecting_and_evaluating_charge_the_same_context():
+    model, batch = make("conditional_polynomial", GAUSSIAN), make_batch(3)
+    params, sampling = shaken(model), Sampling(randomisations=2)
+    whole = evaluate(model, params, [batch], sampling, make_mesh(1))
+    parts = dissect(model, params, [batch], sampling, make_mesh(1))
+    assert (whole.terms["auxiliary"] > 0).all()
+    for name, values in whole.terms.items():
+        np.testing.assert_allclose(parts.evaluation.terms[name], values, rtol=1e-4)
+    channels = parts.channels.sum(axis=2)
+    np.testing.assert_allclose(channels, parts.evaluation.total, rtol=1e-6)
+
+
+def test_a_training_step_moves_the_encoder_and_the_shape():
+    """Under a group of its own; without an encoder the optimizer's state is what it was."""
+    options = {"learning_rate": 1e-3, "schedule_learning_rate": 1e-3, "warmup_steps": 1}
+    options |= {"decay": "constant", "b1": 0.9, "b2": 0.99, "eps": 1e-8, "weight_decay": 0.0}
+    options |= {"clip_norm": 1.0, "schedule_clip_norm": 1.0, "encoder_learning_rate": 2e-3}
+    model = make("conditional_polynomial", BITS)
+    optimizer = make_optimizer(options, 10, encoder=True)
+    state = init_state(model, optimizer, jax.random.key(0))
+    params = shaken(model)
+    state = dataclasses.replace(state, params=params, ema_params=params)
+    step = make_train_step(model, make_gradient(model, 0), optimizer, 0, 0.9)
+    after, metrics = jax.jit(step)(state, make_batch(4))
+    assert float(metrics["auxiliary"]) > 0 and float(metrics["grad_norm/encoder"]) > 0
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, params)
+    assert max(jax.tree.leaves(moved["encoder"])) == pytest.approx(2e-3, rel=0.01)
+    assert max(jax.tree.leaves(moved["schedule"]["shape"])) == pytest.approx(1e-3, rel=0.01)
+    plain = make("learned_linear")
+    groups = make_optimizer(options, 10).init(plain.init(jax.random.key(0))).inner_states
+    assert set(groups) == {"denoiser", "schedule/endpoints", "schedule/shape"}

@@ -175,6 +175,26 @@ def test_wrong_options_are_refused_by_name(name):
         make_denoiser(name, LEVELS, {k: v for k, v in OPTIONS[name].items() if k != required})
 
 
+def test_a_map_of_times_is_heard_everywhere(name):
+    """With `gamma_map`: equal times give the same however they are shaped, others another answer."""
+    module = build(name, gamma_map=True)
+    z, time, flag = example()
+    told = jnp.stack([flag, 0.5 - flag], axis=1)
+    shapes = jax.eval_shape(
+        functools.partial(module.init, train=False), jax.random.key(0), z, time, told
+    )
+    leaves, tree = jax.tree.flatten(shapes["params"])
+    draw = np.random.default_rng(2).standard_normal
+    params = tree.unflatten([jnp.asarray(0.15 * draw(s.shape), s.dtype) for s in leaves])
+    plain = apply(module, params, z, time, told)
+    wide = jnp.broadcast_to(time, z.shape)
+    np.testing.assert_allclose(apply(module, params, z, wide, told), plain, rtol=1e-4, atol=1e-4)
+    swung = wide.at[:, 0].add(0.2).at[:, 1].add(-0.2)  # the same mean
+    assert rms(apply(module, params, z, swung, told) - plain) > 1e-3 * rms(plain)
+    other = apply(module, params, z, wide, told.at[:, 1].add(0.5))
+    assert rms(other - plain) > 1e-3 * rms(plain)
+
+
 def test_time_per_pixel_is_refused_unless_supported(name):
     """One embedded time per image: a map of times must not be read as a batch of them."""
     z, _, flag = example()

@@ -186,19 +186,13 @@ class Mean:
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_one_gamma_per_pixel_is_served_or_refused_with_those_that_serve(
-    small, images, batches_of, name
-):
+def test_one_gamma_per_pixel_is_served(small, images, batches_of, name):
     model, params = small
     model = dataclasses.replace(
         model, schedule=PerPixel(model.schedule.endpoints), denoiser=Mean(model.denoiser)
     )
     bound = make_bound(name, {**OPTIONS, "continuous": {"repeats": 2}})
     batches = batches_of(images, NUM)
-    if name == "ode":
-        with pytest.raises(ConfigError, match=r"ode: needs one gamma.*PerPixel.*iwae"):
-            evaluate_bound(bound, model, params, batches, make_mesh(), 1)
-        return
     found = evaluate_bound(bound, model, params, batches, make_mesh(), 1)
     assert all(np.isfinite(values).all() for values in found.rows.values())
 
