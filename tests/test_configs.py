@@ -1,6 +1,7 @@
 """Every configuration is built, shrunk and stepped, and says how to run it."""
 
 import ast
+import functools
 from pathlib import Path
 
 import jax
@@ -95,10 +96,13 @@ def test_its_own_network_in_full_size(name, repository, monkeypatch):
     config = open_config(name).to_dict()
     shape = SHAPES.get(config["data"]["name"], (8, 8, 1))
     spec = DataSpec("any", shape, 256, {}, "")
-    model = make_model(spec, *(config[part] for part in ("model", "schedule", "denoiser")))
+    sections = ("model", "schedule", "denoiser", "context")
+    model = make_model(spec, *(config[part] for part in sections))
     params = jax.eval_shape(model.init, jax.random.key(0))
     z, flag = jnp.zeros((2, *shape)), jnp.zeros(2)
-    out = jax.eval_shape(model.predict_eps, params, z, jnp.zeros((2, 1, 1, 1)), flag)
+    context = None if model.context is None else jnp.zeros((2, model.context.size))
+    tell = functools.partial(model.predict_eps, context=context)
+    out = jax.eval_shape(tell, params, z, jnp.zeros((2, 1, 1, 1)), flag)
     assert out.shape == z.shape and out.dtype == jnp.float32
 
 
