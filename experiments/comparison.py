@@ -25,6 +25,7 @@ from vdm.train.writers import read_json_lines
 from vdm.types import Params
 
 NUM_CURVE_POINTS = 201
+NUM_CONTEXTS = 16
 TERMS = (*TERM_NAMES, "total")
 
 
@@ -196,14 +197,20 @@ def _profiles(
 
 
 def schedule_curves(run: Run) -> dict[str, np.ndarray]:
-    """{"t", "before", "after"}: gamma(t) of fresh and of trained parameters, means over pixels."""
+    """{"t", "before", "after"}: gamma(t) of fresh and of trained parameters, means over pixels.
+
+    A conditional schedule's are means over NUM_CONTEXTS contexts c ~ p(c) as well.
+    """
     times = jnp.linspace(0.0, 1.0, NUM_CURVE_POINTS)
     model, seed = run.parts.model, run.parts.config["seed"]
     fresh = jax.jit(model.init)(stream_key(seed, "initialisation"))
     curves = {"t": np.asarray(times)}
+    drawn = model.sample_context(jax.random.split(stream_key(seed, "context"), NUM_CONTEXTS))
+    contexts = [None] if drawn is None else [jnp.tile(c, (NUM_CURVE_POINTS, 1)) for c in drawn]
     for name, params in (("before", fresh), ("after", run.params)):
-        gamma = model.schedule.gamma(params["schedule"], times)
-        curves[name] = np.asarray(gamma.reshape(NUM_CURVE_POINTS, -1).mean(axis=1))
+        gammas = [model.schedule.gamma(params["schedule"], times, c) for c in contexts]
+        means = [np.asarray(g.reshape(NUM_CURVE_POINTS, -1).mean(axis=1)) for g in gammas]
+        curves[name] = np.mean(means, axis=0)
     return curves
 
 

@@ -66,6 +66,8 @@ def encode(
     model: VDM, params: Params, batch: Batch, noise: Noise, *, train: bool = False
 ) -> Draw | None:
     """The context of every image, see `VDM.encode`; None for a model without."""
+    if model.context is None:
+        return None
     x = decoder.encode(batch.images, model.num_levels)
     return model.encode(params, x, noise.context, train=train)
 

@@ -48,7 +48,8 @@ class MLP(nn.Module):
             raise ValueError(f"MLP takes one gamma per image; got time of shape {time.shape}")
         batch, num_dims = z.shape[0], math.prod(z.shape[1:])
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        cond = jnp.concatenate([time_embedding(time, self.width), told(conditioning)], axis=1)
+        known = told(conditioning)
+        cond = jnp.concatenate([time_embedding(time, self.width), known], axis=1)
         cond = nn.swish(nn.Dense(self.width, name="cond")(cond)).astype(self.dtype)
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))

@@ -114,7 +114,8 @@ class UNet(nn.Module):
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        cond = jnp.concatenate([time_embedding(time, self.channels), told(conditioning)], axis=1)
+        known = told(conditioning)
+        cond = jnp.concatenate([time_embedding(time, self.channels), known], axis=1)
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
         return cond.astype(self.dtype)
