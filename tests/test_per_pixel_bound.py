@@ -17,7 +17,8 @@ import pytest
 from vdm.anatomy import dissect
 from vdm.compare import make_paired_step
 from vdm.devices import make_mesh
-from vdm.elbo import denoising_matching, elbo_terms, noise_levels
+from vdm.elbo import denoising_matching, noise_levels
+from vdm.elbo import elbo_terms as uncompiled
 from vdm.errors import ConfigError
 from vdm.evaluate import Sampling, evaluate
 from vdm.likelihood import BOUNDS, make_bound
@@ -40,6 +41,7 @@ from vdm.weights import make_weight
 SHAPE = (3, 4, 1)
 GAUSSIAN = {"name": "gaussian", "gaussian": {"num_features": 3}}
 BITS = {"name": "categorical", "categorical": {"num_variables": 3}}
+elbo_terms = jax.jit(uncompiled, static_argnums=(0, 4))
 
 
 def make(schedule="pixel_polynomial", context=None, shape=SHAPE, gamma_input="map", **options):
@@ -54,12 +56,14 @@ def make(schedule="pixel_polynomial", context=None, shape=SHAPE, gamma_input="ma
     )
 
 
-def shaken(model, scale=0.3, key=0):
-    leaves, tree = jax.tree.flatten(model.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(key), len(leaves))
-    draw = lambda k, v: scale * jax.random.normal(k, v.shape)  # noqa: E731
-    params = tree.unflatten([v + draw(k, v) for k, v in zip(keys, leaves, strict=True)])
-    return {**params, "schedule": model.schedule.project(params["schedule"])}
+def shaken(model, scale=0.3):
+    """Random parameters; the schedule's near its start, and valid."""
+    rng = np.random.default_rng(0)
+    draw = lambda v: jnp.asarray(scale * rng.standard_normal(v.shape), jnp.float32)  # noqa: E731
+    params = jax.tree.map(draw, jax.eval_shape(model.init, jax.random.key(0)))
+    start = model.schedule.init(jax.random.key(0))
+    schedule = jax.tree.map(jnp.add, params["schedule"], start)
+    return {**params, "schedule": model.schedule.project(schedule)}
 
 
 def make_batch(size, shape=SHAPE):
@@ -131,14 +135,14 @@ def test_equal_gammas_give_the_terms_and_gradients_of_a_scalar_one(schedule, num
     for name in TERM_NAMES:
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6)
     weights = [grads["schedule"]["shape"].pop("weights") for grads in (one_grads, other_grads)]
-    # What all pixels' numbers gain together is what the one set gains.
-    pairs = [(jnp.sum(weights[0], axis=(0, 1)), weights[1])]
-    pairs += [
-        tuple(jnp.concatenate([v.ravel() for v in jax.tree.leaves(g[group])]) for g in found_grads)
-        for group in ("denoiser", "schedule")
-        for found_grads in [(one_grads, other_grads)]
-    ]
-    for ours, theirs in pairs:
+    # What all pixels' numbers gain together is what the one set gains, to 1e-6 of what is added up.
+    together, summands = jnp.sum(weights[0], axis=(0, 1)), jnp.sum(jnp.abs(weights[0]), axis=(0, 1))
+    assert float(jnp.max(jnp.abs(together - weights[1]) / summands)) < 1e-6
+    for group in ("denoiser", "schedule"):
+        ours, theirs = (
+            jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads[group])])
+            for grads in (one_grads, other_grads)
+        )
         assert float(jnp.linalg.norm(ours - theirs)) < 1e-6 * float(jnp.linalg.norm(theirs))
 
 
@@ -169,7 +173,7 @@ def test_equal_gammas_give_the_samples_of_a_scalar_one(sampler):
     np.testing.assert_allclose(found[0].z, found[1].z, atol=1e-6 * scale)
 
 
-@pytest.mark.parametrize("name", ["dense", "iwae", "ode"])
+@pytest.mark.parametrize("name", ["dense", "iwae", pytest.param("ode", marks=pytest.mark.slow)])
 def test_equal_gammas_give_the_bounds_of_a_scalar_one(name):
     options = {"dense": {"num_timesteps": 4}, "iwae": {"num_timesteps": 4, "num_weights": 2}}
     options["ode"] = {"tolerance": 1e-5}
@@ -341,8 +345,8 @@ def test_the_flow_of_an_exact_denoiser_has_the_data_s_density_on_every_path():
 @pytest.mark.parametrize("name", BOUNDS)
 def test_every_bound_serves_a_context_and_charges_it(name):
     context = BITS if name in ("dense", "iwae") else GAUSSIAN
-    model = make("conditional_polynomial", context)
-    params, batch = shaken(model), make_batch(3)
+    model = dataclasses.replace(make("conditional_polynomial", context), denoiser=Smooth())
+    params, batch = shaken(model, 0.1), make_batch(3)
     options = {n: {"num_timesteps": 3} for n in ("discrete", "dense", "consistency", "iwae")}
     options["ode"], options["iwae"]["num_weights"] = {"tolerance": 1e-3}, 2
     found = evaluate_bound(make_bound(name, options), model, params, [batch], make_mesh(1), 2)
@@ -470,7 +474,7 @@ def test_a_training_step_moves_the_encoder_and_the_shape():
     options |= {"clip_norm": 1.0, "schedule_clip_norm": 1.0, "encoder_learning_rate": 2e-3}
     model = make("conditional_polynomial", BITS)
     optimizer = make_optimizer(options, 10, encoder=True)
-    state = init_state(model, optimizer, jax.random.key(0))
+    state = jax.jit(lambda key: init_state(model, optimizer, key))(jax.random.key(0))
     params = shaken(model)
     state = dataclasses.replace(state, params=params, ema_params=params)
     step = make_train_step(model, make_gradient(model, 0), optimizer, 0, 0.9)
@@ -480,5 +484,6 @@ def test_a_training_step_moves_the_encoder_and_the_shape():
     assert max(jax.tree.leaves(moved["encoder"])) == pytest.approx(2e-3, rel=0.01)
     assert max(jax.tree.leaves(moved["schedule"]["shape"])) == pytest.approx(1e-3, rel=0.01)
     plain = make("learned_linear")
-    groups = make_optimizer(options, 10).init(plain.init(jax.random.key(0))).inner_states
+    init = lambda key: make_optimizer(options, 10).init(plain.init(key))  # noqa: E731
+    groups = jax.eval_shape(init, jax.random.key(0)).inner_states
     assert set(groups) == {"denoiser", "schedule/endpoints", "schedule/shape"}

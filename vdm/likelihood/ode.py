@@ -189,7 +189,7 @@ def _levels(model: VDM, params: Params, context):
     return levels
 
 
-def _field(model: VDM, params: Params, probe: Latents, flag, trace: str, levels, context):
+def _field(model: VDM, params: Params, probe: Latents, flag, trace: str, levels=None, context=None):
     """(1) and the divergence of (2), for one image; (3) and (4) with `levels`."""
 
     def field(time, state, args: Any):
