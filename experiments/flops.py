@@ -37,4 +37,5 @@ def _unrolled(parts: Parts) -> Parts:
     denoiser[denoiser["name"]] = {**options, "unroll": True}
     config = {**parts.config, "denoiser": denoiser}
     named = [config[name] for name in ("model", "schedule", "denoiser")]
-    return dataclasses.replace(parts, config=config, model=make_model(parts.dataset.spec, *named))
+    model = make_model(parts.dataset.spec, *named, config.get("context"))
+    return dataclasses.replace(parts, config=config, model=model)

@@ -31,3 +31,13 @@ def test_blocks_cost_what_their_convolutions_cost(config, tmp_path, monkeypatch)
     convolutions = 16 * 16 * (2 + 3) * inside + 32 * 16 * 64
     by_hand = 3 * 2 * 8 * convolutions
     assert two - one == pytest.approx(by_hand, rel=0.15)
+
+
+def test_a_conditional_schedule_is_counted_with_its_encoder(tmp_path, monkeypatch):
+    monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
+    found = []
+    for name in ("digits_per_pixel", "digits_conditional"):
+        config = load_config(f"configs/{name}.py")
+        config.denoiser.unet.channels, config.train.batch_size = 8, 8
+        found.append(train_step_flops(build(config.to_dict(), tmp_path)))
+    assert found[1] > found[0] > 0
