@@ -17,6 +17,6 @@ def get_config():
     config = digits.get_config()
     config.schedule.name = "pixel_polynomial"
     config.schedule.pixel_polynomial.learned_endpoints = False
-    # Where the loss falls slowest is seen in a few hundred steps, or not at all.
+    # As in the study of README; not tuned.
     config.optimizer.shape_learning_rate = 4e-3
     return config
