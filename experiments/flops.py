@@ -36,6 +36,6 @@ def _unrolled(parts: Parts) -> Parts:
         return parts
     denoiser[denoiser["name"]] = {**options, "unroll": True}
     config = {**parts.config, "denoiser": denoiser}
-    named = [config[name] for name in ("model", "schedule", "denoiser")]
-    model = make_model(parts.dataset.spec, *named, config.get("context"))
+    spec, context = parts.dataset.spec, config.get("context")
+    model = make_model(spec, config["model"], config["schedule"], config["denoiser"], context)
     return dataclasses.replace(parts, config=config, model=model)
