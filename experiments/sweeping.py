@@ -145,12 +145,12 @@ def read_summary(folder: Path) -> list[Outcome]:
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """A row per run."""
-    fields = list(outcomes[0].overrides)
+    """A row per run; a field that its grid does not vary is empty."""
+    fields = _fields(outcomes)
     names = (*TERM_NAMES, "total")
     rows = [
         (
-            *(one.overrides[field] for field in fields),
+            *(one.overrides.get(field) for field in fields),
             one.status,
             *(one.bits_per_dim.get(name) for name in names),
             one.standard_error,
@@ -163,16 +163,21 @@ def table(outcomes: Sequence[Outcome]) -> Table:
 
 def over_seeds(outcomes: Sequence[Outcome]) -> Table | None:
     """A row per combination of the other fields: mean and 95 % interval between seeds."""
-    if SEED not in outcomes[0].overrides:
+    if any(SEED not in one.overrides for one in outcomes):
         return None
-    fields = [field for field in outcomes[0].overrides if field != SEED]
-    groups: dict[tuple[str, ...], list[float]] = {}
+    fields = [field for field in _fields(outcomes) if field != SEED]
+    groups: dict[tuple[str | None, ...], list[float]] = {}
     for one in outcomes:
-        values = groups.setdefault(tuple(one.overrides[field] for field in fields), [])
+        values = groups.setdefault(tuple(one.overrides.get(field) for field in fields), [])
         if one.status == "finished":
             values.append(one.bits_per_dim["total"])
     rows = [(*key, len(values), *between_seeds(values)) for key, values in groups.items()]
     return Table((*fields, "seeds", "total", "interval_95"), rows)
+
+
+def _fields(outcomes: Sequence[Outcome]) -> list[str]:
+    """What any run overrides; runs of several grids vary different fields."""
+    return list(dict.fromkeys(field for one in outcomes for field in one.overrides))
 
 
 def between_seeds(

@@ -90,6 +90,25 @@ def test_seeds_are_averaged_with_student_s_interval():
     assert last == ("b", 1, 4.0, None)
 
 
+def test_runs_of_grids_that_vary_different_fields_share_a_table(config):
+    grids = [
+        {"schedule.name": ("linear",), "seed": ("0",)},
+        {"objective.times": ("adaptive",), "seed": ("0",)},
+    ]
+    outcomes = [
+        Outcome(point.name, point.overrides, "finished", "", {"total": 1.0}, 0.1)
+        for axes in grids
+        for point in grid.points(config, axes)
+    ]
+    found = sweeping.table(outcomes)
+    assert found.columns[:4] == ("schedule.name", "seed", "objective.times", "status")
+    assert [row[:3] for row in found.rows] == [("linear", "0", None), (None, "0", "adaptive")]
+    assert [row[:2] for row in sweeping.over_seeds(outcomes).rows] == [
+        ("linear", None),
+        (None, "adaptive"),
+    ]
+
+
 def words(folder, axes):
     fields = [f"--config.{name}={value}" for name, value in SHRUNK.items()]
     sweep = ["-m", "experiments.sweep", "--config=configs/digits.py", *fields]
