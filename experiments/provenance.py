@@ -1,5 +1,6 @@
 """Where a number comes from: configuration, versions, git revision, devices, precision."""
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -29,7 +30,7 @@ def provenance() -> dict[str, Any]:
     """The same facts as a record for a JSON file, without the configuration."""
     return {
         "versions": versions(),
-        "git_revision": git_revision(),
+        "git_revision": _revision_at_start(),
         "devices": devices(),
         "matmul_precision": matmul_precision(),
     }
@@ -50,6 +51,12 @@ def git_revision(root: Path = _ROOT) -> str:
         return "unknown"
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     return revision + ("+changes" if changed or changed is None else "")
+
+
+@functools.cache
+def _revision_at_start() -> str:
+    """What runs: a repository that moves on under a long run is not what its numbers come from."""
+    return git_revision()
 
 
 def devices() -> str:
