@@ -202,7 +202,7 @@ def denoiser() -> dict:
 
 
 def optimizer() -> dict:
-    """AdamW per parameter group (denoiser, schedule)."""
+    """AdamW per parameter group (denoiser, schedule, encoder of a context)."""
     return {
         "learning_rate": 2e-4,
         # The schedule has few parameters and a gradient of another size.

@@ -167,6 +167,10 @@ def test_the_paper_s_hyper_parameters(name, repository, monkeypatch):
             "0 every",
         ),
         ({"schedule.name": "linear", "schedule.gamma_1": 30.0}, "outside float32's useful range"),
+        (
+            {"optimizer.encoder_learning_rate": -1.0},
+            "encoder_learning_rate=-1.0: must be at least 0",
+        ),
         ({"schedule.name": "edm", "schedule.gamma_1": -9.0}, "must lie at least"),
         (
             {"schedule.name": "rational_spline", "schedule.rational_spline.times": (0.5, 0.4)},

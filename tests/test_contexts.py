@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vdm import decoder
-from vdm.contexts import CONTEXTS, Draw, make_context
+from vdm.contexts import CONTEXTS, Draw, make_context, make_encoder
 from vdm.devices import make_mesh
 from vdm.elbo import noise_levels, terms_at
 from vdm.errors import ConfigError
@@ -314,3 +314,15 @@ def test_mistakes_name_what_is_missing():
 def test_wrong_options(name, options, message):
     with pytest.raises(ConfigError, match=message):
         make_context(name, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 3}, r"context\.encoder\.width=3: no such option; choose from channels, num_hid"),
+        ({"num_hidden": 0}, r"context\.encoder\.num_hidden=0: must be at least 1"),
+    ],
+)
+def test_wrong_options_of_the_encoder(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_encoder(make_context("gaussian"), options)

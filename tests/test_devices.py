@@ -117,15 +117,15 @@ from vdm.errors import ConfigError
 
 mesh = devices.make_mesh(8, 4)
 tree = dict(conv=jnp.zeros((3, 3, 128, 128)), stacked=jnp.zeros((8, 256, 128)), small=jnp.zeros(512),
-            scalar=jnp.zeros(()), out=jnp.zeros((3, 3, 128, 3)))
+            odd_image=jnp.zeros((45, 45, 3)), scalar=jnp.zeros(()), out=jnp.zeros((3, 3, 128, 3)))
 found = devices.state_shardings(tree, mesh)
 print({name: tuple(sharding.spec) for name, sharding in found.items()})
 placed = jax.device_put(tree, found)
 one = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(placed))
 assert one == devices.bytes_per_device(placed) == 4 * (
-    9 * 128 * 128 // 4 + 8 * 256 * 128 // 4 + 512 + 1 + 9 * 128 * 3 // 4)
+    9 * 128 * 128 // 4 + 8 * 256 * 128 // 4 + 512 + 1 + 45 * 45 * 3 + 9 * 128 * 3 // 4)
 try:
-    devices.state_shardings({"odd": jnp.zeros((45, 45))}, mesh)
+    devices.state_shardings({"odd": jnp.zeros((451, 451))}, mesh)
 except ConfigError as error:
     print(error)
 """
@@ -137,10 +137,11 @@ def test_parameters_are_split_along_their_longest_axis(run_python):
         "conv": (None, None, None, "parameters"),
         "stacked": (None, "parameters"),
         "small": (),
+        "odd_image": (),
         "scalar": (),
         "out": (None, None, "parameters"),
     }
-    assert error.startswith("parameter_shards=4: divides no axis of ['odd'] with shape (45, 45)")
+    assert error.startswith("parameter_shards=4: divides no axis of ['odd'] with shape (451, 451)")
 
 
 def test_bfloat16_is_refused_where_the_device_lacks_it():

@@ -21,6 +21,8 @@ from vdm.errors import ConfigError
 DATA_AXIS, PARAMETER_AXIS = "data", "parameters"
 MIN_SPLIT_SIZE = 1024
 """Scalars that an array must hold to be split; smaller ones are copied to every device."""
+MIN_REFUSED_SIZE = 2**16
+"""From so many scalars on, an array that cannot be split is an error."""
 _MIN_BFLOAT16_CAPABILITY = 8.0
 
 
@@ -66,7 +68,8 @@ def state_shardings(tree: Any, mesh: Mesh) -> Any:
     """The sharding of every array of `tree` (parameters, optimizer state, averages).
 
     An array of MIN_SPLIT_SIZE scalars or more is split along its longest axis that the parameter axis
-    divides, the last of equals. Raises ConfigError where no axis of such an array can be split.
+    divides, the last of equals. Where none can be split it is copied if it is small, such as the numbers
+    of a schedule for odd images; from MIN_REFUSED_SIZE on that is a ConfigError.
     """
     shards = mesh.shape[PARAMETER_AXIS]
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
@@ -78,6 +81,8 @@ def _spec(name: str, shape: tuple[int, ...], shards: int) -> PartitionSpec:
     if shards == 1 or np.prod(shape) < MIN_SPLIT_SIZE:
         return PartitionSpec()
     divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
+    if not divisible and np.prod(shape) < MIN_REFUSED_SIZE:
+        return PartitionSpec()
     if not divisible:
         raise ConfigError(
             f"parameter_shards={shards}: divides no axis of {name} with shape {shape}; "

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vdm import decoder, diffusion
-from vdm.contexts import NONE, ContextModel, Draw, Encoder, make_context
+from vdm.contexts import NONE, ContextModel, Draw, make_context, make_encoder
 from vdm.denoisers import make_denoiser
 from vdm.errors import ConfigError, choose
 from vdm.schedules import Endpoints, Schedule, make_schedule
@@ -227,9 +227,7 @@ def make_model(
         expected_reconstruction=choose("model.reconstruction", mode, RECONSTRUCTIONS, "estimator"),
         time_map=(endpoints.gamma_0, endpoints.gamma_1),
         context=drawn,
-        encoder=None
-        if drawn is None
-        else Encoder(drawn.num_statistics, **context.get("encoder", {})),
+        encoder=None if drawn is None else make_encoder(drawn, context.get("encoder")),
         sees_gamma_map=sees_map,
     )
 

@@ -22,7 +22,8 @@ class Binned:
     """Attributes:
     edges: of the bins [K + 1].
     nats: part of every value in every bin [K, R, N].
-    shared: what of it depends on the times alone, for `vdm.estimate.estimate` [K, R, N].
+    shared: what of it depends on the times alone (with a context nearly so), for
+      `vdm.estimate.estimate` [K, R, N].
     num_dims: D.
     """
 

@@ -172,3 +172,11 @@ def test_clipping_alone_scales_to_the_norm():
         updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
         for name in gradient:
             np.testing.assert_allclose(updates[name], -1e-6 * factor * gradient[name], rtol=1e-5)
+
+
+def test_an_encoder_s_rate_of_zero_freezes_it():
+    params = {"denoiser": {"w": jnp.ones(2)}, "schedule": {}, "encoder": {"w": jnp.ones(2)}}
+    options = {**OPTIONS, "encoder_learning_rate": 0.0}
+    optimizer = make_optimizer(options, 10, encoder=True)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert not updates["encoder"]["w"].any() and updates["denoiser"]["w"].all()

@@ -13,7 +13,7 @@ CONTEXTS = {"gaussian": gaussian, "categorical": categorical}
 """Each entry: a function (**options) -> ContextModel."""
 NONE = "none"
 
-__all__ = ["CONTEXTS", "NONE", "ContextModel", "Draw", "Encoder", "make_context"]
+__all__ = ["CONTEXTS", "NONE", "ContextModel", "Draw", "Encoder", "make_context", "make_encoder"]
 
 
 def make_context(name: str, options: Mapping | None = None) -> ContextModel | None:
@@ -28,3 +28,17 @@ def make_context(name: str, options: Mapping | None = None) -> ContextModel | No
                 f"context.{name}.{option}={value!r}: no such option; choose from {', '.join(known)}"
             )
     return build(**options)
+
+
+def make_encoder(context: ContextModel, options: Mapping | None = None) -> Encoder:
+    """The encoder of a context's statistics, with its own options."""
+    options = dict(options or {})
+    known = ("channels", "num_hidden")
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigError(
+                f"context.encoder.{option}={value!r}: no such option; choose from {', '.join(known)}"
+            )
+        if value < 1:
+            raise ConfigError(f"context.encoder.{option}={value}: must be at least 1")
+    return Encoder(context.num_statistics, **options)

@@ -22,7 +22,8 @@ class Draw:
     Attributes:
       value: c [B,K].
       kl: KL(q(c|x) || p(c)), exact, nats [B].
-      log_ratio: log q(c|x) - log p(c) at this c, whose mean is the KL [B].
+      log_ratio: log q(c|x) - log p(c) at this c, whose mean is the KL [B]; of a relaxed c, at the hard
+        one beneath it.
     """
 
     value: Context

@@ -46,7 +46,10 @@ class Schedule(abc.ABC):
         return self.gamma(params, t, context) - self.gamma(params, s, context)
 
     def end_gammas(self, params: Params, context: Context | None = None) -> tuple[Gamma, Gamma]:
-        """(gamma(0), gamma(1)); a schedule whose pixels share them overrides this with two scalars."""
+        """(gamma(0), gamma(1)); overridden by a schedule whose pixels share them.
+
+        One that takes a context must override it with ends that need none: training logs them.
+        """
         batch = 1 if context is None else context.shape[0]
         gamma_0 = self.gamma(params, jnp.zeros((batch,)), context)
         gamma_1 = self.gamma(params, jnp.ones((batch,)), context)

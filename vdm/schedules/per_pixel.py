@@ -12,7 +12,8 @@ same for all dimensions: reconstruction and prior are then known exactly, as for
 
 along the path t -> gamma(t) in R^D (Sahoo et al. 2024, sec. 3). It depends on the end points alone
 exactly where f is a gradient. It is one if eps_hat is a posterior mean, E[eps | z, gamma], at every
-gamma: the integral is then I(x; z_0) - I(x; z_1), by df = -dI along any path (Guo et al. 2005). With a
+gamma: the integral is then I(x; z_0) - I(x; z_1), as f . dgamma = -dI along any path
+(Guo et al. 2005, for one SNR). With a
 context c the same holds for each c, of a network that is also told c. A network that is told the mean
 of gamma alone can be a posterior mean along one path, not on all of R^D, and moving the path moves its
 bound; `experiments.path_example` shows both. No trained network is quite a posterior mean, and T steps

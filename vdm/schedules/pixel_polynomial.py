@@ -22,9 +22,9 @@ class Polynomial(Form):
     """F(s, t) = int_s^t q(u)^2 + delta (1 + Q) du,  q(u) = a u^2 + b u + c,  Q = int_0^1 q^2
 
     The density is a squared quadratic (Sahoo et al. 2024, sec. 3.2), so that r(t) has degree 5. Squares
-    have zeros, at which gamma would stand still: hence the floor, at most delta/(1 + delta) of the
-    whole wherever q is large. Three Gauss-Legendre nodes integrate degree 5 exactly, here as a sum of
-    squares times t - s: nothing cancels. Numbers (a, b, c), starting at (0, 0, 1), the line.
+    have zeros, at which gamma would stand still: hence the floor, about delta of the whole
+    wherever Q is large, 2 delta at the start. Three Gauss-Legendre nodes integrate degree 5 exactly, here
+    as a sum of squares times t - s: nothing cancels. Numbers (a, b, c), starting at (0, 0, 1), the line.
     """
 
     def start(self, key):

@@ -1,4 +1,4 @@
-"""AdamW per parameter group: denoiser and schedule have their own clipping and learning rate."""
+"""AdamW per parameter group: denoiser, schedule and encoder have their own clipping and rate."""
 
 from collections.abc import Callable, Mapping
 
@@ -96,7 +96,8 @@ def make_optimizer(
         "schedule/shape": shape,
     }
     if encoder:
-        rate = options.get("encoder_learning_rate") or options["learning_rate"]
+        rate = options.get("encoder_learning_rate")
+        rate = options["learning_rate"] if rate is None else rate
         groups["encoder"] = clipped_adamw(
             learning_rate(rate, options["warmup_steps"], options["decay"], num_steps),
             options,
