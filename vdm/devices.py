@@ -68,8 +68,8 @@ def state_shardings(tree: Any, mesh: Mesh) -> Any:
     """The sharding of every array of `tree` (parameters, optimizer state, averages).
 
     An array of MIN_SPLIT_SIZE scalars or more is split along its longest axis that the parameter axis
-    divides, the last of equals. Where none can be split it is copied if it is small, such as the numbers
-    of a schedule for odd images; from MIN_REFUSED_SIZE on that is a ConfigError.
+    divides, the last of equals. Where none can be split it is copied if it is small, such as the
+    numbers of a schedule for odd images; from MIN_REFUSED_SIZE on that is a ConfigError.
     """
     shards = mesh.shape[PARAMETER_AXIS]
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)

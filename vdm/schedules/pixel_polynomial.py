@@ -23,8 +23,9 @@ class Polynomial(Form):
 
     The density is a squared quadratic (Sahoo et al. 2024, sec. 3.2), so that r(t) has degree 5. Squares
     have zeros, at which gamma would stand still: hence the floor, about delta of the whole
-    wherever Q is large, 2 delta at the start. Three Gauss-Legendre nodes integrate degree 5 exactly, here
-    as a sum of squares times t - s: nothing cancels. Numbers (a, b, c), starting at (0, 0, 1), the line.
+    wherever Q is large, 2 delta at the start. Three Gauss-Legendre nodes integrate degree 5 exactly,
+    here as a sum of squares times t - s: nothing cancels. Numbers (a, b, c), starting at (0, 0, 1), the
+    line.
     """
 
     def start(self, key):
