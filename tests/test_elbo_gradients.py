@@ -10,7 +10,7 @@ import pytest
 from vdm.elbo import elbo_terms
 from vdm.model import make_model
 from vdm.noise import training_noise
-from vdm.objective import TERM_NAMES, make_elbo_loss
+from vdm.objective import TERM_NAMES, make_elbo_loss, make_gradient
 from vdm.types import Batch, DataSpec
 
 SHAPE = (3, 2, 2)
@@ -18,14 +18,24 @@ LEVELS = 17
 SIZE = 16
 
 
-def make(reconstruct: str, parameterisation: str = "eps", name: str = "learned_linear"):
+def make(
+    reconstruct: str,
+    parameterisation: str = "eps",
+    name: str = "learned_linear",
+    context: dict | None = None,
+):
     """(model, random parameters, batch, noise); gamma_0 high enough for reconstruction to matter."""
     spec = DataSpec("toy", SHAPE, LEVELS, {"train": SIZE}, "0" * 64)
     model = make_model(
         spec,
-        {"parameterisation": parameterisation, "reconstruction": reconstruct},
+        {
+            "parameterisation": parameterisation,
+            "reconstruction": reconstruct,
+            "gamma_input": "mean",  # of many gammas, without the context; all one for a scalar one
+        },
         {"name": name, "gamma_0": -6.0, "gamma_1": 2.0},
         {"name": "mlp", "mlp": {"width": 12, "num_blocks": 1, "fourier_exponents": ()}},
+        context,
     )
     # The embedding's sin(1000 time) turns too fast for finite differences in gamma: slow it down.
     model = dataclasses.replace(model, time_map=(0.0, 2000.0))
@@ -36,7 +46,8 @@ def make(reconstruct: str, parameterisation: str = "eps", name: str = "learned_l
     params = model.init(jax.random.key(0))
     params["denoiser"] = random_like(params["denoiser"], generator, 0.3)
     batch = Batch(images, jnp.arange(SIZE), mask, flags)
-    return model, params, batch, training_noise(jax.random.key(1), SIZE, SHAPE)
+    noise = training_noise(jax.random.key(1), SIZE, SHAPE, model.draw_context)
+    return model, params, batch, noise
 
 
 def random_like(tree, generator, scale: float):
@@ -106,6 +117,37 @@ def test_gradient_of_the_denoiser(parameterisation, num_timesteps):
         expected = slope(lambda p: loss(p, batch, noise), params, along, h=0.01)
         found = inner(grads["denoiser"], direction)
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-5 * norm)
+
+
+@pytest.mark.parametrize("num_timesteps", [0, 10])
+def test_gradient_of_the_encoder(num_timesteps):
+    """Through the price of c, and through gamma(c), which alone tells the bound of c here."""
+    context = {"name": "gaussian", "gaussian": {"num_features": 3}}
+    context["encoder"] = {"channels": 2, "num_hidden": 6}
+    model, params, batch, noise = make("expected", name="conditional_polynomial", context=context)
+    generator = np.random.default_rng(6)
+    params["encoder"] = random_like(params["encoder"], generator, 0.3)
+    shape = params["schedule"]["shape"]
+    params["schedule"]["shape"] = jax.tree.map(jnp.add, shape, random_like(shape, generator, 0.2))
+    gradient = jax.jit(make_gradient(model, num_timesteps))
+    grads = gradient(params, batch, noise, jax.random.key(0))[0]["encoder"]
+    terms = jax.jit(lambda p: elbo_terms(model, p, batch, noise, num_timesteps))
+
+    def losses(p):
+        """(the bound, the price of c alone) in bits/dim."""
+        found, mask = terms(p), np.asarray(batch.mask)
+        nats = np.array([np.float64(getattr(found, name))[mask].mean() for name in TERM_NAMES])
+        return np.array([nats.sum(), nats[-1]]) / (np.prod(SHAPE) * np.log(2))
+
+    still = jax.tree.map(jnp.zeros_like, params)
+    norm = inner(grads, grads) ** 0.5
+    steepest = jax.tree.map(lambda g: g / norm, grads)
+    directions, shares = [steepest, *(random_like(grads, generator, 0.2) for _ in range(3))], []
+    for direction in directions:
+        expected, price = slope(losses, params, {**still, "encoder": direction}, h=0.01)
+        assert inner(grads, direction) == pytest.approx(expected, rel=2e-3, abs=1e-3 * norm)
+        shares.append(abs(expected - price) / norm)
+    assert max(shares) > 0.05  # what passes through gamma
 
 
 def test_gradient_of_a_fixed_schedule_is_empty():
