@@ -13,7 +13,7 @@ from vdm import devices, noise
 from vdm.seeds import stream_key
 from vdm.data.batches import train_batch
 
-config = load_config("configs/digits.py").to_dict()
+config = load_config({config!r}).to_dict()
 config["denoiser"]["name"] = {network!r}
 config["denoiser"]["unet"].update(channels=8, num_blocks=1)
 config["denoiser"]["mlp"].update(width=16, num_blocks=1)
@@ -24,10 +24,13 @@ config["optimizer"]["clip_norm"] = config["optimizer"]["schedule_clip_norm"] = 0
 config["evaluate"]["batch_size"] = 8
 parts = build.build(config, cache_dir={cache!r})
 step, state = parts.train_step(), parts.fresh_state()
-# The network's outputs start at zero, where most gradients vanish.
+# The network's outputs start at zero, where most gradients vanish; so does what a context shifts.
 shake = lambda p: p + 0.05 * jax.random.normal(jax.random.key(p.size), p.shape)
-shaken = jax.tree.map(shake, state.params["denoiser"])
-state = state.replace(params={{**state.params, "denoiser": shaken}})
+params = {{**state.params, "denoiser": jax.tree.map(shake, state.params["denoiser"])}}
+if parts.model.context is not None:
+    own = params["schedule"]
+    params["schedule"] = {{**own, "shape": jax.tree.map(shake, own["shape"])}}
+state = state.replace(params=params)
 state = jax.device_put(state, devices.replicated(parts.mesh))
 batch = train_batch(parts.dataset, 0, 0, 32)
 key = jax.random.split(jax.random.fold_in(stream_key(config["seed"], "training"), 0))[0]
@@ -47,19 +50,21 @@ print(json.dumps(dict(
 
 
 CASES = [
-    ("mlp", 0),
-    ("mlp", 1000),
-    # Compiling convolutions for eight devices takes a minute.
-    pytest.param("unet", 0, marks=pytest.mark.slow),
+    ("mlp", 0, "digits"),
+    ("mlp", 1000, "digits"),
+    # Compiling convolutions for eight devices takes a minute; the encoder of contexts has two.
+    pytest.param("unet", 0, "digits", marks=pytest.mark.slow),
+    pytest.param("mlp", 0, "digits_conditional", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize(("network", "timesteps"), CASES)
-def test_one_and_eight_devices_agree(run_python, tmp_path, network, timesteps):
+@pytest.mark.parametrize(("network", "timesteps", "config"), CASES)
+def test_one_and_eight_devices_agree(run_python, tmp_path, network, timesteps, config):
     import numpy as np
 
-    code = CODE.format(cache=str(tmp_path), timesteps=timesteps, network=network)
-    one, eight = (json.loads(run_python(code, devices=n).stdout) for n in (1, 8))
+    settings = {"timesteps": timesteps, "network": network, "config": f"configs/{config}.py"}
+    code = CODE.format(cache=str(tmp_path), **settings)
+    one, eight = (json.loads(run_python(code, devices=n, timeout=280).stdout) for n in (1, 8))
     assert (one["count"], eight["count"]) == (1, 8)
     assert one["traces"] == eight["traces"] == 1
     for name in ("index", "times", "eps"):
