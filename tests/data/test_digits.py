@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from vdm.data import digits as source
 from vdm.data import load
 from vdm.data.prepared import open_prepared
 
@@ -67,3 +68,10 @@ def test_the_cache_holds_what_was_loaded(digits, cache):
     assert stored.spec == digits.spec
     for name, images in digits.splits.items():
         np.testing.assert_array_equal(stored.split(name), images)
+
+
+def test_the_file_is_what_the_library_loads(monkeypatch):
+    whole = load_digits().images
+    np.testing.assert_array_equal(source._images(), whole)
+    monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(source._images(), whole)
