@@ -56,7 +56,7 @@ def test_resumed_equals_never_stopped(never_stopped, start_training, launch, tmp
 
 
 def test_a_second_job_is_kept_out(start_training, launch, tmp_path):
-    process = start_training(tmp_path, LONG)
+    process = start_training(tmp_path, LONG | {"train.num_steps": 100_000})  # outlasts the second
     wait_for_step(tmp_path, 1, process)
     second = launch("train", tmp_path, overrides=LONG)
     assert second.returncode == 2
