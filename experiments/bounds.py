@@ -58,7 +58,6 @@ def run(
     batches = list(eval_batches(parts.dataset, split, batch_size))
     num_images = len(parts.dataset.split(split))
     for bound in bounds:
-        bound.check_context(parts.model)
         bound.check(parts.model, params)
     for bound in bounds:
         print(_cost(bound, randomisations, num_images), flush=True)

@@ -14,6 +14,7 @@ from experiments.page import Drawing, Figure, plt
 from experiments.tables import Table, to_html
 from experiments.workdir import write_arrays
 from vdm import decoder
+from vdm.contexts import value_of
 from vdm.errors import ConfigError
 from vdm.model import VDM
 from vdm.noise import evaluation_contexts
@@ -74,7 +75,7 @@ def measure(model: VDM, params: Params, images: np.ndarray, times, seed: int) ->
 
     @jax.jit
     def gamma_at(params, t):
-        value = None if context is None else context.value
+        value = value_of(context)
         size = 1 if context is None else len(images)
         gamma = model.schedule.gamma(params["schedule"], jnp.full(size, t), value)
         return jnp.broadcast_to(gamma, (size, *model.shape))

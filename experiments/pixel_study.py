@@ -20,20 +20,15 @@ _ROUNDS = flags.DEFINE_integer("rounds", 20, "How often a step is timed.", lower
 
 
 def main():
-    import functools
     from pathlib import Path
 
     from experiments import build, grid, pixel_studying, sweeping, tables, workdir
-    from experiments.parsing import load_config
     from experiments.signals import StopRequest
 
     folder = Path(_WORKDIR.value)
     workdir.check_writable(folder)
     build.use_compilation_cache()
-    config = load_config(_CONFIG_FILE.value)
-    common = {} if _STEPS.value is None else {"train.num_steps": _STEPS.value}
-    config.update_from_flattened_dict(common)
-    command = functools.partial(sweeping.train_command, _CONFIG_FILE.value, common)
+    config, command = sweeping.read_study(_CONFIG_FILE.value, _STEPS.value)
     with workdir.locked(folder), StopRequest() as stop:
         runs = [p for a in pixel_studying.axes(_SEEDS.value) for p in grid.points(config, a)]
         outcomes = sweeping.run_all(runs, folder, command, stop)

@@ -1,14 +1,12 @@
 """The study of schedules per pixel and per image: what is varied, its terms over seeds, its cost."""
 
-import math
-import time
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax
 import numpy as np
-from scipy import stats
 
-from experiments import build
+from experiments import build, turns
 from experiments.grid import Point
 from experiments.sweeping import Outcome, between_seeds
 from experiments.tables import Table
@@ -72,28 +70,18 @@ def time_steps(runs: Sequence[Point], rounds: int, check: Callable[[], None]) ->
         sizes[kind] = {n: count_parameters(p) for n, p in states[kind].params.items()}
         steps[kind] = parts.train_step()
 
-    def step(kind: str) -> float:
-        started = time.perf_counter()
+    def step(kind: str) -> Any:
         states[kind], metrics = steps[kind](states[kind], batches[kind])
-        jax.block_until_ready(metrics)
-        return time.perf_counter() - started
+        return metrics
 
-    for kind in steps:
-        step(kind)  # compiles
-    seconds: dict[str, list[float]] = {kind: [] for kind in steps}
-    for number in range(rounds):
-        check()
-        for kind in sorted(steps, reverse=bool(number % 2)):
-            seconds[kind].append(step(kind))
+    calls = {kind: functools.partial(step, kind) for kind in steps}
+    seconds = turns.time_in_turns(calls, rounds, check)
     columns = ("schedule", "denoiser", "of_schedule", "encoder", "seconds", "ratio", "ratio_95")
     return Table(columns, [_row(kind, sizes[kind], seconds) for kind in steps])
 
 
 def _row(kind: str, sizes: dict[str, int], seconds: dict[str, list[float]]) -> tuple:
     counts = [sizes.get(name, 0) for name in ("denoiser", "schedule", "encoder")]
-    logs = np.log(seconds[kind]) - np.log(seconds[REFERENCE])
-    error = float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
-    reach = float(stats.t.ppf(0.975, len(logs) - 1)) * error
-    mean, median = float(np.mean(logs)), float(np.median(seconds[kind]))
-    interval = None if kind == REFERENCE else (math.exp(mean - reach), math.exp(mean + reach))
-    return (kind, *counts, median, math.exp(mean), interval)
+    ratio, interval = turns.ratio(seconds[kind], seconds[REFERENCE])
+    median = float(np.median(seconds[kind]))
+    return (kind, *counts, median, ratio, None if kind == REFERENCE else interval)

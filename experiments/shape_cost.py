@@ -17,14 +17,9 @@ _STEPS = flags.DEFINE_integer("steps", 10, "Steps in a block.", lower_bound=1)
 
 
 def main():
-    import math
-    import time
+    import functools
 
-    import jax
-    import numpy as np
-    from scipy import stats
-
-    from experiments import build, provenance
+    from experiments import build, provenance, turns
     from vdm import devices
     from vdm.data.batches import train_batch
 
@@ -38,29 +33,19 @@ def main():
         steps[shape] = parts.train_step().lower(states[shape], batch).compile()  # type: ignore[attr-defined]
         flops[shape] = steps[shape].cost_analysis()["flops"]
 
-    def block(shape: str) -> float:
-        started = time.perf_counter()
+    def block(shape: str):
         for _ in range(_STEPS.value):
             states[shape], metrics = steps[shape](states[shape], batch)
-        jax.block_until_ready(metrics)
-        return time.perf_counter() - started
+        return metrics
 
-    for shape in steps:
-        block(shape)  # what the first call alone does
-    ratios = []
-    for number in range(_PAIRS.value):
-        order = ("elbo", "variance") if number % 2 == 0 else ("variance", "elbo")
-        seconds = {shape: block(shape) for shape in order}
-        ratios.append(math.log(seconds["variance"] / seconds["elbo"]))
-    error = float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios))
-    reach = float(stats.t.ppf(0.975, len(ratios) - 1)) * error
-    mean = float(np.mean(ratios))
-    low, high = math.exp(mean - reach), math.exp(mean + reach)
+    calls = {shape: functools.partial(block, shape) for shape in steps}
+    seconds = turns.time_in_turns(calls, _PAIRS.value)
+    ratio, (low, high) = turns.ratio(seconds["variance"], seconds["elbo"])
     print(provenance.header())
     print(f"FLOPs per step, variance : bound = {flops['variance'] / flops['elbo']:.4f}")
     print(
-        f"time per step, variance : bound = {math.exp(mean):.4f}, 95 % interval "
-        f"[{low:.4f}, {high:.4f}] from {len(ratios)} pairs of {_STEPS.value} steps"
+        f"time per step, variance : bound = {ratio:.4f}, 95 % interval "
+        f"[{low:.4f}, {high:.4f}] from {_PAIRS.value} pairs of {_STEPS.value} steps"
     )
 
 

@@ -19,20 +19,15 @@ _STEPS = flags.DEFINE_integer("num_steps", None, "Steps of each run; the file's 
 
 
 def main():
-    import functools
     from pathlib import Path
 
     from experiments import build, grid, studying, sweeping, workdir
-    from experiments.parsing import load_config
     from experiments.signals import StopRequest
 
     folder = Path(_WORKDIR.value)
     workdir.check_writable(folder)
     build.use_compilation_cache()
-    config = load_config(_CONFIG_FILE.value)
-    common = {} if _STEPS.value is None else {"train.num_steps": _STEPS.value}
-    config.update_from_flattened_dict(common)
-    command = functools.partial(sweeping.train_command, _CONFIG_FILE.value, common)
+    config, command = sweeping.read_study(_CONFIG_FILE.value, _STEPS.value)
     outcomes, results = [], []
     with workdir.locked(folder), StopRequest() as stop:
         runs = [

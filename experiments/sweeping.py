@@ -1,6 +1,7 @@
 """Runs of a grid one after another, each in a process and a folder of its own, and their summary."""
 
 import dataclasses
+import functools
 import json
 import math
 import subprocess
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from ml_collections import config_dict
 
 from experiments import report, workdir
 from experiments.grid import Point
+from experiments.parsing import load_config
 from experiments.tables import Table, show, to_csv
 from vdm.errors import CheckpointError, Preempted
+from vdm.estimate import t_interval
 from vdm.objective import TERM_NAMES
 
 POLL_SECONDS = 0.2
@@ -187,9 +190,8 @@ def between_seeds(
     if len(values) < 2:
         return (float(values[0]) if values else None), None
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
     mean = float(np.mean(values))
-    return mean, (mean - reach, mean + reach)
+    return mean, t_interval(mean, error, len(values) - 1)
 
 
 def format_table(found: Table) -> str:
@@ -200,6 +202,16 @@ def format_table(found: Table) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def read_study(
+    path: str, num_steps: int | None
+) -> tuple[config_dict.ConfigDict, Callable[[Point, Path], list[str]]]:
+    """What a study varies, perhaps with other steps than its file says, and `run_all`'s command."""
+    config = load_config(path)
+    common = {} if num_steps is None else {"train.num_steps": num_steps}
+    config.update_from_flattened_dict(common)
+    return config, functools.partial(train_command, path, common)
 
 
 def train_command(path: str, overrides: Mapping[str, Any], point: Point, folder: Path) -> list[str]:

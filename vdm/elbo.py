@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 
 from vdm import decoder, diffusion
-from vdm.contexts import Draw
+from vdm.contexts import Draw, value_of
 from vdm.errors import ConfigError
 from vdm.model import VDM
 from vdm.noise import Noise, timestep
@@ -97,7 +97,7 @@ def noise_levels(
     context: Draw | None = None,
 ) -> NoiseLevels:
     """The noise levels at uniform `times` [B], for T steps or T = 0, given the images' contexts."""
-    value = None if context is None else context.value
+    value = value_of(context)
     ends = endpoints(model.schedule, schedule_params, value)
     params = {"schedule": schedule_params}
     at_times = gamma_and_weight(model, params, times, num_timesteps, value)
@@ -198,7 +198,7 @@ def denoising_matching_map(
         z_t,
         levels.gamma_t,
         conditioning,
-        context=None if levels.context is None else levels.context.value,
+        context=value_of(levels.context),
         train=train,
         dropout_key=dropout_key,
     )

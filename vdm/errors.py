@@ -1,5 +1,7 @@
 """Errors a user can cause or meet, each with the exit code that launchers end with."""
 
+from collections.abc import Iterable, Mapping
+
 
 class VdmError(Exception):
     """Base of every error whose message is meant for the user, as one line."""
@@ -49,3 +51,12 @@ def choose(name: str, value: str, choices: dict, kind: str):
         listed = ", ".join(sorted(choices))
         raise ConfigError(f"{name}={value!r}: no such {kind}; choose one of {listed}")
     return choices[value]
+
+
+def check_options(prefix: str, options: Mapping, known: Iterable[str]) -> None:
+    """ConfigError for the first of `options` that is not among `known`; `prefix` holds them."""
+    known = list(known)
+    for option, value in options.items():
+        if option not in known:
+            listed = f"choose from {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"{prefix}.{option}={value!r}: no such option; {listed}")

@@ -105,7 +105,7 @@ def scatter(
     Raises:
       ConfigError: one gamma per pixel or per image, where a shape changes the bound itself.
     """
-    require_scalar("variance of the bound", model, params, "compare the bounds themselves")
+    require_scalar("variance of the bound", model, "compare the bounds themselves")
 
     @jax.jit
     def draw(params, batch, key):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm.errors import ConfigError, choose
+from vdm.errors import ConfigError, check_options, choose
 from vdm.schedules.ddpm_beta_linear import step_gammas
 from vdm.schedules.endpoints import GAMMA_LIMIT
 from vdm.types import Gamma
@@ -101,13 +101,7 @@ def make_weight(name: str, options: Mapping, gammas: tuple[float, float]) -> Wei
       ConfigError: no such weight or option, or a weight that is not one.
     """
     build = choose("objective.weight.name", name, WEIGHTS, "weight")
-    known = list(inspect.signature(build).parameters)
-    for option, value in options.items():
-        if option not in known:
-            listed = f"choose from {', '.join(known)}" if known else "it has none"
-            raise ConfigError(
-                f"objective.weight.{name}.{option}={value!r}: no such option; {listed}"
-            )
+    check_options(f"objective.weight.{name}", options, inspect.signature(build).parameters)
     weight = build(**options)
     if weight is None:
         return None

@@ -3,17 +3,26 @@
 import inspect
 from collections.abc import Mapping
 
-from vdm.contexts.base import ContextModel, Draw
+from vdm.contexts.base import ContextModel, Draw, value_of
 from vdm.contexts.categorical import categorical
 from vdm.contexts.encoder import Encoder
 from vdm.contexts.gaussian import gaussian
-from vdm.errors import ConfigError, choose
+from vdm.errors import ConfigError, check_options, choose
 
 CONTEXTS = {"gaussian": gaussian, "categorical": categorical}
 """Each entry: a function (**options) -> ContextModel."""
 NONE = "none"
 
-__all__ = ["CONTEXTS", "NONE", "ContextModel", "Draw", "Encoder", "make_context", "make_encoder"]
+__all__ = [
+    "CONTEXTS",
+    "NONE",
+    "ContextModel",
+    "Draw",
+    "Encoder",
+    "make_context",
+    "make_encoder",
+    "value_of",
+]
 
 
 def make_context(name: str, options: Mapping | None = None) -> ContextModel | None:
@@ -21,24 +30,16 @@ def make_context(name: str, options: Mapping | None = None) -> ContextModel | No
     build = choose("context.name", name, {NONE: None, **CONTEXTS}, "context")
     if build is None:
         return None
-    known, options = list(inspect.signature(build).parameters), options or {}
-    for option, value in options.items():
-        if option not in known:
-            raise ConfigError(
-                f"context.{name}.{option}={value!r}: no such option; choose from {', '.join(known)}"
-            )
+    options = options or {}
+    check_options(f"context.{name}", options, inspect.signature(build).parameters)
     return build(**options)
 
 
 def make_encoder(context: ContextModel, options: Mapping | None = None) -> Encoder:
     """The encoder of a context's statistics, with its own options."""
     options = dict(options or {})
-    known = ("channels", "num_hidden")
+    check_options("context.encoder", options, ("channels", "num_hidden"))
     for option, value in options.items():
-        if option not in known:
-            raise ConfigError(
-                f"context.encoder.{option}={value!r}: no such option; choose from {', '.join(known)}"
-            )
         if value < 1:
             raise ConfigError(f"context.encoder.{option}={value}: must be at least 1")
     return Encoder(context.num_statistics, **options)

@@ -31,6 +31,11 @@ class Draw:
     log_ratio: PerExample
 
 
+def value_of(drawn: Draw | None) -> Context | None:
+    """c, or None for a model without a context."""
+    return None if drawn is None else drawn.value
+
+
 @dataclasses.dataclass(frozen=True)
 class ContextModel(abc.ABC):
     """A family of distributions of c."""

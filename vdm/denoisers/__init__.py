@@ -9,7 +9,7 @@ from vdm.denoisers.base import check_groups, resolve_dtype, resolve_unroll
 from vdm.denoisers.layers import default_fourier_exponents, default_num_groups
 from vdm.denoisers.mlp import MLP
 from vdm.denoisers.unet import UNet
-from vdm.errors import ConfigError, choose
+from vdm.errors import ConfigError, check_options, choose
 
 DENOISERS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
 """Each entry: a Linen module; its fields are its options."""
@@ -24,12 +24,7 @@ def make_denoiser(name: str, num_levels: int, options: Mapping) -> nn.Module:
     """
     module = choose("denoiser.name", name, DENOISERS, "denoiser")
     fields = {f.name: f for f in dataclasses.fields(module) if f.name not in ("parent", "name")}
-    for option, value in options.items():
-        if option not in fields:
-            raise ConfigError(
-                f"denoiser.{name}.{option}={value!r}: no such option; "
-                f"choose from {', '.join(sorted(fields))}"
-            )
+    check_options(f"denoiser.{name}", options, sorted(fields))
     for option, field in fields.items():
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and option not in (*options, *_DECIDABLE):

@@ -31,18 +31,19 @@ def fourier_features(z: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-def gamma_map_features(time: jax.Array) -> jax.Array:
-    """t, and sin and cos of pi 2^n t for n = 0..3, of every dimension; [B,H,W,C] -> [B,H,W,9 C].
+def gamma_map_features(time: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """(t, sin and cos of pi 2^n t for n = 0..3, of every dimension [B,H,W,9 C]; the mean t [B,1,1,1]).
 
-    What a map of times joins the input as: t alone has too little slope for a convolution to tell two
-    noise levels apart that the sinusoids of `time_embedding` tell apart easily.
+    `time` broadcasts to `shape` [B,H,W,C]. The features join the input: t alone has too little
+    slope for a convolution to tell two noise levels apart that `time_embedding` tells apart easily.
     """
-    time = time.astype(jnp.float32)
-    return jnp.concatenate([time, fourier_features(time, (-1, 0, 1, 2))], axis=-1)
+    time = jnp.broadcast_to(time.astype(jnp.float32), shape)
+    features = jnp.concatenate([time, fourier_features(time, (-1, 0, 1, 2))], axis=-1)
+    return features, jnp.mean(time, axis=(1, 2, 3), keepdims=True)
 
 
-def told(conditioning: jax.Array) -> jax.Array:
-    """What is known of each image, [B] or [B,K] -> [B,K] float32."""
+def conditioning_vector(conditioning: jax.Array) -> jax.Array:
+    """The flag, and perhaps a context, of each image: [B] or [B,K] -> [B,K] float32."""
     conditioning = conditioning.astype(jnp.float32)
     return conditioning[:, None] if conditioning.ndim == 1 else conditioning
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from vdm.denoisers.layers import (
     Dtype,
+    conditioning_vector,
     fourier_features,
     gamma_map_features,
     time_embedding,
-    told,
 )
 
 
@@ -41,14 +41,13 @@ class MLP(nn.Module):
     def __call__(self, z, time, conditioning, train: bool):
         features = [z]
         if self.gamma_map:
-            time_map = jnp.broadcast_to(time, z.shape)
-            features.append(gamma_map_features(time_map))
-            time = jnp.mean(time_map, axis=(1, 2, 3), keepdims=True)
+            of_map, time = gamma_map_features(time, z.shape)
+            features.append(of_map)
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"MLP takes one gamma per image; got time of shape {time.shape}")
         batch, num_dims = z.shape[0], math.prod(z.shape[1:])
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        known = told(conditioning)
+        known = conditioning_vector(conditioning)
         cond = jnp.concatenate([time_embedding(time, self.width), known], axis=1)
         cond = nn.swish(nn.Dense(self.width, name="cond")(cond)).astype(self.dtype)
         if self.fourier_exponents:

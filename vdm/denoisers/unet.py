@@ -11,11 +11,11 @@ from vdm.denoisers.layers import (
     Dtype,
     GroupNorm,
     ResidualBlock,
+    conditioning_vector,
     conv3x3,
     fourier_features,
     gamma_map_features,
     time_embedding,
-    told,
 )
 
 
@@ -83,9 +83,8 @@ class UNet(nn.Module):
     def __call__(self, z, time, conditioning, train: bool):
         features = [z]
         if self.gamma_map:
-            time_map = jnp.broadcast_to(time, z.shape)
-            features.append(gamma_map_features(time_map))
-            time = jnp.mean(time_map, axis=(1, 2, 3), keepdims=True)
+            of_map, time = gamma_map_features(time, z.shape)
+            features.append(of_map)
         cond = self._conditioning(time, conditioning, z.shape[0])
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
@@ -114,7 +113,7 @@ class UNet(nn.Module):
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        known = told(conditioning)
+        known = conditioning_vector(conditioning)
         cond = jnp.concatenate([time_embedding(time, self.channels), known], axis=1)
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))

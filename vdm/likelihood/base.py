@@ -84,11 +84,8 @@ class Bound(abc.ABC):
             )
 
     def check(self, model: VDM, params: Params) -> None:
-        """ConfigError where this bound cannot serve the model; by default it serves any."""
-        del model, params
-
-    def check_context(self, model: VDM) -> None:
-        """ConfigError for a model with a context where this bound takes none."""
+        """ConfigError where this bound cannot serve the model; a variant may add to it."""
+        del params
         if model.context is not None and not self.takes_context:
             raise ConfigError(
                 f"--bound={self.name}: takes no context, and the schedule of this model is "
@@ -130,9 +127,8 @@ class Bound(abc.ABC):
         return {"bound": self.name, **dataclasses.asdict(self)}
 
 
-def require_scalar(what: str, model: VDM, params: Params, instead: str) -> None:
+def require_scalar(what: str, model: VDM, instead: str) -> None:
     """ConfigError for a schedule with one gamma per pixel, or one that depends on the image."""
-    del params
     if not model.has_scalar_gamma:
         kind = type(model.schedule).__name__
         has = "depends on the image" if model.context is not None else "has one per pixel"

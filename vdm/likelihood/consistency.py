@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm.contexts import value_of
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.likelihood import paths
 from vdm.likelihood.base import (
@@ -82,7 +83,7 @@ def make_walk(model, num_timesteps: int, seed: int, mesh):
     def begin(params, batch, randomisation):
         position = paths.start(seed, randomisation, batch.index, one, model.shape)
         context = draw_contexts(model, params, batch, seed, randomisation, one)
-        value = None if context is None else context.value
+        value = value_of(context)
         gammas = endpoints(
             model.schedule, params["schedule"], None if value is None else value[:, 0]
         )

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm import decoder, diffusion
+from vdm import decoder
+from vdm.contexts import value_of
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.likelihood import paths
 from vdm.likelihood.base import Bound, draw_contexts, end_terms, from_terms, images_at_once
@@ -76,21 +77,13 @@ def _terms(model, params, batch, num_timesteps, seed, randomisation, steps):
     live = steps <= num_timesteps
     steps = jnp.minimum(steps, num_timesteps)
     first = jnp.zeros(1, jnp.int32)
-    eps = paths.innovations(seed, randomisation, batch.index, steps, first, model.shape)[:, :, 0]
-    context = _context(model, params, batch, seed, randomisation)
-    value = None if context is None else context.value
-    levels = paths.levels(model, params, steps, num_timesteps, value)
-    gamma, increment = levels.gamma[:, :, 0], levels.increment[:, :, 0]
-    x = decoder.encode(batch.images, model.num_levels)[:, None]
-    size = eps.shape[:2]
-    gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[2:]))
-    flag = jnp.broadcast_to(jnp.asarray(batch.conditioning)[:, None], size)
-    flat = [a.reshape(-1, *a.shape[2:]) for a in (diffusion.diffuse(x, gamma, eps), gamma, flag)]
-    if value is not None:
-        value = jnp.broadcast_to(value, (*size, value.shape[-1])).reshape(-1, value.shape[-1])
-    eps_hat = model.predict_eps(params, *flat, context=value).reshape(eps.shape)
-    weight = 0.5 * jnp.expm1(increment)
-    nats = jnp.sum(weight * jnp.square(eps - eps_hat), axis=(2, 3, 4))
+    eps = paths.innovations(seed, randomisation, batch.index, steps, first, model.shape)
+    context = value_of(_context(model, params, batch, seed, randomisation))
+    levels = paths.levels(model, params, steps, num_timesteps, context)
+    x = decoder.encode(batch.images, model.num_levels)[:, None, None]
+    eps_hat = paths.predict(model, params, batch, x, levels.gamma, eps, context)
+    weight = 0.5 * jnp.expm1(levels.increment)
+    nats = jnp.sum(weight * jnp.square(eps - eps_hat), axis=(2, 3, 4, 5))
     return jnp.where(live[None], nats, 0.0)
 
 

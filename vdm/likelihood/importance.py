@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm import decoder
+from vdm.contexts import value_of
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.errors import ConfigError
 from vdm.likelihood import paths
@@ -82,7 +83,7 @@ class ImportanceWeighted(Bound):
             position = paths.start(seed, randomisation, batch.index, weights, model.shape)
             context = draw_contexts(model, params, batch, seed, randomisation, weights)
             surprise = _surprise(model, params, batch, position.eps, context)
-            return position, None if context is None else context.value, surprise
+            return position, value_of(context), surprise
 
         def go_on(params, batch, position, context, randomisation, weights, steps):
             shape = model.shape

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm.contexts import value_of
 from vdm.devices import batch_sharding, replicated, to_host
 from vdm.elbo import encode
 from vdm.errors import ConfigError, choose
@@ -81,6 +82,7 @@ class Flow(Bound):
             raise ConfigError(f"--ode_max_steps={self.max_steps}: choose at least 1")
 
     def check(self, model, params):
+        super().check(model, params)
         num_dims = int(np.prod(model.shape))
         if self.trace == "exact" and num_dims > MAX_EXACT_DIMS:
             raise ConfigError(
@@ -100,7 +102,7 @@ class Flow(Bound):
                 seed, randomisation, weight, batch.index, model.shape, model.draw_context
             )
             context = encode(model, params, batch, noise)
-            value = None if context is None else context.value
+            value = value_of(context)
             gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"], value)
             dequantise = DEQUANTISATIONS[self.dequantisation]
             point, cost = dequantise(batch.images, noise.eps_0, gamma_0, model.num_levels)

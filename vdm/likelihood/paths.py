@@ -128,7 +128,7 @@ def advance(
     eta_before = jnp.concatenate([position.eta[:, None], eta[:, :-1]], axis=1)
     x = decoder.encode(batch.images, model.num_levels)[:, None, None]
     delta = jnp.sqrt(jnp.expm1(at.increment)) * (
-        _predict(model, params, batch, x, at.gamma, eps, context) - eps
+        predict(model, params, batch, x, at.gamma, eps, context) - eps
     )
     share = -jnp.expm1(-at.increment)
     back = (before - jnp.exp(-0.5 * at.increment) * eps) / jnp.sqrt(share)
@@ -186,7 +186,7 @@ def _trajectory(eps, eta, increment):
     return jnp.moveaxis(jax.lax.scan(move, eps, (keep, fresh))[1], 0, 1)
 
 
-def _predict(model: VDM, params: Params, batch: Batch, x, gamma, eps, context):
+def predict(model: VDM, params: Params, batch: Batch, x, gamma, eps, context):
     """eps_hat at every image, step and trajectory, in one call of the network."""
     size = eps.shape[:3]
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))

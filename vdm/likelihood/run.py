@@ -1,6 +1,7 @@
 """One bound over every image of a split."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -41,11 +42,14 @@ class BoundEvaluation:
 
     def estimate(self, nats: np.ndarray) -> Estimate:
         """The mean of a row or a term, or of what else has values [R, N], in bits/dim."""
-        times = self.bound.times(self.seed, self.randomisations, self.index)
         shared = None
-        if times is not None and len(nats) == self.randomisations:
-            shared = shared_in_time(nats, times)
+        if self._times is not None and len(nats) == self.randomisations:
+            shared = shared_in_time(nats, self._times)
         return estimate(nats, self.num_dims, shared)
+
+    @functools.cached_property
+    def _times(self) -> np.ndarray | None:
+        return self.bound.times(self.seed, self.randomisations, self.index)
 
 
 def evaluate_bound(
@@ -63,7 +67,6 @@ def evaluate_bound(
     Raises:
       ConfigError: the bound cannot serve the model, or has no value for some images, which are named.
     """
-    bound.check_context(model)
     bound.check(model, params)
     started = time.monotonic()
     batches, count = list(batches), randomisations or bound.randomisations

@@ -111,8 +111,9 @@ class Continuous(_Sampled):
             raise ConfigError(f"--density={self.density}: choose one of {', '.join(DENSITIES)}")
 
     def check(self, model, params):
+        super().check(model, params)
         if self.density == "fitted":
-            require_scalar("--density=fitted", model, params, "choose --density=uniform")
+            require_scalar("--density=fitted", model, "choose --density=uniform")
 
     def fit(self, model, params, images, mesh):
         if self.density == "uniform":

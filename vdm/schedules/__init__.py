@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 
-from vdm.errors import ConfigError, choose
+from vdm.errors import ConfigError, check_options, choose
 from vdm.schedules.base import Schedule
 from vdm.schedules.cosine import cosine
 from vdm.schedules.ddpm_beta_linear import ddpm_beta_linear
@@ -44,14 +44,12 @@ def make_schedule(
     """
     build = choose("schedule.name", name, SCHEDULES, "schedule")
     options = options or {}
-    known = list(inspect.signature(build).parameters)[1:]
-    for option, value in options.items():
-        if option not in known:
-            listed = f"choose from {', '.join(known)}" if known else "it has none"
-            raise ConfigError(f"schedule.{name}.{option}={value!r}: no such option; {listed}")
+    _, *parameters = inspect.signature(build).parameters.values()
+    known = [parameter.name for parameter in parameters]
+    check_options(f"schedule.{name}", options, known)
     options = {**{n: v for n, v in (facts or {}).items() if n in known}, **options}
-    parameters = inspect.signature(build).parameters
-    for option in known:
-        if option not in options and parameters[option].default is inspect.Parameter.empty:
+    for parameter in parameters:
+        option = parameter.name
+        if option not in options and parameter.default is inspect.Parameter.empty:
             raise ConfigError(f"schedule.{name}.{option}: missing; give it a value")
     return build(endpoints, **options)

@@ -12,17 +12,17 @@ same for all dimensions: reconstruction and prior are then known exactly, as for
 
 along the path t -> gamma(t) in R^D (Sahoo et al. 2024, sec. 3). It depends on the end points alone
 exactly where f is a gradient. It is one if eps_hat is a posterior mean, E[eps | z, gamma], at every
-gamma: the integral is then I(x; z_0) - I(x; z_1), as f . dgamma = -dI along any path
-(Guo et al. 2005, for one SNR). With a
-context c the same holds for each c, of a network that is also told c. A network that is told the mean
-of gamma alone can be a posterior mean along one path, not on all of R^D, and moving the path moves its
-bound; `experiments.path_example` shows both. No trained network is quite a posterior mean, and T steps
-depend on the path in any case: so a shape has a bound to lower, and its gradient is the bound's own,
-never that of a variance.
+gamma: the integral is then I(x; z_0) - I(x; z_1), as f . dgamma = -dI along any path (Guo et al. 2005,
+for one SNR). With a context c the same holds for each c, of a network that is also told c. A network
+that is told the mean of gamma alone can be a posterior mean along one path, not on all of R^D, and
+moving the path moves its bound; `experiments.path_example` shows both. No trained network is quite a
+posterior mean, and T steps depend on the path in any case: so a shape has a bound to lower, and its
+gradient is the bound's own, never that of a variance.
 """
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from vdm.errors import ConfigError
 from vdm.schedules.base import Schedule, per_example, step_times
 from vdm.schedules.endpoints import Endpoints
-from vdm.schedules.sharing import Sharing
+from vdm.schedules.sharing import Sharing, make_sharing
 from vdm.types import Params, PRNGKey
 
 
@@ -160,3 +160,19 @@ class PerPixel(Schedule):
             )
         shift = self.conditioner.shift(shape["conditioner"], context)
         return self.sharing.values(shape, shift)
+
+
+def make_per_pixel(
+    name: str,
+    endpoints: Endpoints,
+    form: Form,
+    shape: Sequence[int],
+    sharing: str,
+    rank: int,
+    learned_endpoints: bool,
+    conditioner: Conditioner | None = None,
+) -> PerPixel:
+    """The schedule that section schedule.`name` of a configuration describes, for images of `shape`."""
+    ends = dataclasses.replace(endpoints, learned=learned_endpoints)
+    shared = make_sharing(f"schedule.{name}", sharing, shape, rank)
+    return PerPixel(ends, form, shared, conditioner)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from vdm.errors import ConfigError
 from vdm.schedules.endpoints import Endpoints
-from vdm.schedules.per_pixel import Conditioner, Form, PerPixel
-from vdm.schedules.sharing import make_sharing
+from vdm.schedules.per_pixel import Conditioner, Form, PerPixel, make_per_pixel
 
 FLOOR = 1e-3
 """Of the slope w1, which could otherwise become 0."""
@@ -55,9 +54,9 @@ def pixel_network(
     learned_endpoints: bool = True,
 ) -> PerPixel:
     """The monotone network per pixel, per channel or of low rank, for images of `shape`."""
-    ends = dataclasses.replace(endpoints, learned=learned_endpoints)
-    shared = make_sharing("schedule.pixel_network", sharing, shape, rank)
-    return PerPixel(ends, _sigmoids("pixel_network", num_features), shared)
+    form = _sigmoids("pixel_network", num_features)
+    options = (shape, sharing, rank, learned_endpoints)
+    return make_per_pixel("pixel_network", endpoints, form, *options)
 
 
 def conditional_network(
@@ -71,10 +70,9 @@ def conditional_network(
     learned_endpoints: bool = True,
 ) -> PerPixel:
     """The monotone network whose numbers also depend on a context of `context_size` numbers."""
-    ends = dataclasses.replace(endpoints, learned=learned_endpoints)
-    shared = make_sharing("schedule.conditional_network", sharing, shape, rank)
     form = _sigmoids("conditional_network", num_features)
-    return PerPixel(ends, form, shared, Conditioner(context_size, num_hidden))
+    options = (shape, sharing, rank, learned_endpoints, Conditioner(context_size, num_hidden))
+    return make_per_pixel("conditional_network", endpoints, form, *options)
 
 
 def _sigmoids(name: str, num_features: int) -> Sigmoids:

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm.schedules.endpoints import Endpoints
-from vdm.schedules.per_pixel import Conditioner, Form, PerPixel
-from vdm.schedules.sharing import make_sharing
+from vdm.schedules.per_pixel import Conditioner, Form, PerPixel, make_per_pixel
 
 FLOOR = 1e-3
 """Share of a uniform density: where the quadratic is 0 gamma still increases, strictly."""
@@ -52,9 +51,8 @@ def pixel_polynomial(
     learned_endpoints: bool = True,
 ) -> PerPixel:
     """The polynomial per pixel, per channel or of low rank, for images of `shape`."""
-    ends = dataclasses.replace(endpoints, learned=learned_endpoints)
-    shared = make_sharing("schedule.pixel_polynomial", sharing, shape, rank)
-    return PerPixel(ends, Polynomial(), shared)
+    options = (shape, sharing, rank, learned_endpoints)
+    return make_per_pixel("pixel_polynomial", endpoints, Polynomial(), *options)
 
 
 def conditional_polynomial(
@@ -67,6 +65,5 @@ def conditional_polynomial(
     learned_endpoints: bool = True,
 ) -> PerPixel:
     """The polynomial whose numbers also depend on a context of `context_size` numbers."""
-    ends = dataclasses.replace(endpoints, learned=learned_endpoints)
-    shared = make_sharing("schedule.conditional_polynomial", sharing, shape, rank)
-    return PerPixel(ends, Polynomial(), shared, Conditioner(context_size, num_hidden))
+    options = (shape, sharing, rank, learned_endpoints, Conditioner(context_size, num_hidden))
+    return make_per_pixel("conditional_polynomial", endpoints, Polynomial(), *options)
