@@ -14,6 +14,7 @@ from experiments import build, checkpoints, comparable, report, workdir
 from experiments.build import Parts
 from experiments.comparable import Group, Grouped
 from experiments.flops import train_step_flops
+from experiments.learning import training_curves
 from vdm import compare, profile
 from vdm.compare import Difference
 from vdm.errors import ConfigError
@@ -21,7 +22,6 @@ from vdm.evaluate import Evaluation, Sampling
 from vdm.objective import TERM_NAMES
 from vdm.profile import Band, Profile
 from vdm.seeds import stream_key
-from vdm.train.writers import read_json_lines
 from vdm.types import Params
 
 NUM_CURVE_POINTS = 201
@@ -81,7 +81,7 @@ def open_runs(
         raise ConfigError(f"--workdirs={','.join(folders)}: give two or more folders, with commas")
     identities = [workdir.require_identity(Path(f), "--workdirs") for f in folders]
     differing = comparable.check_same_data(folders, identities, allowed)
-    names = _names(folders)
+    names = workdir.distinct_names(folders)
     configs = {n: i["config"] for n, i in zip(names, identities, strict=True)}
     groups = comparable.group_runs(configs, group_by) if group_by else []
     opened = [
@@ -96,12 +96,6 @@ def _open_run(name: str, folder: str, identity: dict, step: str, batch_size: int
         identity = {**identity, "config": {**identity["config"], "evaluate": evaluate}}
     parts = build.build_trained(identity)
     return Run(name, Path(folder), parts, *checkpoints.load_ema(parts, Path(folder), step))
-
-
-def _names(folders: Sequence[str]) -> list[str]:
-    """The folders' own names, numbered where they repeat."""
-    stems = [Path(f).resolve().name for f in folders]
-    return [s if stems.count(s) == 1 else f"{s} ({n})" for n, s in enumerate(stems, start=1)]
 
 
 def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
@@ -223,12 +217,8 @@ def learning_curves(run: Run) -> dict[str, np.ndarray]:
 
     FLOPs are nan where XLA gives none.
     """
-    lines = read_json_lines(run.folder / "metrics.jsonl")
-    logged = [line for line in lines if "images_seen" in line]
-    columns = {"step": "step", "images": "images_seen", "seconds": "seconds"}
-    columns["train"] = "bits_per_dim"
-    curves = {name: np.array([line[key] for line in logged]) for name, key in columns.items()}
-    per_step = _flops(run) if logged else None
+    curves = training_curves(run.folder)
+    per_step = _flops(run) if len(curves["step"]) else None
     return {**curves, "flops": curves["step"] * (np.nan if per_step is None else per_step)}
 
 

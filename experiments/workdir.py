@@ -85,6 +85,12 @@ def require_identity(workdir: Path, flag: str = "--workdir") -> dict[str, Any]:
     return found
 
 
+def distinct_names(folders: Sequence[str]) -> list[str]:
+    """The folders' own names, numbered where they repeat."""
+    stems = [Path(f).resolve().name for f in folders]
+    return [s if stems.count(s) == 1 else f"{s} ({n})" for n, s in enumerate(stems, start=1)]
+
+
 def check_resumable(
     saved: Mapping, config: Mapping, data: Mapping, allowed: Sequence[str]
 ) -> dict[str, list]:

@@ -1,0 +1,35 @@
+"""Draw how runs learned: training loss and validation bits/dim against images seen.
+
+    python -m experiments.curves --workdirs=runs/digits,runs/digits_learned --out=runs/curves
+
+Writes learning.png, learning.pdf and learning.csv. The runs may be of different data and need not
+be finished: only what they logged is read. `experiments.compare` says whether they differ.
+"""
+
+from absl import flags
+
+from experiments import launcher
+
+_WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of runs.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
+
+
+def main():
+    from pathlib import Path
+
+    from experiments import learning, learning_page, workdir
+    from vdm.errors import CheckpointError
+
+    out = Path(_OUT.value)
+    workdir.check_writable(out, "--out")
+    names = workdir.distinct_names(_WORKDIRS.value)
+    runs = {name: Path(folder) for name, folder in zip(names, _WORKDIRS.value, strict=True)}
+    for folder in runs.values():
+        workdir.require_identity(folder, "--workdirs")
+        if not len(learning.training_curves(folder)["step"]):
+            raise CheckpointError(f"--workdirs={folder}: nothing is logged in it yet; train on")
+    print(f"written to {learning_page.write(out, runs)}")
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)

@@ -1,0 +1,35 @@
+"""What a run logged while it learned."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vdm.train.writers import read_json_lines
+
+Curves = dict[str, np.ndarray]
+"""{column: one number per logged step}."""
+
+_TRAIN = {
+    "step": "step",
+    "images": "images_seen",
+    "seconds": "seconds",
+    "train": "bits_per_dim",
+}
+_VALIDATION = {"step": "step", "validation": "validation_bits_per_dim"}
+
+
+def training_curves(workdir: Path) -> Curves:
+    """{"step", "images", "seconds", "train"}: the training loss in bits/dim; empty at first."""
+    return _columns(workdir, _TRAIN)
+
+
+def validation_curves(workdir: Path) -> Curves:
+    """{"step", "validation"}: bits/dim of the averaged parameters on the validation split."""
+    return _columns(workdir, _VALIDATION)
+
+
+def _columns(workdir: Path, columns: Mapping[str, str]) -> Curves:
+    lines = read_json_lines(workdir / "metrics.jsonl")
+    logged = [line for line in lines if set(columns.values()) <= set(line)]
+    return {name: np.array([line[key] for line in logged]) for name, key in columns.items()}
