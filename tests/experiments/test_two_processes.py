@@ -36,7 +36,7 @@ def start(repository, data_dir):
             f"--process_id={index}",
         ]
         settings = {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
             "VDM_DATA_DIR": str(data_dir),
             "PYTHONPATH": str(repository),
         }
