@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vdm.time_density import DRAWN, QUANTILES
 from vdm.train.writers import read_json_lines
 
 Curves = dict[str, np.ndarray]
@@ -27,6 +28,12 @@ def training_curves(workdir: Path) -> Curves:
 def validation_curves(workdir: Path) -> Curves:
     """{"step", "validation"}: bits/dim of the averaged parameters on the validation split."""
     return _columns(workdir, _VALIDATION)
+
+
+def drawn_gammas(workdir: Path) -> Curves:
+    """{"images", "0.05", ..., "0.95"}: quantiles of the gammas that training drew."""
+    shares = {f"{share:g}": f"{DRAWN}{share:g}" for share in QUANTILES}
+    return _columns(workdir, {"images": "images_seen", **shares})
 
 
 def _columns(workdir: Path, columns: Mapping[str, str]) -> Curves:

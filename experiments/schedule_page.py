@@ -1,12 +1,13 @@
 """Schedules before and after training, and what they bought: figures, tables, one page."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from experiments import page
+from experiments.learning import Curves, drawn_gammas
 from experiments.page import Drawing, Figure, plt
 from experiments.schedule_numbers import Measured, gains_over
 from experiments.tables import Table, to_html
@@ -16,6 +17,7 @@ from vdm.variance import Interval
 _CAPTIONS = {
     "curves": "γ(t), SNR(t) and dγ/dt; dotted: before training",
     "density": "The density of γ that times are drawn with, at the start (dotted) and at the end",
+    "drawn": "The γ that training drew: median, half and nine tenths of them",
     "variance": "Variance of the bound's estimate given the image, (bits/dim)², 95 %",
     "signal": "Signal-to-noise of one training step's gradient, |E g|²/tr Cov, 95 %",
 }
@@ -91,6 +93,9 @@ def _drawings(found: Sequence[Measured]) -> dict[str, Drawing]:
         "density": functools.partial(_draw_density, found),
         "variance": functools.partial(_draw_variance, found),
     }
+    logged = {one.run.name: drawn_gammas(one.run.folder) for one in found}
+    if logged := {name: curves for name, curves in logged.items() if len(curves["images"])}:
+        drawings["drawn"] = functools.partial(_draw_drawn, logged)
     if any(one.signal for one in found):
         drawings["signal"] = functools.partial(_draw_signal, found)
     return drawings
@@ -119,6 +124,20 @@ def _draw_density(found: Sequence[Measured]) -> Figure:
             axes.plot(gamma, density, style, color=f"C{colour}", label=name)
     axes.set(xlabel="γ", ylabel="density of γ")
     axes.legend(fontsize="small")
+    return figure
+
+
+def _draw_drawn(logged: Mapping[str, Curves]) -> Figure:
+    size = (1.0 + 3.2 * len(logged), 3.8)
+    figure, panels = plt.subplots(
+        1, len(logged), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, (name, curves) in zip(panels[0], logged.items(), strict=True):
+        for low, high, alpha in (("0.05", "0.95", 0.2), ("0.25", "0.75", 0.4)):
+            axes.fill_between(curves["images"], curves[low], curves[high], color="C0", alpha=alpha)
+        axes.plot(curves["images"], curves["0.5"], color="C0")
+        axes.set(xlabel="images seen", title=name)
+    panels[0][0].set(ylabel="γ")
     return figure
 
 

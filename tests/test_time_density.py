@@ -15,7 +15,16 @@ from vdm.noise import stratified_times
 from vdm.objective import make_gradient
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import gamma_and_derivative
-from vdm.time_density import FLOOR, NUM_BINS, TimeDensity, cell_masses, draw, init_density, update
+from vdm.time_density import (
+    FLOOR,
+    NUM_BINS,
+    TimeDensity,
+    cell_masses,
+    draw,
+    drawn_gammas,
+    init_density,
+    update,
+)
 from vdm.train.optimizer import make_optimizer
 from vdm.train.state import init_state
 from vdm.train.step import make_train_step
@@ -58,6 +67,18 @@ def test_times_have_the_density_that_their_weights_say(schedule):
     mass = np.asarray(cell_masses(peaked(), schedule, {}))
     np.testing.assert_allclose(counts, mass, atol=3 / SIZE)
     np.testing.assert_allclose(mass.sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("density", [None, init_density(), peaked()])
+def test_quantiles_of_the_gammas_drawn(schedule, density):
+    uniform = jax.random.uniform(jax.random.key(1), (SIZE,))
+    times = uniform if density is None else draw(density, schedule, {}, uniform)[0]
+    gammas = np.asarray(schedule.gamma({}, times)).ravel()
+    found = drawn_gammas(density, schedule, {})
+    assert list(found) == [f"gamma_drawn/{s}" for s in ("0.05", "0.25", "0.5", "0.75", "0.95")]
+    # The share of draws below each: a binomial's five standard errors.
+    shares = [np.mean(gammas < float(value)) for value in found.values()]
+    np.testing.assert_allclose(shares, [0.05, 0.25, 0.5, 0.75, 0.95], atol=5 * 0.5 / SIZE**0.5)
 
 
 @pytest.mark.parametrize("power", [0, 1, 2])
@@ -149,7 +170,7 @@ def test_training_learns_the_density_and_resumes_exactly(num_timesteps, tmp_path
     state, halves = first, None
     for number in range(40):
         state, metrics = step(state, batch)
-        assert "integrand" not in metrics
+        assert "integrand" not in metrics and metrics["gamma_drawn/0.5"] < metrics["gamma_1"]
         if number == 19:
             halves = through_a_checkpoint(state, tmp_path)
     for _ in range(20):

@@ -27,6 +27,10 @@ DECAY = 0.99
 """Of a bin's running mean, per sample that falls into it: it remembers about its last hundred."""
 
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+DRAWN = "gamma_drawn/"
+
+
 @flax.struct.dataclass
 class TimeDensity:
     """Part of the training state, and so of the checkpoint.
@@ -61,6 +65,20 @@ def draw(
     times = (cell + jnp.clip((uniform - edges[cell]) / mass, 0.0, 1.0)) / NUM_CELLS
     times = jnp.minimum(times, 1.0 - 2.0**-24)
     return jax.lax.stop_gradient((times, 1.0 / (NUM_CELLS * mass)))
+
+
+def drawn_gammas(
+    density: TimeDensity | None, schedule: Schedule, params: Params
+) -> dict[str, jax.Array]:
+    """{"gamma_drawn/Q": the gamma that a share Q of the times drawn at this step lie below}.
+
+    For a schedule with one gamma; `density` None means uniform times.
+    """
+    times = jnp.array(QUANTILES)
+    if density is not None:
+        times, _ = draw(density, schedule, params, times)
+    gammas = schedule.gamma(params, times).reshape(-1)
+    return {f"{DRAWN}{share:g}": gamma for share, gamma in zip(QUANTILES, gammas, strict=True)}
 
 
 def cell_masses(density: TimeDensity, schedule: Schedule, params: Params) -> jax.Array:

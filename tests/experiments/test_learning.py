@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -32,6 +33,15 @@ def test_what_a_run_logged(logged):
     train, validation = learning.training_curves(logged), learning.validation_curves(logged)
     assert train["images"].tolist() == [80, 160, 240] and train["train"].tolist() == [4, 3, 2.5]
     assert validation["step"].tolist() == [20] and validation["validation"].tolist() == [3.25]
+
+
+def test_the_gammas_that_training_drew(finished, logged):
+    drawn = learning.drawn_gammas(finished[0])
+    train = learning.training_curves(finished[0])
+    assert drawn["images"].tolist() == train["images"].tolist()
+    values = np.stack([drawn[share] for share in ("0.05", "0.25", "0.5", "0.75", "0.95")])
+    assert (np.diff(values, axis=0) > 0).all()
+    assert not len(learning.drawn_gammas(logged)["images"])  # as runs of before it was logged
 
 
 def test_written(logged, tmp_path):

@@ -32,7 +32,7 @@ def test_the_page_of_a_trained_and_of_an_adaptive_schedule(launch, run_python, d
     done = run_python(words, devices=1, env=env, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     page = (out / "index.html").read_text()
-    assert len(re.findall("<img", page)) == 4
+    assert len(re.findall("<img", page)) == 5
     rows = list(csv.DictReader((out / "variance.csv").open()))
     assert [(row["run"], row["times"]) for row in rows] == [
         (run, times) for times in ("iid", "stratified") for run in ("line", "adaptive")

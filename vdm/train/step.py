@@ -12,7 +12,7 @@ from vdm.model import VDM
 from vdm.noise import training_noise
 from vdm.objective import PER_IMAGE, GradientFn, Metrics
 from vdm.seeds import stream_key
-from vdm.time_density import draw, observe
+from vdm.time_density import draw, drawn_gammas, observe
 from vdm.train.state import TrainState, ema_decay_at
 from vdm.types import Batch, Params
 
@@ -40,6 +40,8 @@ def make_train_step(
             times, importance = draw(density, model.schedule, schedule_params, noise.times)
             noise = dataclasses.replace(noise, times=times, importance=importance)
         grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
+        if model.has_scalar_gamma:
+            metrics |= drawn_gammas(density, model.schedule, schedule_params)
         if density is not None:
             integrand = metrics.pop(PER_IMAGE)
             density = observe(
