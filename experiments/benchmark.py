@@ -36,17 +36,16 @@ _OUT = flags.DEFINE_string("out", None, "Write everything there as JSON.")
 def main():
     import jax
 
-    from experiments import benchmarking, provenance, workdir
+    from experiments import benchmark_table, benchmarking, provenance, workdir
 
-    config = _CONFIG.value.to_dict()
     shape = benchmarking.read_shape(_IMAGE_SHAPE.value)
-    configs = benchmarking.read_grid(_GRID.value, config)
-    print(provenance.header(config))
+    configs = benchmarking.read_grid(_GRID.value, _CONFIG.value)
+    print(provenance.header(_CONFIG.value.to_dict()))
     calls = _CALLS.value or (1 if jax.default_backend() == "cpu" else 10)
     spec = benchmarking.random_spec(shape, _NUM_LEVELS.value) if shape else None
     timed = benchmarking.Timing(_ROUNDS.value, calls, _EVALUATION.value)
     found = benchmarking.run(configs, _OTHER.value, spec, timed)
-    print(benchmarking.format_table(found))
+    print(benchmark_table.format_table(found))
     if _OUT.value:
         path = benchmarking.out_path(_OUT.value)
         workdir.write_json(path, {**found, "provenance": provenance.provenance()})

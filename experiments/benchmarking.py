@@ -1,9 +1,6 @@
 """The benchmark behind its launcher: read the grid, compile, time in turns, put into a table."""
 
-import ast
-import copy
 import dataclasses
-import itertools
 import resource
 import sys
 import time
@@ -13,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import config_dict
 
-from experiments import build, candidates, peaks
+from experiments import build, candidates, config_checks, grid, peaks
 from experiments.candidates import Candidate
-from experiments.provenance import flatten
 from vdm.data import Dataset
 from vdm.denoisers.base import DTYPES
 from vdm.errors import ConfigError
@@ -48,43 +45,16 @@ def read_shape(words: Sequence[str]) -> tuple[int, int, int] | None:
     return height, width, channels
 
 
-def read_grid(text: str, config: Config) -> dict[str, Config]:
-    """{name of the combination: configuration}; one without a name for an empty grid."""
-    axes = [_read_axis(axis, config) for axis in text.split(";") if axis.strip()]
-    found: dict[str, Config] = {}
-    for values in itertools.product(*(values for _, values in axes)):
-        changed = copy.deepcopy(dict(config))
-        for (field, _), value in zip(axes, values, strict=True):
-            _set(changed, field, value)
-        pairs = zip(axes, values, strict=True)
-        found[" ".join(f"{f.rpartition('.')[2]}={v}" for (f, _), v in pairs) or "ours"] = changed
-    return found
+def read_grid(text: str, config: config_dict.ConfigDict) -> dict[str, Config]:
+    """{name of the combination: configuration}; "ours" alone for an empty grid."""
+    if not text.strip():
+        return {"ours": config.to_dict()}
+    found = grid.points(config, grid.read_axes(text))
+    return {" ".join(_leaf(*pair) for pair in p.overrides.items()): p.config for p in found}
 
 
-def _read_axis(text: str, config: Config) -> tuple[str, list[Any]]:
-    field, _, values = (part.strip() for part in text.partition("="))
-    if field not in flatten(config) or not values:
-        raise ConfigError(
-            f"--grid={text}: give a field of the configuration and values, as FIELD=A,B"
-        )
-    return field, [_read_value(word.strip()) for word in values.split(",")]
-
-
-def _read_value(word: str) -> Any:
-    named = {"true": True, "false": False, "none": None}
-    if word.lower() in named:
-        return named[word.lower()]
-    try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError):
-        return word
-
-
-def _set(config: dict, field: str, value: Any) -> None:
-    *groups, leaf = field.split(".")
-    for group in groups:
-        config = config[group]
-    config[leaf] = value
+def _leaf(field: str, value: str) -> str:
+    return f"{field.rpartition('.')[2]}={value}"
 
 
 def random_spec(shape: tuple[int, int, int], num_levels: int) -> DataSpec:
@@ -131,7 +101,7 @@ def run(
 def _parts(config: Config, spec: DataSpec | None) -> build.Parts:
     if spec is None:
         return build.build(config)
-    build.check(config)
+    config_checks.check(config)
     mesh = build.mesh_of(config)
     images = np.random.default_rng(0).integers(
         0, spec.num_levels, (candidates.NUM_IMAGES, *spec.shape)
@@ -216,66 +186,6 @@ def _row(candidate: Candidate, seconds: dict[str, list[float]], flops: dict) -> 
             "evaluate_relative_spread": spread / evaluate,
         }
     return row
-
-
-def format_table(found: Mapping[str, Any]) -> str:
-    """What was measured, for a reader."""
-    flops, best = found["flops_per_image"], found["peaks"]
-    xla = flops["train_xla_flops"]
-    counted = "" if xla is None else f" ({xla / 1e9:.2f} by XLA's count of all operations)"
-    lines = [
-        f"per image: {flops['train_matmul_flops'] / 1e9:.2f} GFLOP to train{counted}, "
-        f"{flops['evaluate_matmul_flops'] / 1e9:.2f} to evaluate",
-        "measured peaks of one device, GFLOP/s: "
-        + ", ".join(f"{n.partition('_')[0]} {v / 1e9:.0f}" for n, v in best.items()),
-        "peak memory of this process, all rows together: "
-        + ", ".join(f"{n} {v / 1e6:.0f} MB" for n, v in found["peak_memory_bytes"].items()),
-        "",
-        f"{'':<28} {'trace':>6} {'lower':>6} {'compile':>8} {'temp.':>8} {'state':>8} "
-        f"{'train':>9} {'spread':>7} {'MFU':>6} {'ratio':>6} {'evaluate':>9} {'ratio':>6}",
-        f"{'':<28} {'s':>6} {'s':>6} {'s':>8} {'MB':>8} {'MB':>8} "
-        f"{'images/s':>9} {'':>7} {'':>6} {'':>6} {'images/s':>9}",
-    ]
-    rows = found["rows"]
-    peak = best["matmul_flops_per_second"] * found["devices"]
-    first = next(iter(rows.values()))
-    for name, row in rows.items():
-        lines.append(f"{name:<28} {_cells(row, first, peak)}")
-    for name, row in rows.items():
-        for kind, size in row.get("collectives", {}).items():
-            lines.append(f"{name}: {size['count']} {kind} of {size['bytes'] / 1e6:.2f} MB in all")
-    lines.append(
-        "ratio: the first row's images/s over this one's; MFU: of the matrix product's peak"
-    )
-    return "\n".join(lines)
-
-
-def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peak: float) -> str:
-    train, evaluate = row["train_images_per_second"], row.get("evaluate_images_per_second")
-    before = first.get("evaluate_images_per_second")
-    cells = [
-        *(_number(row.get(f"{stage}_seconds"), 6, 1) for stage in ("trace", "lower")),
-        _number(row.get("compile_seconds"), 8, 1),
-        *(
-            _number(_mega(row.get(f"{n}")), 8, 0)
-            for n in ("temporary_bytes", "state_bytes_per_device")
-        ),
-        _number(train, 9, 2),
-        f"{row['train_relative_spread']:>7.0%}",
-        f"{row['train_flops_per_second'] / peak:>6.1%}",
-        _number(first["train_images_per_second"] / train, 6, 2),
-        _number(evaluate, 9, 2),
-        _number(before / evaluate if before and evaluate else None, 6, 2),
-    ]
-    return " ".join(cells)
-
-
-def _mega(value: float | None) -> float | None:
-    return None if value is None else value / 1e6
-
-
-def _number(value: float | None, width: int, digits: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:>{width}.{digits}f}"
 
 
 def _say(line: str) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from experiments import config_checks
 from experiments.datasets import make_augmentation, open_dataset
 from experiments.workdir import check_same_data
 from vdm import devices
 from vdm.data import RECIPES, Dataset, open_content
 from vdm.data.augment import Augmentation
 from vdm.data.batches import train_batch
-from vdm.denoisers.base import DTYPES
-from vdm.errors import ConfigError, DataError, choose
+from vdm.errors import DataError, choose
 from vdm.model import VDM, make_model
 from vdm.objective import GradientFn, make_gradient
 from vdm.seeds import stream_key
@@ -32,7 +32,6 @@ from vdm.train.step import (
     several_steps,
     sharded_gradient,
 )
-from vdm.train.writers import check_writers
 from vdm.types import Batch, DataSpec
 from vdm.weights import make_weight
 
@@ -149,7 +148,7 @@ def build(
       ConfigError: a value that does not fit, named.
       DataError: unsuitable data.
     """
-    check(config)
+    config_checks.check(config)
     mesh = mesh_of(config)
     dataset = open_dataset(
         config["data"], config["data"]["cache_dir"] or cache_dir, verify=verify_data
@@ -166,7 +165,7 @@ def mesh_of(config: Config) -> Mesh:
     devices.check_divisible(
         "config.train.batch_size", train["batch_size"], mesh, train["num_microbatches"]
     )
-    _check_dtype(config["denoiser"], mesh)
+    config_checks.check_dtype(config["denoiser"], mesh)
     return mesh
 
 
@@ -237,70 +236,3 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def check(config: Config) -> None:
-    """ConfigError for numbers out of range: they would end inside a library, or train nonsense."""
-    at_least = {
-        "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
-        | {"num_microbatches": 1, "steps_per_call": 1}
-        | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0}
-        | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1},
-        "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
-        "objective": {"num_timesteps": 0},
-        "optimizer": {"learning_rate": 0, "schedule_learning_rate": 0, "warmup_steps": 0}
-        | {"clip_norm": 0, "schedule_clip_norm": 0, "weight_decay": 0},
-    }
-    for group, fields in at_least.items():
-        for field, least in fields.items():
-            value = config[group][field]
-            if not value >= least:
-                raise ConfigError(f"config.{group}.{field}={value}: must be at least {least}")
-    for field in ("shape_learning_rate", "encoder_learning_rate"):
-        value = config["optimizer"].get(field)
-        if value is not None and not value >= 0:
-            raise ConfigError(f"config.optimizer.{field}={value}: must be at least 0, or None")
-    for field in ("ema_decay", "b1", "b2"):
-        value = config["optimizer"][field]
-        if not 0 <= value < 1:
-            raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
-    for name, seed in (("seed", config["seed"]), ("evaluate.seed", config["evaluate"]["seed"])):
-        if not 0 <= seed < 2**32:
-            raise ConfigError(f"config.{name}={seed}: must be in 0..{2**32 - 1}")
-    check_writers(config["train"]["writers"])
-    _check_denoiser(config["denoiser"])
-    _check_steps_per_call(config["train"])
-
-
-def _check_steps_per_call(train: Mapping) -> None:
-    size = train["steps_per_call"]
-    for field, value in train.items():
-        if (field == "num_steps" or field.endswith("_every_steps")) and value % size:
-            raise ConfigError(
-                f"config.train.{field}={value}: must be a multiple of "
-                f"config.train.steps_per_call={size}"
-            )
-
-
-def _check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
-    name = denoiser["name"]
-    dtype = denoiser.get(name, {}).get("dtype", "float32")
-    devices.check_dtype(f"config.denoiser.{name}.dtype", dtype, mesh)
-    if dtype == "bfloat16" and mesh.devices.flat[0].platform == "cpu":
-        message = "denoiser dtype bfloat16: a CPU gains nothing from it, neither speed nor memory"
-        logging.getLogger(__name__).warning(message)
-
-
-def _check_denoiser(denoiser: Mapping) -> None:
-    name = denoiser["name"]
-    options = denoiser.get(name, {})
-    for field, value in options.items():
-        smallest = {"channels": 1, "num_blocks": 0, "width": 1}.get(field)
-        if smallest is not None and value < smallest:
-            raise ConfigError(
-                f"config.denoiser.{name}.{field}={value}: must be at least {smallest}"
-            )
-    if not 0 <= options.get("dropout", 0) < 1:
-        raise ConfigError(f"config.denoiser.{name}.dropout={options['dropout']}: must be in [0, 1)")
-    if "dtype" in options:
-        choose(f"config.denoiser.{name}.dtype", options["dtype"], DTYPES, "dtype")

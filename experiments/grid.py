@@ -82,7 +82,9 @@ def _set(config: config_dict.ConfigDict, field: str, text: str) -> None:
         config = config[group]
     kind = config.get_type(leaf)
     try:
-        config[leaf] = _read(kind, text)
+        # What is None in the configuration decides for itself, and may be told to.
+        decides = config[leaf] is None and text.lower() == "none"
+        config[leaf] = None if decides else _read(kind, text)
     except (ValueError, KeyError):
         raise ConfigError(
             f"--grid: {field}={text}: expected {kind.__name__}; one value after another, with commas"

@@ -82,15 +82,27 @@ def test_median_and_spread():
 
 
 def test_grid_gives_every_combination():
-    config = load_config("configs/base.py").to_dict()
-    text = "denoiser.unet.remat=true,false; train.batch_size=4,8"
+    config = load_config("configs/base.py")
+    text = "denoiser.unet.remat=true,false; train.batch_size=4,8; denoiser.unet.unroll=none,true"
     found = benchmarking.read_grid(text, config)
-    assert list(found)[:2] == ["remat=True batch_size=4", "remat=True batch_size=8"]
-    last = found["remat=False batch_size=8"]
-    assert (last["denoiser"]["unet"]["remat"], last["train"]["batch_size"]) == (False, 8)
-    assert config["train"]["batch_size"] == 128
-    for wrong in ("train.batchsize=1", "train.batch_size", "train.batch_size="):
-        with pytest.raises(ConfigError, match="FIELD=A,B"):
+    assert list(found)[:3] == [
+        "remat=true batch_size=4 unroll=none",
+        "remat=true batch_size=4 unroll=true",
+        "remat=true batch_size=8 unroll=none",
+    ]
+    last = found["remat=false batch_size=8 unroll=true"]
+    unet = last["denoiser"]["unet"]
+    assert (unet["remat"], unet["unroll"], last["train"]["batch_size"]) == (False, True, 8)
+    assert found["remat=true batch_size=4 unroll=none"]["denoiser"]["unet"]["unroll"] is None
+    assert config.train.batch_size == 128 and config.denoiser.unet.unroll is None
+    assert benchmarking.read_grid(" ", config) == {"ours": config.to_dict()}
+    for wrong in (
+        "train.batchsize=1",
+        "train.batch_size",
+        "train.batch_size=",
+        "train.batch_size=none",
+    ):
+        with pytest.raises(ConfigError, match=r"train\.batch_?size"):
             benchmarking.read_grid(wrong, config)
 
 

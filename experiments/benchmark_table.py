@@ -1,0 +1,64 @@
+"""What a benchmark measured, as a table for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def format_table(found: Mapping[str, Any]) -> str:
+    """What was measured, for a reader."""
+    flops, best = found["flops_per_image"], found["peaks"]
+    xla = flops["train_xla_flops"]
+    counted = "" if xla is None else f" ({xla / 1e9:.2f} by XLA's count of all operations)"
+    lines = [
+        f"per image: {flops['train_matmul_flops'] / 1e9:.2f} GFLOP to train{counted}, "
+        f"{flops['evaluate_matmul_flops'] / 1e9:.2f} to evaluate",
+        "measured peaks of one device, GFLOP/s: "
+        + ", ".join(f"{n.partition('_')[0]} {v / 1e9:.0f}" for n, v in best.items()),
+        "peak memory of this process, all rows together: "
+        + ", ".join(f"{n} {v / 1e6:.0f} MB" for n, v in found["peak_memory_bytes"].items()),
+        "",
+        f"{'':<28} {'trace':>6} {'lower':>6} {'compile':>8} {'temp.':>8} {'state':>8} "
+        f"{'train':>9} {'spread':>7} {'MFU':>6} {'ratio':>6} {'evaluate':>9} {'ratio':>6}",
+        f"{'':<28} {'s':>6} {'s':>6} {'s':>8} {'MB':>8} {'MB':>8} "
+        f"{'images/s':>9} {'':>7} {'':>6} {'':>6} {'images/s':>9}",
+    ]
+    rows = found["rows"]
+    peak = best["matmul_flops_per_second"] * found["devices"]
+    first = next(iter(rows.values()))
+    for name, row in rows.items():
+        lines.append(f"{name:<28} {_cells(row, first, peak)}")
+    for name, row in rows.items():
+        for kind, size in row.get("collectives", {}).items():
+            lines.append(f"{name}: {size['count']} {kind} of {size['bytes'] / 1e6:.2f} MB in all")
+    lines.append(
+        "ratio: the first row's images/s over this one's; MFU: of the matrix product's peak"
+    )
+    return "\n".join(lines)
+
+
+def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peak: float) -> str:
+    train, evaluate = row["train_images_per_second"], row.get("evaluate_images_per_second")
+    before = first.get("evaluate_images_per_second")
+    cells = [
+        *(_number(row.get(f"{stage}_seconds"), 6, 1) for stage in ("trace", "lower")),
+        _number(row.get("compile_seconds"), 8, 1),
+        *(
+            _number(_mega(row.get(f"{n}")), 8, 0)
+            for n in ("temporary_bytes", "state_bytes_per_device")
+        ),
+        _number(train, 9, 2),
+        f"{row['train_relative_spread']:>7.0%}",
+        f"{row['train_flops_per_second'] / peak:>6.1%}",
+        _number(first["train_images_per_second"] / train, 6, 2),
+        _number(evaluate, 9, 2),
+        _number(before / evaluate if before and evaluate else None, 6, 2),
+    ]
+    return " ".join(cells)
+
+
+def _mega(value: float | None) -> float | None:
+    return None if value is None else value / 1e6
+
+
+def _number(value: float | None, width: int, digits: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.{digits}f}"
