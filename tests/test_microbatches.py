@@ -23,6 +23,7 @@ def test_join_undoes_split_and_parts_lie_on_every_device():
     np.testing.assert_array_equal(microbatches.join(parts), array)
 
 
+AS_IN_USE = {"xla_backend_optimization_level": 3}  # the last digits are what is tested
 CONTEXT = {"name": "gaussian", "gaussian": {"num_features": 3}}
 
 
@@ -75,7 +76,10 @@ def test_parts_give_the_gradient_of_the_whole_batch(schedule, timesteps, weight,
     noise = training_noise(jax.random.key(2), 12, SPEC.shape, model.draw_context)
     key = jax.random.key(3)
     once, in_parts = (
-        jax.jit(make_gradient(model, timesteps, weight=weight, num_microbatches=parts))
+        jax.jit(
+            make_gradient(model, timesteps, weight=weight, num_microbatches=parts),
+            compiler_options=AS_IN_USE,
+        )
         for parts in (1, num)
     )
     whole, metrics = once(params, batch, noise, key)

@@ -119,7 +119,8 @@ def value_and_gradient(model, num_timesteps):
         lambda params, batch, noise: (
             elbo_terms(model, params, batch, noise, num_timesteps),
             jax.grad(lambda p: loss(p, batch, noise, jax.random.key(0))[0])(params),
-        )
+        ),
+        compiler_options={"xla_backend_optimization_level": 3},  # the last digits are tested
     )
 
 
