@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from vdm.denoisers.convolution import conv_by_tiles
+
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
 
@@ -38,6 +40,10 @@ def _equation_flops(equation: Any) -> int:
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         # What falls on padding or between dilated entries is work too, for the kernels there are.
         return 2 * equation.outvars[0].aval.size * kernel.size // outputs
+    if params.get("name") == conv_by_tiles.__name__:
+        # What a convolution takes, so that the count is the model's on any device.
+        kernel = equation.invars[1].aval
+        return 2 * equation.outvars[0].aval.size * math.prod(kernel.shape[:3])
     inner = [_jaxpr_flops(sub) for value in params.values() for sub in _jaxprs(value)]
     if name == "cond":
         return max(inner, default=0)

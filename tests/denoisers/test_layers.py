@@ -14,7 +14,6 @@ from vdm.denoisers.layers import (
     ResidualBlock,
     attend,
     attend_fused,
-    conv_for_loops,
     default_fourier_exponents,
     default_num_groups,
     fourier_features,
@@ -158,22 +157,6 @@ def test_blocks_are_written_out_on_cpu_unless_told():
 def test_an_unknown_denoiser_is_refused_with_the_choices():
     with pytest.raises(ConfigError, match=r"denoiser\.name='unett': .* choose one of mlp, .*unet"):
         make_denoiser("unett", 256, {})
-
-
-def test_convolution_for_loops_has_the_gradients_of_a_convolution():
-    draw = np.random.default_rng(0)
-    x = jnp.asarray(draw.standard_normal((2, 5, 4, 3)), jnp.float32)
-    kernel = jnp.asarray(draw.standard_normal((3, 3, 3, 6)), jnp.float32)
-    target = jnp.asarray(draw.standard_normal((2, 5, 4, 6)), jnp.float32)
-
-    def plain(x, kernel):
-        return jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    found = [jax.vjp(form, x, kernel)[1](target) for form in (conv_for_loops, plain)]
-    for a, b in zip(*found, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -25,9 +25,10 @@ def make_evaluation(config, batch):
 """
 
 
-def test_arithmetic_of_the_unet_is_that_of_its_layers():
+@pytest.mark.parametrize(("channels", "width"), [(8, 5), (64, 4)])  # the second takes tiles
+def test_arithmetic_of_the_unet_is_that_of_its_layers(channels, width):
     """Against the sum over layers by hand: 2 x inputs x outputs x positions each."""
-    channels, blocks, height, width, batch = 8, 3, 6, 5, 2
+    blocks, height, batch = 3, 6, 2
     options = {"channels": channels, "num_blocks": blocks, "fourier_exponents": (6, 7)}
     inputs = (
         jnp.zeros((batch, height, width, 3)),

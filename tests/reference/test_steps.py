@@ -54,7 +54,10 @@ def run(arrays, optimizer):
         return sum(jax.tree.leaves(parts)), {}
 
     model = types.SimpleNamespace(
-        draw_context=None, shape=(1, 1, 1), schedule=make_schedule("linear", Endpoints(-13.3, 5.0))
+        draw_context=None,
+        shape=(1, 1, 1),
+        schedule=make_schedule("linear", Endpoints(-13.3, 5.0)),
+        has_scalar_gamma=True,
     )
     step = jax.jit(
         make_train_step(model, gradient_of(loss_fn), optimizer, seed=0, ema_decay=0.9999)

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vdm.denoisers.convolution import conv3x3
+
 Dtype = Any
 
 
@@ -101,46 +103,6 @@ class GroupNorm(nn.Module):
         return jnp.broadcast_to(mean, grouped.shape).reshape(batch, channels)
 
 
-@jax.custom_vjp
-def conv_for_loops(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A 3x3 convolution [B,H,W,C] -> [B,H,W,C'] whose gradients are as fast in a loop as outside.
-
-    Within a loop XLA's CPU compiler takes slow kernels for the gradients of a convolution, by up to 45
-    times. Here the gradient of the input is a forward convolution with the kernel turned round, and
-    that of the kernel nine matrix products. Outside a loop, and on accelerators, that is slower. It has
-    no forward-mode derivative, so only training uses it.
-    """
-    return _same_conv(x, kernel)
-
-
-def _conv_forward(x, kernel):
-    return _same_conv(x, kernel), (x, kernel)
-
-
-def _conv_backward(residuals, dy):
-    x, kernel = residuals
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    rows = dy.reshape(-1, dy.shape[-1])
-
-    def product(i, j):
-        shifted = padded[:, i : i + height, j : j + width].reshape(-1, x.shape[-1])
-        return jnp.matmul(shifted.T, rows, preferred_element_type=jnp.float32)
-
-    by_kernel = jnp.stack([jnp.stack([product(i, j) for j in range(3)]) for i in range(3)])
-    by_input = _same_conv(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-    return by_input, by_kernel.astype(kernel.dtype)
-
-
-conv_for_loops.defvjp(_conv_forward, _conv_backward)
-
-
-def _same_conv(x, kernel):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
 class ResidualBlock(nn.Module):
     """x -> x' + conv(dropout(swish(norm(conv(swish(norm(x))) + W cond)))), [B,H,W,C'] -> [B,H,W,C].
 
@@ -157,8 +119,9 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, cond):
+        form = {"train": not self.deterministic, "in_loop": self.in_loop}
         h = nn.swish(GroupNorm(self.num_groups, name="norm1")(x))
-        h = conv3x3(self.channels, self.dtype, in_loop=self.in_loop, name="conv1")(h)
+        h = conv3x3(self.channels, self.dtype, **form, name="conv1")(h)
         shift = nn.Dense(
             self.channels,
             use_bias=False,
@@ -169,7 +132,7 @@ class ResidualBlock(nn.Module):
         h = h + shift[:, None, None, :]
         h = nn.swish(GroupNorm(self.num_groups, name="norm2")(h))
         h = nn.Dropout(self.dropout, deterministic=self.deterministic)(h)
-        h = conv3x3(self.channels, self.dtype, zero=True, in_loop=self.in_loop, name="conv2")(h)
+        h = conv3x3(self.channels, self.dtype, zero=True, **form, name="conv2")(h)
         if x.shape[-1] != self.channels:
             x = nn.Dense(self.channels, dtype=self.dtype, name="shortcut")(x)
         return x + h
@@ -210,24 +173,3 @@ class AttentionBlock(nn.Module):
             channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
         )(h)
         return x + h.reshape(x.shape)
-
-
-def conv3x3(
-    channels: int, dtype: Dtype, zero: bool = False, in_loop: bool = False, name: str | None = None
-) -> nn.Conv:
-    """A 3x3 convolution that keeps the image size, optionally starting at zero.
-
-    `in_loop`: it is trained in a loop; on a CPU it then takes the form made for that.
-    """
-    init = nn.initializers.zeros if zero else nn.linear.default_kernel_init
-    special = in_loop and jax.default_backend() == "cpu"
-    form: Any = (lambda x, kernel, *_, **__: conv_for_loops(x, kernel)) if special else None
-    return nn.Conv(
-        channels,
-        (3, 3),
-        padding="SAME",
-        dtype=dtype,
-        kernel_init=init,
-        conv_general_dilated=form,
-        name=name,
-    )

@@ -6,13 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vdm.denoisers.convolution import conv3x3
 from vdm.denoisers.layers import (
     AttentionBlock,
     Dtype,
     GroupNorm,
     ResidualBlock,
     conditioning_vector,
-    conv3x3,
     fourier_features,
     gamma_map_features,
     time_embedding,
@@ -88,9 +88,10 @@ class UNet(nn.Module):
         cond = self._conditioning(time, conditioning, z.shape[0])
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
-        # The first convolution is float32: in bf16 the Fourier features would be noise.
+        # All convolutions: the network itself may be in a loop, and is then told not to unroll.
         in_loop = train and not self.unroll
-        conv_in = conv3x3(self.channels, jnp.float32, in_loop=in_loop, name="conv_in")
+        # The first convolution is float32: in bf16 the Fourier features would be noise.
+        conv_in = conv3x3(self.channels, jnp.float32, train=train, in_loop=in_loop, name="conv_in")
         h = conv_in(jnp.concatenate(features, axis=-1))
         h = h.astype(self.dtype)
         h_in = h
@@ -104,7 +105,9 @@ class UNet(nn.Module):
             skips = jnp.concatenate([h_in[None], emitted])[::-1]
         h, _ = self._blocks("up", self.num_blocks + 1, h, skips, cond, train)
         h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
-        conv_out = conv3x3(z.shape[-1], self.dtype, zero=True, in_loop=in_loop, name="conv_out")
+        conv_out = conv3x3(
+            z.shape[-1], self.dtype, zero=True, train=train, in_loop=in_loop, name="conv_out"
+        )
         out = conv_out(h).astype(jnp.float32)
         return z + out if self.add_input else out
 
