@@ -247,3 +247,29 @@ def test_agrees_with_the_official_code(shared_dir):
             one = jnp.broadcast_to(one[None], codes.shape)
             actual = jnp.moveaxis(log_prob(codes, one, gamma, 256), 0, -1)
             np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("ours", ["sampled", "expected"])
+def test_no_array_has_an_axis_over_the_levels(ours):
+    """Value and gradient: a twentieth at most of the memory of a softmax over all levels."""
+    codes = jnp.asarray(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)))
+    z = decoder.encode(codes, 256)
+
+    def over_all_levels(z, gamma):
+        x = (2.0 * jnp.arange(256) + 1.0) / 256 - 1.0
+        logits = -0.5 * jnp.exp(-gamma) * jnp.square(z[..., None] - x)
+        chosen = jax.nn.one_hot(codes, 256) * jax.nn.log_softmax(logits)
+        return -jnp.sum(chosen)
+
+    def by_draw(z, gamma):
+        return -jnp.sum(decoder.log_prob(codes, z, gamma, 256))
+
+    def by_table(z, gamma):
+        return jnp.sum(decoder.expected_surprise(gamma, 256)[decoder.table_row(codes, 256)])
+
+    def temporaries(function):
+        compiled = jax.jit(jax.value_and_grad(function, argnums=(0, 1))).lower(z, -13.3).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    form = {"sampled": by_draw, "expected": by_table}[ours]
+    assert temporaries(form) * 20 <= temporaries(over_all_levels)
