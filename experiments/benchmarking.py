@@ -112,25 +112,26 @@ def _parts(config: Config, spec: DataSpec | None) -> build.Parts:
 
 
 def _time_in_turns(compared: list[Candidate], timing: Timing) -> dict[str, dict[str, list[float]]]:
-    """{name: {"train", "train_cpu", "evaluate"}}, seconds of one call in every round."""
+    """{name: {"train", "train_cpu", "evaluate"}}, seconds of one call in every round.
+
+    Evaluations after all training: the first call after a training step is slow for whoever makes it.
+    """
     found: dict[str, dict[str, list[float]]] = {
         c.name: {"train": [], "train_cpu": [], "evaluate": []} for c in compared
     }
-    for candidate in compared:  # the first calls warm up
-        jax.block_until_ready(candidate.train())
-    for number in range(timing.rounds):
+    for number in range(timing.rounds + 1):  # the first warms up
         for candidate in compared:
             wall, cpu = _seconds(candidate.train, timing.calls)
-            found[candidate.name]["train"].append(wall)
-            found[candidate.name]["train_cpu"].append(cpu)
-        for candidate in compared if timing.evaluation else ():
+            if number:
+                found[candidate.name]["train"].append(wall)
+                found[candidate.name]["train_cpu"].append(cpu)
+        _say(f"training: round {number} of {timing.rounds}")
+    for number in range(timing.rounds + 1 if timing.evaluation else 0):
+        for candidate in compared:
             if candidate.evaluate is not None:
-                if not number:
-                    jax.block_until_ready(candidate.evaluate())
-                found[candidate.name]["evaluate"].append(
-                    _seconds(candidate.evaluate, timing.calls)[0]
-                )
-        _say(f"round {number + 1} of {timing.rounds}")
+                wall, _ = _seconds(candidate.evaluate, timing.calls)
+                found[candidate.name]["evaluate"] += [wall] if number else []
+        _say(f"evaluation: round {number} of {timing.rounds}")
     return found
 
 
