@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from vdm.denoisers.convolution import conv_by_tiles
-
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_TILES = "conv_by_tiles"  # of vdm/denoisers/convolution.py
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
 
 
@@ -40,7 +39,7 @@ def _equation_flops(equation: Any) -> int:
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         # What falls on padding or between dilated entries is work too, for the kernels there are.
         return 2 * equation.outvars[0].aval.size * kernel.size // outputs
-    if params.get("name") == conv_by_tiles.__name__:
+    if params.get("name") == _TILES:
         # What a convolution takes, so that the count is the model's on any device.
         kernel = equation.invars[1].aval
         return 2 * equation.outvars[0].aval.size * math.prod(kernel.shape[:3])
