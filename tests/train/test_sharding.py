@@ -99,3 +99,34 @@ def test_meshes_agree(run_python, tmp_path, network, unroll, meshes):
     for row in printed["restored"]:
         assert row["same"]
         assert row["loss"] == pytest.approx(printed["restored"][0]["loss"], rel=1e-5)
+
+
+WEAK_SCALING = """
+import json
+from experiments import build, programs
+from experiments.parsing import load_config
+
+config = load_config("configs/digits.py").to_dict()
+config["denoiser"]["name"] = {network!r}
+config["denoiser"]["unet"].update(channels=16, num_blocks=2, unroll=True)
+config["denoiser"]["mlp"].update(width=64, num_blocks=1)
+config["evaluate"]["batch_size"] = 8
+for count in (1, 8):
+    config["train"]["batch_size"] = 4 * count
+    config["devices"] = dict(num_devices=count, parameter_shards=1)
+    parts = build.build(config, cache_dir={cache!r})
+    step = parts.train_step().lower(parts.abstract_state(), parts.train_batch(0)).compile()
+    flops = step.cost_analysis()["flops"]
+    print(json.dumps(dict(flops=flops, collectives=programs.collectives(step))))
+"""
+
+
+@pytest.mark.parametrize("network", ["mlp", pytest.param("unet", marks=pytest.mark.slow)])
+def test_eight_devices_do_eight_times_the_work_and_no_more(run_python, tmp_path, network):
+    """Operations per device are those of one device with its share; what is added is the sum itself."""
+    code = WEAK_SCALING.format(network=network, cache=str(tmp_path / "cache"))
+    printed = run_python(code, devices=8, timeout=280).stdout.splitlines()
+    one, eight = (json.loads(line) for line in printed)
+    assert one["collectives"] == {} and set(eight["collectives"]) == {"all-reduce"}
+    summed = eight["collectives"]["all-reduce"]["bytes"] / 4
+    assert 0 <= eight["flops"] - one["flops"] <= 1.5 * summed
