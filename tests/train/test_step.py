@@ -54,7 +54,9 @@ def test_average_by_hand_over_four_steps():
     slope = {"denoiser": {"v": jnp.array([1.0, -2.0])}, "schedule": {"w": jnp.float32(0.5)}}
     params = {"denoiser": {"v": jnp.array([3.0, 0.25])}, "schedule": {"w": jnp.float32(-1.0)}}
     schedule = make_schedule("linear", Endpoints(-5.0, 5.0))
-    model = types.SimpleNamespace(shape=SHAPE, schedule=schedule, draw_context=None)
+    model = types.SimpleNamespace(
+        shape=SHAPE, schedule=schedule, draw_context=None, has_scalar_gamma=True
+    )
     seen = []
 
     def loss_fn(params, batch, noise, key):
