@@ -3,7 +3,7 @@
     python -m experiments.study --workdir=runs/study
 
 Trains what `experiments.studying` lists from configs/digits_study.py, 27 runs of at most 45 seconds on
-two idle cores, then measures the variance of each one's bound: about 35 minutes in all. Run it again to
+two idle cores, then measures the variance of each one's bound: about 25 minutes in all. Run it again to
 resume; what is trained or measured is not done again. Writes index.html, study.csv and study.png.
 """
 
