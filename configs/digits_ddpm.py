@@ -7,7 +7,9 @@ z_0, and 999 steps lie between z_0 and z_1. gamma_0 = -9.21, gamma_1 = 10.12 are
 is the breakdown of the ELBO at T = 999; the loss that is trained is logged as weighted_loss.
 
 Cost: as configs/digits.py.
-Expected: bits/dim above configs/digits_discrete.py's, as L_simple is no bound; not yet measured.
+Expected: 2.90 bits/dim (one seed; standard error .21, of which Monte Carlo .17 from 8 evaluations per
+image), all of it denoising matching: L_simple is no bound, and linear betas draw few times where the
+bound is large.
 """
 
 from configs import digits
