@@ -3,7 +3,7 @@
 python -m experiments.train --config=configs/digits_spline.py --workdir=runs/digits_spline
 
 Cost: as configs/digits.py.
-Expected: bits/dim as configs/digits_learned.py; not yet measured.
+Expected: 1.76 bits/dim (one seed; standard error over images .018).
 """
 
 from configs import digits_learned
