@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from experiments.comparison import COMPUTE, Comparison, learning_curves, schedule_curves
+from experiments.learning import loss_range
 from experiments.page import Drawing, Figure, plt
 from vdm.objective import TERM_NAMES
 from vdm.profile import Profile
@@ -132,10 +133,7 @@ def _learning(found: Comparison) -> Figure:
         for name, values in drawn.items():
             axes.plot(values[column], values["train"], label=name)
         axes.set_xlabel(COMPUTE[column])
-    # The first steps are far above and would flatten the rest.
-    lowest = min(values["train"].min() for values in drawn.values())
-    highest = max(np.quantile(values["train"], 0.9) for values in drawn.values())
-    panels[0].set_ylim(0.98 * lowest, 1.05 * highest)
+    panels[0].set_ylim(*loss_range([values["train"] for values in drawn.values()]))
     panels[0].set_ylabel("training loss, bits/dim")
     panels[0].legend()
     return figure

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import page
-from experiments.learning import training_curves, validation_curves
+from experiments.learning import loss_range, training_curves, validation_curves
 from experiments.page import Figure, plt
 from experiments.tables import Table, to_csv
 from experiments.workdir import write_bytes
@@ -38,17 +38,16 @@ def _table(runs: Mapping[str, Path]) -> Table:
 def _draw(runs: Mapping[str, Path]) -> Figure:
     """Training loss (lines) and validation (points) against images seen."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    lowest, highest = np.inf, -np.inf
+    losses, validations = [], []
     for name, workdir in runs.items():
         train, validation = training_curves(workdir), validation_curves(workdir)
         (line,) = axes.plot(train["images"], train["train"], label=f"{name}, training")
         images = np.interp(validation["step"], train["step"], train["images"])
         label = f"{name}, validation" if len(images) else None
         axes.plot(images, validation["validation"], "o", color=line.get_color(), label=label)
-        lowest = min(lowest, train["train"].min(), *validation["validation"])
-        # The first steps are far above and would flatten the rest.
-        highest = max(highest, np.quantile(train["train"], 0.9))
-    axes.set_ylim(0.98 * lowest, 1.05 * highest)
+        losses.append(train["train"])
+        validations.append(validation["validation"])
+    axes.set_ylim(*loss_range(losses, validations))
     axes.set_xlabel("images seen")
     axes.set_ylabel("bits/dim")
     axes.legend()
