@@ -109,7 +109,7 @@ def test_preparing_happens_once_and_again_when_a_file_changes(tmp_path):
     folder = write(tmp_path / "p", names())
     first = load(f"folder:{folder}", {}, tmp_path / "cache")
     os.rename(folder, tmp_path / "moved")
-    with pytest.raises(DataError, match=r"p: no such folder or archive"):
+    with pytest.raises(DataError, match=r"p: no such folder or archive; give folder\.path"):
         load(f"folder:{folder}", {}, tmp_path / "cache")
     os.rename(tmp_path / "moved", folder)
     told = []

@@ -66,7 +66,9 @@ def check_path(path: str) -> Path:
         raise ConfigError("data.folder.path='': give a folder, or a tar or zip, of images")
     found = Path(path).expanduser()
     if not found.exists():
-        raise DataError(f"{found}: no such folder or archive")
+        raise DataError(
+            f"{found}: no such folder or archive; give folder.path a folder, tar or zip of images"
+        )
     if found.is_file() and not is_archive(found):
         raise DataError(f"{found}: is neither a folder nor a tar or zip")
     return found
