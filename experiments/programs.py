@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_TILES = "conv_by_tiles"  # of vdm/denoisers/convolution.py
+# Of vdm/denoisers/winograd.py:
+_TILES, _TILES_GRADIENT = "conv_by_tiles", "kernel_gradient_by_tiles"
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
 
 
@@ -43,6 +44,8 @@ def _equation_flops(equation: Any) -> int:
         # What a convolution takes, so that the count is the model's on any device.
         kernel = equation.invars[1].aval
         return 2 * equation.outvars[0].aval.size * math.prod(kernel.shape[:3])
+    if params.get("name") == _TILES_GRADIENT:
+        return 2 * equation.outvars[0].aval.size * math.prod(equation.invars[0].aval.shape[:3])
     inner = [_jaxpr_flops(sub) for value in params.values() for sub in _jaxprs(value)]
     if name == "cond":
         return max(inner, default=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from vdm.denoisers import convolution
+from vdm.denoisers import convolution, winograd
 
 SIZES = [(2, 6, 4, 3, 5), (1, 8, 8, 64, 64)]
 
@@ -50,7 +50,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("form", [convolution.conv_by_tiles, convolution.conv_forward])
+@pytest.mark.parametrize("form", [winograd.conv_by_tiles, convolution.conv_forward])
 def test_forward(form, size):
     x, kernel, _ = arrays(*size)
     assert_close(jax.jit(form)(*single(x, kernel)), expected_convolution(x, kernel))
@@ -58,7 +58,7 @@ def test_forward(form, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    "form", [convolution.kernel_gradient_by_tiles, convolution.kernel_gradient_by_products]
+    "form", [winograd.kernel_gradient_by_tiles, convolution.kernel_gradient_by_products]
 )
 def test_kernel_gradients(form, size):
     x, _, dy = arrays(*size)

@@ -9,6 +9,7 @@ import pytest
 from experiments import benchmarking, peaks, programs
 from experiments.parsing import load_config
 from vdm.denoisers import make_denoiser
+from vdm.denoisers.convolution import conv_for_training
 from vdm.errors import ConfigError
 
 OTHER = """
@@ -53,6 +54,13 @@ def test_arithmetic_of_the_unet_is_that_of_its_layers(channels, width):
         shapes = jax.eval_shape(lambda m=module: m.init(jax.random.key(0), *inputs))
         counted = programs.matmul_flops(lambda p, m=module: m.apply(p, *inputs), shapes)
         assert counted == batch * expected
+
+
+@pytest.mark.parametrize("channels", [8, 64])  # the second takes tiles
+def test_both_gradients_of_a_convolution_count_as_much_as_itself(channels):
+    x, kernel = jnp.ones((2, 4, 6, channels)), jnp.ones((3, 3, channels, channels))
+    found = programs.matmul_flops(jax.vjp(conv_for_training, x, kernel)[1], x)
+    assert found == 2 * (2 * 9 * channels**2 * 2 * 4 * 6)
 
 
 def test_gradients_count_too():

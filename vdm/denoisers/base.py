@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from vdm.errors import ConfigError, choose
 
-MIN_BLOCKS_IN_LOOP = 8
+MIN_BLOCKS_IN_LOOP = 4
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
