@@ -10,6 +10,7 @@ from vdm.denoisers import make_denoiser
 from vdm.denoisers.base import check_groups, resolve_unroll
 from vdm.denoisers.layers import (
     AttentionBlock,
+    Dropout,
     GroupNorm,
     ResidualBlock,
     attend,
@@ -42,6 +43,18 @@ def test_group_norm_is_that_of_flax(channels, groups, mean, spread):
     ours = GroupNorm(groups).apply(params, x)
     theirs = nn.GroupNorm(groups, epsilon=1e-6).apply(params, x)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_dropout_is_that_of_flax(rate, deterministic):
+    """Number for number: the masks of runs resumed from before stay the same."""
+    x, rngs = random(3, 4, 5), {"dropout": jax.random.key(2)}
+    found = Dropout(rate, deterministic).apply({}, x, rngs=rngs)
+    expected = nn.Dropout(rate, deterministic=deterministic).apply({}, x, rngs=rngs)
+    np.testing.assert_array_equal(found, expected)
+    if rate and not deterministic:
+        assert 0.1 < float(jnp.mean(found == 0.0)) < 0.5
 
 
 def test_group_norm_keeps_a_variance_beside_a_large_mean():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vdm.denoisers import make_denoiser
+from vdm.denoisers.layers import Dropout
 from vdm.errors import ConfigError
 from vdm.train.optimizer import kernels_only
 
@@ -32,12 +33,12 @@ def random_params(module):
 
 
 @pytest.mark.slow
-def test_loop_and_written_out_blocks_agree():
+@pytest.mark.parametrize("remat", [False, True])
+def test_loop_and_written_out_blocks_agree(remat):
     """Same tree, outputs and gradients, with dropout, recomputed or not: a checkpoint serves both."""
-    options = {**OPTIONS, "num_blocks": 1, "attention": False}
-    loop, flat = (
-        make_denoiser("unet", 16, {**options, "unroll": u, "remat": not u}) for u in (False, True)
-    )
+    options = {**OPTIONS, "num_blocks": 1, "attention": not remat}
+    loop = make_denoiser("unet", 16, {**options, "unroll": False, "remat": remat})
+    flat = make_denoiser("unet", 16, {**options, "unroll": True, "remat": False})
     assert shapes(loop) == shapes(flat)
     params = random_params(flat)
     target = jax.random.normal(jax.random.key(3), (2, 4, 3, 1))
@@ -55,6 +56,28 @@ def test_loop_and_written_out_blocks_agree():
     largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grad_b))
     for a, b in zip(jax.tree.leaves(grad_a), jax.tree.leaves(grad_b), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * largest)
+
+
+def test_a_loop_stores_what_is_dear_and_nothing_else():
+    """Of images: input, first convolution and mask; of attention: input, q, k, v and result."""
+
+    def stored(attention):
+        options = {**OPTIONS, "attention": attention, "unroll": False}
+        module = make_denoiser("unet", 16, options)
+
+        def loss(params):
+            rngs = {"dropout": jax.random.key(5)}
+            return jnp.sum(module.apply({"params": params}, *inputs(), True, rngs=rngs))
+
+        jaxpr = jax.make_jaxpr(jax.grad(loss))(shapes(module)).jaxpr
+        down = next(e for e in jaxpr.eqns if e.primitive.name == "scan" and len(e.outvars) > 3)
+        found = [v.aval for v in down.outvars[down.params["num_carry"] :]]
+        return sum(aval.size // 2 for aval in found if aval.size >= 2 * 2 * 4 * 3 * 8)
+
+    image = 2 * 4 * 3 * 8
+    joined = image  # the emitted h, which blocks on the way out join
+    assert stored(attention=False) == 3 * image + joined
+    assert stored(attention=True) == 3 * image + joined + 5 * image
 
 
 def test_blocks_join_in_reverse_order():
@@ -122,7 +145,7 @@ def test_dropout_differs_from_block_to_block():
 
     def record(next_fun, args, kwargs, context):
         result = next_fun(*args, **kwargs)
-        if isinstance(context.module, nn.Dropout) and not isinstance(result, jax.core.Tracer):
+        if isinstance(context.module, Dropout) and not isinstance(result, jax.core.Tracer):
             masks.append(np.asarray(result == 0.0))
         return result
 

@@ -6,10 +6,19 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from vdm.denoisers.convolution import conv3x3
 
 Dtype = Any
+_KEPT = "kept"
+keep_dear = jax.checkpoint_policies.save_only_these_names(_KEPT)
+"""For `jax.checkpoint`: the backward pass finds what is `kept` and computes the rest again."""
+
+
+def kept(x: jax.Array) -> jax.Array:
+    """x, marked as dear: a product, a convolution or random bits, not a norm or an activation."""
+    return checkpoint_name(x, _KEPT)
 
 
 def time_embedding(time: jax.Array, num_features: int) -> jax.Array:
@@ -103,6 +112,21 @@ class GroupNorm(nn.Module):
         return jnp.broadcast_to(mean, grouped.shape).reshape(batch, channels)
 
 
+class Dropout(nn.Module):
+    """flax.linen.Dropout, number for number, with a mask that is `kept`."""
+
+    rate: float
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, x):
+        if self.deterministic or self.rate == 0.0:
+            return x
+        stays = 1.0 - self.rate
+        mask = kept(jax.random.bernoulli(self.make_rng("dropout"), stays, x.shape))
+        return jnp.where(mask, x / stays, jnp.zeros_like(x))
+
+
 class ResidualBlock(nn.Module):
     """x -> x' + conv(dropout(swish(norm(conv(swish(norm(x))) + W cond)))), [B,H,W,C'] -> [B,H,W,C].
 
@@ -121,7 +145,7 @@ class ResidualBlock(nn.Module):
     def __call__(self, x, cond):
         form = {"train": not self.deterministic, "in_loop": self.in_loop}
         h = nn.swish(GroupNorm(self.num_groups, name="norm1")(x))
-        h = conv3x3(self.channels, self.dtype, **form, name="conv1")(h)
+        h = kept(conv3x3(self.channels, self.dtype, **form, name="conv1")(h))
         shift = nn.Dense(
             self.channels,
             use_bias=False,
@@ -131,7 +155,7 @@ class ResidualBlock(nn.Module):
         )(cond)
         h = h + shift[:, None, None, :]
         h = nn.swish(GroupNorm(self.num_groups, name="norm2")(h))
-        h = nn.Dropout(self.dropout, deterministic=self.deterministic)(h)
+        h = Dropout(self.dropout, self.deterministic)(h)
         h = conv3x3(self.channels, self.dtype, zero=True, **form, name="conv2")(h)
         if x.shape[-1] != self.channels:
             x = nn.Dense(self.channels, dtype=self.dtype, name="shortcut")(x)
@@ -167,8 +191,8 @@ class AttentionBlock(nn.Module):
     def __call__(self, x):
         batch, height, width, channels = x.shape
         h = GroupNorm(self.num_groups, name="norm")(x).reshape(batch, height * width, channels)
-        q, k, v = (nn.Dense(channels, dtype=self.dtype, name=n)(h) for n in ("q", "k", "v"))
-        h = attend_fused(q, k, v, "cudnn") if _cudnn_attends(q) else attend(q, k, v)
+        q, k, v = (kept(nn.Dense(channels, dtype=self.dtype, name=n)(h)) for n in ("q", "k", "v"))
+        h = kept(attend_fused(q, k, v, "cudnn") if _cudnn_attends(q) else attend(q, k, v))
         h = nn.Dense(
             channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
         )(h)

@@ -15,6 +15,8 @@ from vdm.denoisers.layers import (
     conditioning_vector,
     fourier_features,
     gamma_map_features,
+    keep_dear,
+    kept,
     time_embedding,
 )
 
@@ -42,7 +44,7 @@ class _Block(nn.Module):
             name="residual",
         )(x, cond)
         if self.attention:
-            h = AttentionBlock(self.num_groups, self.dtype, name="attention")(h)
+            h = AttentionBlock(self.num_groups, self.dtype, name="attention")(kept(h))
         return h
 
 
@@ -62,7 +64,8 @@ class UNet(nn.Module):
       num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
       dtype: of the computation inside; parameters and Fourier features are float32.
       unroll: write the blocks out instead of looping; same parameters, same numbers.
-      remat: compute each block again in the backward pass instead of keeping what it computed.
+      remat: compute each block again in the backward pass instead of keeping what it computed; in a
+        loop, cheap parts are computed again in any case.
       add_input: predict z + net(z), the natural start for eps.
       gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """
@@ -163,6 +166,9 @@ class UNet(nn.Module):
         if self.remat:
             # A loop separates the two computations of a block by itself.
             body = jax.checkpoint(body, prevent_cse=self.unroll)
+        elif not self.unroll:
+            # What a loop stores is copied into stacks: norms and activations are computed sooner.
+            body = jax.checkpoint(body, prevent_cse=False, policy=keep_dear)
         if not self.unroll:
             return jax.lax.scan(body, h, (stacked, skips, keys))
         emitted = []
