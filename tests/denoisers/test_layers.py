@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.denoisers import make_denoiser
+from vdm.denoisers import layers, make_denoiser
 from vdm.denoisers.base import check_groups, resolve_unroll
 from vdm.denoisers.layers import (
     AttentionBlock,
@@ -14,6 +14,7 @@ from vdm.denoisers.layers import (
     GroupNorm,
     ResidualBlock,
     attend,
+    attend_by_image,
     attend_fused,
     default_fourier_exponents,
     default_num_groups,
@@ -182,3 +183,33 @@ def test_fused_attention_is_the_plain_one(dtype):
     np.testing.assert_allclose(
         found.astype(jnp.float32), expected.astype(jnp.float32), rtol=tolerance, atol=tolerance
     )
+
+
+def test_attention_by_image_is_that_of_all_and_of_the_definition():
+    """Values against NumPy in float64, gradients against those of the plain form."""
+    draw = np.random.default_rng(0)
+    q, k, v, weight = (draw.standard_normal((3, 12, 8)) for _ in range(4))
+    logits = np.einsum("bqc,bkc->bqk", q, k) / np.sqrt(8)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    arrays = [jnp.asarray(a, jnp.float32) for a in (q, k, v)]
+    np.testing.assert_allclose(attend_by_image(*arrays), shares @ v, rtol=1e-5, atol=1e-5)
+
+    def gradients(form):
+        loss = lambda *qkv: jnp.sum(form(*qkv) * jnp.asarray(weight, jnp.float32))  # noqa: E731
+        return jax.grad(loss, argnums=(0, 1, 2))(*arrays)
+
+    for found, expected in zip(gradients(attend_by_image), gradients(attend), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_large_images_are_attended_to_one_by_one(monkeypatch):
+    """The same output with the loop as without; only where one CPU has all images."""
+    layer, x = AttentionBlock(2, jnp.float32), random(2, 4, 4, 8)
+    params = {"params": random_params(layer, x)}
+    jaxpr = lambda: str(jax.make_jaxpr(lambda x: layer.apply(params, x))(x))  # noqa: E731
+    whole, plain = layer.apply(params, x), jaxpr()
+    monkeypatch.setattr(layers, "MIN_POSITIONS_BY_IMAGE", 16)
+    np.testing.assert_allclose(layer.apply(params, x), whole, rtol=1e-5, atol=1e-6)
+    assert "scan" in jaxpr() and "scan" not in plain
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    assert "scan" not in jaxpr()

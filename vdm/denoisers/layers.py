@@ -11,6 +11,8 @@ from jax.ad_checkpoint import checkpoint_name
 from vdm.denoisers.convolution import conv3x3
 
 Dtype = Any
+MIN_POSITIONS_BY_IMAGE = 1024
+"""From here on attention on a CPU goes image by image: training takes .6 of the time."""
 _KEPT = "kept"
 keep_dear = jax.checkpoint_policies.save_only_these_names(_KEPT)
 """For `jax.checkpoint`: the backward pass finds what is `kept` and computes the rest again."""
@@ -169,16 +171,32 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     return jnp.einsum("bqk,bkc->bqc", weights, v)
 
 
+def attend_by_image(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """The same, one image after another: weights [N,N] that fit into a cache, none of them stored."""
+
+    @jax.checkpoint
+    def one(qkv):
+        return attend(*(array[None] for array in qkv))[0]
+
+    return jax.lax.map(one, (q, k, v))
+
+
 def attend_fused(q: jax.Array, k: jax.Array, v: jax.Array, implementation: Any) -> jax.Array:
     """The same by one of JAX's implementations, "xla" or "cudnn", which holds no weights [B,N,N]."""
     q, k, v = (array[:, :, None, :] for array in (q, k, v))
     return jax.nn.dot_product_attention(q, k, v, implementation=implementation)[:, :, 0]
 
 
-def _cudnn_attends(q: jax.Array) -> bool:
-    # On a CPU JAX's form is slower than the plain one, and cuDNN takes 16 bits and these sizes only.
-    suits = q.dtype == jnp.bfloat16 and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
-    return suits and jax.default_backend() == "gpu"
+def _attend_as_suits(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    positions, channels = q.shape[1:]
+    # cuDNN takes 16 bits and these sizes only.
+    if q.dtype == jnp.bfloat16 and channels % 8 == 0 and channels <= 128:
+        if jax.default_backend() == "gpu":
+            return attend_fused(q, k, v, "cudnn")
+    # Several devices share the images out: a loop over images would bring them together.
+    one_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
+    by_image = one_cpu and positions >= MIN_POSITIONS_BY_IMAGE
+    return attend_by_image(q, k, v) if by_image else attend(q, k, v)
 
 
 class AttentionBlock(nn.Module):
@@ -192,7 +210,7 @@ class AttentionBlock(nn.Module):
         batch, height, width, channels = x.shape
         h = GroupNorm(self.num_groups, name="norm")(x).reshape(batch, height * width, channels)
         q, k, v = (kept(nn.Dense(channels, dtype=self.dtype, name=n)(h)) for n in ("q", "k", "v"))
-        h = kept(attend_fused(q, k, v, "cudnn") if _cudnn_attends(q) else attend(q, k, v))
+        h = kept(_attend_as_suits(q, k, v))
         h = nn.Dense(
             channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
         )(h)
