@@ -1,6 +1,5 @@
 """What a benchmark measured, as a table for the terminal."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +23,8 @@ def format_table(found: Mapping[str, Any]) -> str:
         f"{'images/s':>9} {'':>7} {'':>6} {'':>6} {'':>6} {'images/s':>9}",
     ]
     rows = found["rows"]
-    kinds = ("matmul", "convolution")
-    peaks = [found["devices"] * best.get(f"{kind}_flops_per_second", math.nan) for kind in kinds]
+    peaks = [best.get(f"{kind}_flops_per_second") for kind in ("matmul", "convolution")]
+    peaks = [None if peak is None else peak * found["devices"] for peak in peaks]
     first = next(iter(rows.values()))
     for name, row in rows.items():
         lines.append(f"{name:<28} {_cells(row, first, peaks)}")
@@ -34,12 +33,12 @@ def format_table(found: Mapping[str, Any]) -> str:
             lines.append(f"{name}: {size['count']} {kind} of {size['bytes'] / 1e6:.2f} MB in all")
     lines.append(
         "ratio: the first row's images/s over this one's; MFU: of the matrix product's peak, conv.: of "
-        "the convolution's (above 100 % where tiles save multiplications)"
+        "the convolution's; tiles that save multiplications count as if they did not"
     )
     return "\n".join(lines)
 
 
-def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list[float]) -> str:
+def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list) -> str:
     train, evaluate = row["train_images_per_second"], row.get("evaluate_images_per_second")
     before = first.get("evaluate_images_per_second")
     cells = [
@@ -51,12 +50,16 @@ def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list[float])
         ),
         _number(train, 9, 2),
         f"{row['train_relative_spread']:>7.0%}",
-        *(f"{row['train_flops_per_second'] / peak:>6.1%}" for peak in peaks),
+        *(_share(row["train_flops_per_second"], peak) for peak in peaks),
         _number(first["train_images_per_second"] / train, 6, 2),
         _number(evaluate, 9, 2),
         _number(before / evaluate if before and evaluate else None, 6, 2),
     ]
     return " ".join(cells)
+
+
+def _share(rate: float, peak: float | None) -> str:
+    return f"{'-':>6}" if peak is None else f"{rate / peak:>6.1%}"
 
 
 def _mega(value: float | None) -> float | None:

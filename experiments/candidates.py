@@ -112,10 +112,11 @@ def flops_per_image(parts: Parts) -> dict[str, float | None]:
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with blocks written out, nothing computed twice, one step per call."""
+    """`config` without loops over blocks or images, nothing computed twice, one step per call."""
     denoiser = dict(config["denoiser"])
     options = dict(denoiser.get(denoiser["name"], {}))
-    options |= {n: v for n, v in (("unroll", True), ("remat", False)) if n in options}
+    if "unroll" in options:
+        options |= {"unroll": True, "remat": False, "attend_by_image": False}
     train = {**config["train"], "num_microbatches": 1, "steps_per_call": 1}
     return {**config, "denoiser": {**denoiser, denoiser["name"]: options}, "train": train}
 

@@ -14,8 +14,8 @@ from vdm.model import make_model
 def train_step_flops(parts: Parts) -> float | None:
     """XLA's cost analysis of one step on the whole batch; None where the backend gives none.
 
-    Of the program before optimisation, so the same on every kind of device. Loops over blocks are
-    written out first: the analysis counts the body of a loop once.
+    Of the program before optimisation, so the same on every kind of device. Loops over blocks and
+    images are written out first: the analysis counts the body of a loop once.
     """
     parts = _unrolled(parts)
     batch = train_batch(parts.dataset, 0, 0, parts.config["train"]["batch_size"])
@@ -34,7 +34,7 @@ def _unrolled(parts: Parts) -> Parts:
     options = dict(denoiser.get(denoiser["name"], {}))
     if "unroll" not in options:
         return parts
-    denoiser[denoiser["name"]] = {**options, "unroll": True}
+    denoiser[denoiser["name"]] = {**options, "unroll": True, "attend_by_image": False}
     config = {**parts.config, "denoiser": denoiser}
     spec, context = parts.dataset.spec, config.get("context")
     model = make_model(spec, config["model"], config["schedule"], config["denoiser"], context)

@@ -104,3 +104,44 @@ def test_the_layer_is_flax_s_own(num_channels):
             np.testing.assert_allclose(
                 layer.apply(params, x), plain.apply(params, x), rtol=1e-5, atol=1e-4
             )
+
+
+ON_TWO_DEVICES = """
+import re
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from vdm.denoisers.convolution import conv_for_training
+
+draw = np.random.default_rng(0)
+x, kernel, dy = (
+    jnp.asarray(draw.standard_normal(shape), jnp.float32)
+    for shape in ((4, 6, 4, 64), (3, 3, 64, 64), (4, 6, 4, 64))
+)
+
+def both(x, kernel, dy):
+    y, pull = jax.vjp(conv_for_training, x, kernel)
+    return y, *pull(dy)
+
+def plain(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+mesh = jax.make_mesh((2,), ("data",))
+images, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
+compiled = jax.jit(
+    both, in_shardings=(images, whole, images), out_shardings=(images, images, whole)
+).lower(x, kernel, dy).compile()
+y, pull = jax.vjp(plain, x, kernel)
+for found, expected in zip(compiled(x, kernel, dy), (y, *pull(dy)), strict=True):
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+in_loops = re.findall(r"^%?[\\w.]*(?:body|region)[^{]*{.*?^}", compiled.as_text(), re.M | re.S)
+assert in_loops and not any("all-reduce(" in body for body in in_loops)
+print(len(re.findall(r" all-(?:reduce|gather)(?:-start)?\\(", compiled.as_text())))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_exchange_one_sum(run_python):
+    """The gradient of the kernel is summed over devices once; images stay where they are."""
+    assert run_python(ON_TWO_DEVICES, devices=2, timeout=200).stdout.split() == ["1"]

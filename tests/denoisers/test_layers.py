@@ -47,15 +47,30 @@ def test_group_norm_is_that_of_flax(channels, groups, mean, spread):
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_dropout_is_that_of_flax(rate, deterministic):
-    """Number for number: the masks of runs resumed from before stay the same."""
+    """Number for number, with its gradient."""
     x, rngs = random(3, 4, 5), {"dropout": jax.random.key(2)}
-    found = Dropout(rate, deterministic).apply({}, x, rngs=rngs)
-    expected = nn.Dropout(rate, deterministic=deterministic).apply({}, x, rngs=rngs)
-    np.testing.assert_array_equal(found, expected)
-    if rate and not deterministic:
-        assert 0.1 < float(jnp.mean(found == 0.0)) < 0.5
+
+    def both(module):
+        return jax.value_and_grad(lambda x: jnp.sum(module.apply({}, x, rngs=rngs) ** 2))(x)
+
+    found = both(Dropout(rate, deterministic))
+    expected = both(nn.Dropout(rate, deterministic=deterministic))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_dropout_in_a_block_draws_what_flax_drew(monkeypatch):
+    """The name of a module is part of its stream: runs resumed from before keep their masks."""
+    block = ResidualBlock(8, 2, 0.4, deterministic=False, dtype=jnp.float32)
+    x, cond, rngs = random(2, 4, 3, 8), random(2, 16), {"dropout": jax.random.key(2)}
+    params = {"params": random_params(block.clone(deterministic=True), x, cond)}
+    found = block.apply(params, x, cond, rngs=rngs)
+    flax = lambda rate, deterministic: nn.Dropout(rate, deterministic=deterministic)  # noqa: E731
+    monkeypatch.setattr(layers, "Dropout", flax)
+    np.testing.assert_array_equal(found, block.apply(params, x, cond, rngs=rngs))
+    assert np.abs(found - block.clone(deterministic=True).apply(params, x, cond)).max() > 0.1
 
 
 def test_group_norm_keeps_a_variance_beside_a_large_mean():
@@ -162,8 +177,9 @@ def test_groups_that_remove_the_conditioning_are_refused(channels, groups):
     assert str(groups if groups is not None else 1) in str(error.value)
 
 
-def test_blocks_are_written_out_on_cpu_unless_told():
+def test_shallow_networks_are_written_out_on_a_cpu_unless_told():
     assert jax.default_backend() == "cpu"
+    assert [resolve_unroll(None, n) for n in (1, 3, 4)] == [True, True, False]
     assert [resolve_unroll(u, 2) for u in (None, True, False)] == [True, True, False]
     assert [resolve_unroll(u, 32) for u in (None, True, False)] == [False, True, False]
 
@@ -211,5 +227,6 @@ def test_large_images_are_attended_to_one_by_one(monkeypatch):
     monkeypatch.setattr(layers, "MIN_POSITIONS_BY_IMAGE", 16)
     np.testing.assert_allclose(layer.apply(params, x), whole, rtol=1e-5, atol=1e-6)
     assert "scan" in jaxpr() and "scan" not in plain
+    assert "scan" not in str(jax.make_jaxpr(layer.clone(by_image=False).apply)(params, x))
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     assert "scan" not in jaxpr()

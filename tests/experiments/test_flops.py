@@ -5,6 +5,7 @@ import pytest
 from experiments.build import build
 from experiments.flops import train_step_flops
 from experiments.parsing import load_config
+from vdm.denoisers import layers
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,14 @@ def test_blocks_cost_what_their_convolutions_cost(config, tmp_path, monkeypatch)
     convolutions = 16 * 16 * (2 + 3) * inside + 32 * 16 * 64
     by_hand = 3 * 2 * 8 * convolutions
     assert two - one == pytest.approx(by_hand, rel=0.15)
+
+
+def test_attention_counts_alike_however_it_is_computed(config, tmp_path, monkeypatch):
+    """XLA counts the body of a loop over images once."""
+    monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
+    whole = flops(config, tmp_path, attention=True)
+    monkeypatch.setattr(layers, "MIN_POSITIONS_BY_IMAGE", 16)
+    assert flops(config, tmp_path, attention=True) == whole
 
 
 def test_a_conditional_schedule_is_counted_with_its_encoder(tmp_path, monkeypatch):

@@ -34,6 +34,15 @@ def resolve_unroll(unroll: bool | None, num_blocks: int) -> bool:
     return shallow and jax.default_backend() == "cpu" if unroll is None else unroll
 
 
+def on_one_cpu() -> bool:
+    """Whether one CPU device has the whole batch.
+
+    Several share the images out: loops that suit one would bring images together, or exchange sums in
+    every turn.
+    """
+    return jax.default_backend() == "cpu" and jax.device_count() == 1
+
+
 def check_groups(prefix: str, num_groups: int, channels: int) -> int:
     """`num_groups`, if the conditioning survives a normalisation of `channels` in so many groups."""
     if num_groups < 1 or channels % num_groups or channels // num_groups < 2:

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vdm.denoisers.base import on_one_cpu
 from vdm.denoisers.winograd import conv_by_tiles, kernel_gradient_by_tiles
 
 MIN_CHANNELS_OF_TILES = 64
@@ -66,7 +67,9 @@ def _forward(x, kernel):
 def _backward(residuals, dy):
     x, kernel = residuals
     by_input = conv_forward(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-    form = kernel_gradient_by_tiles if _suits_tiles(x, kernel) else kernel_gradient_by_products
+    # Its sum over images is one exchange between devices, where tiles would make sixteen.
+    by_tiles = on_one_cpu() and _suits_tiles(x, kernel)
+    form = kernel_gradient_by_tiles if by_tiles else kernel_gradient_by_products
     return by_input, form(x, dy).astype(kernel.dtype)
 
 

@@ -1,5 +1,6 @@
 """Layers that denoisers share. Normalisation statistics and embeddings are float32 in any dtype."""
 
+import functools
 import math
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from vdm.denoisers.base import on_one_cpu
 from vdm.denoisers.convolution import conv3x3
 
 Dtype = Any
@@ -19,7 +21,7 @@ keep_dear = jax.checkpoint_policies.save_only_these_names(_KEPT)
 
 
 def kept(x: jax.Array) -> jax.Array:
-    """x, marked as dear: a product, a convolution or random bits, not a norm or an activation."""
+    """x, marked as dear: a product, convolution or random bits; no norm, activation or weight [N,N]."""
     return checkpoint_name(x, _KEPT)
 
 
@@ -115,7 +117,10 @@ class GroupNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """flax.linen.Dropout, number for number, with a mask that is `kept`."""
+    """flax.linen.Dropout, number for number, with a mask that is `kept`.
+
+    The name of the class is part of its stream of random numbers, as every module's is.
+    """
 
     rate: float
     deterministic: bool
@@ -124,6 +129,8 @@ class Dropout(nn.Module):
     def __call__(self, x):
         if self.deterministic or self.rate == 0.0:
             return x
+        if self.rate == 1.0:
+            return jnp.zeros_like(x)
         stays = 1.0 - self.rate
         mask = kept(jax.random.bernoulli(self.make_rng("dropout"), stays, x.shape))
         return jnp.where(mask, x / stays, jnp.zeros_like(x))
@@ -174,7 +181,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 def attend_by_image(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """The same, one image after another: weights [N,N] that fit into a cache, none of them stored."""
 
-    @jax.checkpoint
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # the loop separates the two computations
     def one(qkv):
         return attend(*(array[None] for array in qkv))[0]
 
@@ -187,30 +194,33 @@ def attend_fused(q: jax.Array, k: jax.Array, v: jax.Array, implementation: Any) 
     return jax.nn.dot_product_attention(q, k, v, implementation=implementation)[:, :, 0]
 
 
-def _attend_as_suits(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+def _attend_as_suits(q: jax.Array, k: jax.Array, v: jax.Array, by_image: bool) -> jax.Array:
     positions, channels = q.shape[1:]
     # cuDNN takes 16 bits and these sizes only.
-    if q.dtype == jnp.bfloat16 and channels % 8 == 0 and channels <= 128:
-        if jax.default_backend() == "gpu":
-            return attend_fused(q, k, v, "cudnn")
-    # Several devices share the images out: a loop over images would bring them together.
-    one_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
-    by_image = one_cpu and positions >= MIN_POSITIONS_BY_IMAGE
-    return attend_by_image(q, k, v) if by_image else attend(q, k, v)
+    suits_cudnn = q.dtype == jnp.bfloat16 and channels % 8 == 0 and channels <= 128
+    if suits_cudnn and jax.default_backend() == "gpu":
+        return attend_fused(q, k, v, "cudnn")
+    if by_image and on_one_cpu() and positions >= MIN_POSITIONS_BY_IMAGE:
+        return attend_by_image(q, k, v)
+    return attend(q, k, v)
 
 
 class AttentionBlock(nn.Module):
-    """Residual single-head self-attention over all positions; its output projection starts at zero."""
+    """Residual single-head self-attention over all positions; its output projection starts at zero.
+
+    `by_image`: it may take large images one by one where that is faster.
+    """
 
     num_groups: int
     dtype: Dtype
+    by_image: bool = True
 
     @nn.compact
     def __call__(self, x):
         batch, height, width, channels = x.shape
         h = GroupNorm(self.num_groups, name="norm")(x).reshape(batch, height * width, channels)
         q, k, v = (kept(nn.Dense(channels, dtype=self.dtype, name=n)(h)) for n in ("q", "k", "v"))
-        h = kept(_attend_as_suits(q, k, v))
+        h = kept(_attend_as_suits(q, k, v, self.by_image))
         h = nn.Dense(
             channels, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="proj_out"
         )(h)

@@ -31,6 +31,7 @@ class _Block(nn.Module):
     dtype: Dtype
     attention: bool
     in_loop: bool
+    attend_by_image: bool
 
     @nn.compact
     def __call__(self, x, cond):
@@ -44,7 +45,10 @@ class _Block(nn.Module):
             name="residual",
         )(x, cond)
         if self.attention:
-            h = AttentionBlock(self.num_groups, self.dtype, name="attention")(kept(h))
+            attend = AttentionBlock(
+                self.num_groups, self.dtype, self.attend_by_image, name="attention"
+            )
+            h = attend(kept(h))
         return h
 
 
@@ -63,9 +67,10 @@ class UNet(nn.Module):
       attention: self-attention after every block, not only in the middle.
       num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
       dtype: of the computation inside; parameters and Fourier features are float32.
-      unroll: write the blocks out instead of looping; same parameters, same numbers.
+      unroll: write the blocks out instead of looping; same parameters, same numbers up to rounding.
       remat: compute each block again in the backward pass instead of keeping what it computed; in a
-        loop, cheap parts are computed again in any case.
+        loop, what is not `kept` is computed again in any case.
+      attend_by_image: attention may take large images one by one, see `AttentionBlock`.
       add_input: predict z + net(z), the natural start for eps.
       gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """
@@ -79,6 +84,7 @@ class UNet(nn.Module):
     dtype: Dtype = jnp.float32
     unroll: bool = True
     remat: bool = False
+    attend_by_image: bool = True
     add_input: bool = True
     gamma_map: bool = False
 
@@ -136,6 +142,7 @@ class UNet(nn.Module):
             self.dtype,
             attention,
             train and not self.unroll,
+            self.attend_by_image,
             **parent,
         )
 

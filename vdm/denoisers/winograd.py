@@ -76,7 +76,9 @@ def kernel_gradient_by_tiles(x: jax.Array, dy: jax.Array) -> jax.Array:
 
 
 def _stacked(lines: Sequence[_Line]) -> _Line:
-    return _Line(*(jnp.asarray(values) for values in zip(*lines, strict=True)))
+    columns = zip(*lines, strict=True)
+    kinds = (jnp.int32,) * 4 + (jnp.float32,)
+    return _Line(*(jnp.array(c, kind) for c, kind in zip(columns, kinds, strict=True)))
 
 
 def _pairs(x: jax.Array) -> jax.Array:
@@ -103,7 +105,7 @@ def _transformed(pairs: jax.Array, down: _Line, across: _Line) -> jax.Array:
 
 
 def _from_products(m: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """A^T m, for four arrays m."""
+    """A^T m, for four arrays m; A^T is that of `_OUTPUT`."""
     return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
 
 
