@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments import programs
 from experiments.build import Parts, assemble_model
+from experiments.flops import without_loops
 from vdm import devices
 from vdm.errors import ConfigError
 from vdm.evaluate import Sampling, make_evaluation_step
@@ -113,12 +114,11 @@ def flops_per_image(parts: Parts) -> dict[str, float | None]:
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` without loops over blocks or images, nothing computed twice, one step per call."""
-    denoiser = dict(config["denoiser"])
-    options = dict(denoiser.get(denoiser["name"], {}))
-    if "unroll" in options:
-        options |= {"unroll": True, "remat": False, "attend_by_image": False}
-    train = {**config["train"], "num_microbatches": 1, "steps_per_call": 1}
-    return {**config, "denoiser": {**denoiser, denoiser["name"]: options}, "train": train}
+    config = without_loops(config)
+    options = config["denoiser"][config["denoiser"]["name"]]
+    if "remat" in options:
+        options["remat"] = False
+    return {**config, "train": {**config["train"], "num_microbatches": 1, "steps_per_call": 1}}
 
 
 def _per(total: float | None, size: int) -> float | None:

@@ -1,14 +1,14 @@
 """How many floating-point operations a training step takes."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from experiments.build import Parts
+from experiments.build import Parts, assemble_model
 from vdm import devices
 from vdm.data.batches import train_batch
-from vdm.model import make_model
 
 
 def train_step_flops(parts: Parts) -> float | None:
@@ -30,12 +30,16 @@ def train_step_flops(parts: Parts) -> float | None:
 
 
 def _unrolled(parts: Parts) -> Parts:
-    denoiser = dict(parts.config["denoiser"])
+    config = without_loops(parts.config)
+    return dataclasses.replace(
+        parts, config=config, model=assemble_model(config, parts.dataset.spec)
+    )
+
+
+def without_loops(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with blocks written out and all images attended to at once."""
+    denoiser = dict(config["denoiser"])
     options = dict(denoiser.get(denoiser["name"], {}))
-    if "unroll" not in options:
-        return parts
-    denoiser[denoiser["name"]] = {**options, "unroll": True, "attend_by_image": False}
-    config = {**parts.config, "denoiser": denoiser}
-    spec, context = parts.dataset.spec, config.get("context")
-    model = make_model(spec, config["model"], config["schedule"], config["denoiser"], context)
-    return dataclasses.replace(parts, config=config, model=model)
+    if "unroll" in options:
+        options |= {"unroll": True, "attend_by_image": False}
+    return {**config, "denoiser": {**denoiser, denoiser["name"]: options}}

@@ -174,7 +174,7 @@ class UNet(nn.Module):
             # A loop separates the two computations of a block by itself.
             body = jax.checkpoint(body, prevent_cse=self.unroll)
         elif not self.unroll:
-            # What a loop stores is copied into stacks: norms and activations are computed sooner.
+            # What a loop stores is copied into stacks: norms cost less to compute again.
             body = jax.checkpoint(body, prevent_cse=False, policy=keep_dear)
         if not self.unroll:
             return jax.lax.scan(body, h, (stacked, skips, keys))
