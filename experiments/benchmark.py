@@ -2,7 +2,7 @@
 
     python -m experiments.benchmark --config=configs/digits.py
     python -m experiments.benchmark --config=configs/base.py --image_shape=32,32,3 \\
-        --config.train.batch_size=4 --grid='denoiser.unet.unroll=true,false;denoiser.unet.remat=true'
+        --config.train.batch_size=4 --grid='denoiser.unet.remat=false,true'
     python -m experiments.benchmark --config=configs/digits.py --other=theirs.py --out=benchmark.json
 
 Everything is timed in turns, one round after another, so that a busy machine disturbs all alike;
