@@ -46,7 +46,12 @@ def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: 
     """log p(v|z_0) per channel in nats, equation (1), [B,H,W,C]; z_0_rescaled = z_0/alpha_0."""
     bins_off_centre = (z_0_rescaled - encode(images, num_levels)) * (num_levels / 2)
     precision = jnp.broadcast_to(_precision(gamma_0, num_levels), images.shape)
-    return -_surprise(bins_off_centre, precision, images.astype(jnp.float32), num_levels)
+    codes = images.astype(jnp.float32)
+    nearby, every = (functools.partial(_surprise, reach, num_levels) for reach in (False, True))
+    if num_levels <= 2 * WINDOW_RADIUS + 1:
+        return -every(bins_off_centre, precision, codes)
+    narrow = jnp.all(precision >= MIN_WINDOW_PRECISION)
+    return -jax.lax.cond(narrow, nearby, every, bins_off_centre, precision, codes)
 
 
 def sample(keys: PRNGKey, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> Images:
@@ -80,10 +85,11 @@ def expected_surprise(gamma_0: Gamma, num_levels: int) -> jax.Array:
     if gamma_0.size != 1:
         raise ValueError(f"gamma_0 has shape {gamma_0.shape}: quadrature needs one scalar")
     precision = _precision(gamma_0.reshape(()), num_levels)
-    wide = lambda w: _table(w, min(num_levels, _WIDE_LEVELS))  # noqa: E731
+    size = min(num_levels, _WIDE_LEVELS)
+    wide = lambda w: _table(w, size, every_level=True)  # noqa: E731
     if num_levels <= 2 * _EDGE + 1:
         return wide(precision)
-    narrow = lambda w: _spread(_table(w, 2 * _EDGE + 1), min(num_levels, _WIDE_LEVELS))  # noqa: E731
+    narrow = lambda w: _spread(_table(w, 2 * _EDGE + 1, every_level=False), size)  # noqa: E731
     return jax.lax.cond(precision >= MIN_WINDOW_PRECISION, narrow, wide, precision)
 
 
@@ -113,14 +119,14 @@ def _precision(gamma_0, num_levels: int):
     return jnp.exp(-gamma_0) * (2.0 / num_levels) ** 2
 
 
-def _table(precision, num_levels: int):
+def _table(precision, num_levels: int, every_level: bool):
     eps = jnp.linspace(-_REACH, _REACH, _NODES)
     weight = jnp.exp(-0.5 * eps**2)
     codes = jnp.arange(num_levels, dtype=jnp.float32)
     codes = jnp.broadcast_to(codes[:, None], (num_levels, _NODES))
     bins_off_centre = jnp.broadcast_to((eps / jnp.sqrt(precision))[None, :], codes.shape)
     precision = jnp.broadcast_to(precision, codes.shape)
-    surprise = _surprise(bins_off_centre, precision, codes, num_levels)
+    surprise = _surprise(every_level, num_levels, bins_off_centre, precision, codes)
     return surprise @ (weight / weight.sum())
 
 
@@ -131,45 +137,34 @@ def _spread(table, num_levels: int):
     return table[jnp.where(codes <= num_levels // 2, jnp.minimum(codes, _EDGE), from_above)]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _surprise(d, w, code, num_levels: int):
-    """Equation (2): log sum_j exp(w (d j - j^2/2)), elementwise; d, w, code float32, one shape."""
-    return _log_sum_and_means(d, w, code, num_levels)[0]
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _surprise(every_level: bool, num_levels: int, d, w, code):
+    """Equation (2), elementwise, over every level or the window; d, w, code float32, one shape."""
+    return _log_sum_and_means(every_level, num_levels, d, w, code)[0]
 
 
 @_surprise.defjvp
-def _surprise_jvp(num_levels, primals, tangents):
-    d, w, code = primals
-    value, mean_j, mean_exponent = _log_sum_and_means(d, w, code, num_levels)
+def _surprise_jvp(every_level, num_levels, primals, tangents):
+    _, w, _ = primals
+    value, mean_j, mean_exponent = _log_sum_and_means(every_level, num_levels, *primals)
     return value, w * mean_j * tangents[0] + mean_exponent * tangents[1]
 
 
-def _log_sum_and_means(d, w, code, num_levels: int):
+def _log_sum_and_means(every_level: bool, num_levels: int, d, w, code):
     """(log sum_j exp(w f_j), E[j], E[f_j]) with f_j = d j - j^2/2 under the softmax over j."""
     lowest, highest = -code, num_levels - 1 - code
     nearest = jnp.clip(jnp.round(d), lowest, highest)
     largest = nearest * (d - 0.5 * nearest)
+    first = lowest if every_level else nearest - WINDOW_RADIUS
 
-    def add_level(j, sums):
+    def add_level(k, sums):
+        j = first + k.astype(d.dtype)
         inside = (j >= lowest) & (j <= highest)
         # f_j - largest as a product: the difference of two large numbers need not even be negative.
         below = jnp.where(inside, (j - nearest) * (d - 0.5 * (j + nearest)), 0.0)
         weight = jnp.where(inside, jnp.exp(w * below), 0.0)
         return sums[0] + weight, sums[1] + weight * j, sums[2] + weight * below
 
-    def window(sums):
-        for offset in range(-WINDOW_RADIUS, WINDOW_RADIUS + 1):
-            sums = add_level(nearest + offset, sums)
-        return sums
-
-    def every_level(sums):
-        body = lambda k, sums: add_level(k.astype(d.dtype) - code, sums)  # noqa: E731
-        return jax.lax.fori_loop(0, num_levels, body, sums)
-
-    zeros = (jnp.zeros_like(d),) * 3
-    if num_levels <= 2 * WINDOW_RADIUS + 1:
-        total, total_j, total_below = every_level(zeros)
-    else:
-        narrow = jnp.all(w >= MIN_WINDOW_PRECISION)
-        total, total_j, total_below = jax.lax.cond(narrow, window, every_level, zeros)
+    visited = num_levels if every_level else 2 * WINDOW_RADIUS + 1
+    total, total_j, total_below = jax.lax.fori_loop(0, visited, add_level, (jnp.zeros_like(d),) * 3)
     return jnp.log(total) + w * largest, total_j / total, largest + total_below / total
