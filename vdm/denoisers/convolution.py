@@ -77,16 +77,23 @@ conv_for_training.defvjp(_forward, _backward)
 
 
 def kernel_gradient_by_products(x: jax.Array, dy: jax.Array) -> jax.Array:
-    """The gradient in the kernel as nine matrix products, [3,3,C,C']."""
-    height, width = x.shape[1:3]
+    """The gradient in the kernel as nine matrix products, [3,3,C,C'].
+
+    In a loop on one device, as a ninth of the kernels compile; of several, each turn would exchange.
+    """
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = dy.reshape(-1, dy.shape[-1])
 
-    def product(i, j):
-        shifted = padded[:, i : i + height, j : j + width].reshape(-1, x.shape[-1])
+    def product(shift):
+        shifted = jax.lax.dynamic_slice(padded, (0, *shift, 0), x.shape).reshape(-1, x.shape[-1])
         return jnp.matmul(shifted.T, rows, preferred_element_type=jnp.float32)
 
-    return jnp.stack([jnp.stack([product(i, j) for j in range(3)]) for i in range(3)])
+    shifts = [(i, j) for i in range(3) for j in range(3)]
+    if on_one_cpu():
+        products = jax.lax.map(product, tuple(jnp.array(shifts).T))
+    else:
+        products = jnp.stack([product(shift) for shift in shifts])
+    return products.reshape(3, 3, *products.shape[1:])
 
 
 def _suits_tiles(x: jax.Array, kernel: jax.Array) -> bool:
