@@ -85,8 +85,10 @@ def kernel_gradient_by_products(x: jax.Array, dy: jax.Array) -> jax.Array:
     rows = dy.reshape(-1, dy.shape[-1])
 
     def product(shift):
-        shifted = jax.lax.dynamic_slice(padded, (0, *shift, 0), x.shape).reshape(-1, x.shape[-1])
-        return jnp.matmul(shifted.T, rows, preferred_element_type=jnp.float32)
+        start = (0, *shift, 0)
+        shifted = jax.lax.dynamic_slice(padded, start, x.shape, allow_negative_indices=False)
+        columns = shifted.reshape(-1, x.shape[-1]).T
+        return jnp.matmul(columns, rows, preferred_element_type=jnp.float32)
 
     shifts = [(i, j) for i in range(3) for j in range(3)]
     if on_one_cpu():

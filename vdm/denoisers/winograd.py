@@ -106,7 +106,8 @@ def _transformed(pairs: jax.Array, tiles: tuple[int, int], down: _Line, across: 
     size = (batch, tiles[0], 1, tiles[1], 1, channels)
 
     def entry(pair, odd, column_pair, column_odd):
-        return jax.lax.dynamic_slice(pairs, (0, pair, odd, column_pair, column_odd, 0), size)
+        start = (0, pair, odd, column_pair, column_odd, 0)
+        return jax.lax.dynamic_slice(pairs, start, size, allow_negative_indices=False)
 
     def along(pair, odd):
         other = entry(pair, odd, across.other_pair, across.other_odd)
