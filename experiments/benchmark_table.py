@@ -17,9 +17,9 @@ def format_table(found: Mapping[str, Any]) -> str:
         "peak memory of this process, all rows together: "
         + ", ".join(f"{n} {v / 1e6:.0f} MB" for n, v in found["peak_memory_bytes"].items()),
         "",
-        f"{'':<28} {'trace':>6} {'lower':>6} {'compile':>8} {'temp.':>8} {'state':>8} "
+        f"{'':<28} {'trace':>6} {'lower':>6} {'compile':>8} {'temp.':>8} {'resident':>8} {'state':>8} "
         f"{'train':>9} {'spread':>7} {'MFU':>6} {'conv.':>6} {'ratio':>6} {'evaluate':>9} {'ratio':>6}",
-        f"{'':<28} {'s':>6} {'s':>6} {'s':>8} {'MB':>8} {'MB':>8} "
+        f"{'':<28} {'s':>6} {'s':>6} {'s':>8} {'MB':>8} {'MB':>8} {'MB':>8} "
         f"{'images/s':>9} {'':>7} {'':>6} {'':>6} {'':>6} {'images/s':>9}",
     ]
     rows = found["rows"]
@@ -33,7 +33,8 @@ def format_table(found: Mapping[str, Any]) -> str:
             lines.append(f"{name}: {size['count']} {kind} of {size['bytes'] / 1e6:.2f} MB in all")
     lines.append(
         "ratio: the first row's images/s over this one's; MFU: of the matrix product's peak, conv.: of "
-        "the convolution's; tiles that save multiplications count as if they did not"
+        "the convolution's; tiles that save multiplications count as if they did not; temp.: what XLA "
+        "plans for a step; resident: by how much the process grew in one"
     )
     return "\n".join(lines)
 
@@ -46,7 +47,7 @@ def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list) -> str
         _number(row.get("compile_seconds"), 8, 1),
         *(
             _number(_mega(row.get(f"{n}")), 8, 0)
-            for n in ("temporary_bytes", "state_bytes_per_device")
+            for n in ("temporary_bytes", "resident_bytes", "state_bytes_per_device")
         ),
         _number(train, 9, 2),
         f"{row['train_relative_spread']:>7.0%}",

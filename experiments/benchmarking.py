@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import build, candidates, config_checks, grid, peaks
+from experiments import build, candidates, config_checks, grid, peaks, resident
 from experiments.candidates import Candidate
 from vdm.data import Dataset
 from vdm.denoisers.base import DTYPES
@@ -86,6 +86,8 @@ def run(
     for module in modules:
         compared.append(candidates.other(module, first.config, batch, timing.evaluation))
     seconds = _time_in_turns(compared, timing)
+    for candidate in compared:
+        candidate.facts["resident_bytes"] = resident.growth_bytes(candidate.train)
     flops = candidates.flops_per_image(first)
     return {
         "image_shape": list(model.shape),
