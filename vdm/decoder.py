@@ -10,8 +10,9 @@ j = k - v and the precision w = exp(-gamma_0) (2/L)^2, this is
     (2)  -log p(v|z_0) = log sum_j exp(w (d j - j^2/2)),   j = -v .. L-1-v.
 
 While the noise is narrow against a bin (w >= MIN_WINDOW_PRECISION) all but 7 levels round z_0 are
-worth less than 1e-10 and are left out; otherwise a loop visits every level. Neither holds an array
-with an axis over the levels, in the backward pass either: d/dd and d/dw are averages over j.
+worth less than 1e-10 and are left out; otherwise, and for few levels, a loop visits every one. Neither
+holds an array with an axis over the levels, in the backward pass either: d/dd and d/dw are averages
+over j.
 """
 
 import functools
