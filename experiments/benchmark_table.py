@@ -46,7 +46,7 @@ def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list) -> str
         *(_number(row.get(f"{stage}_seconds"), 6, 1) for stage in ("trace", "lower")),
         _number(row.get("compile_seconds"), 8, 1),
         *(
-            _number(_mega(row.get(f"{n}")), 8, 0)
+            _number(_mega(row.get(n)), 8, 0)
             for n in ("temporary_bytes", "resident_bytes", "state_bytes_per_device")
         ),
         _number(train, 9, 2),

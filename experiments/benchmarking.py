@@ -86,8 +86,9 @@ def run(
     for module in modules:
         compared.append(candidates.other(module, first.config, batch, timing.evaluation))
     seconds = _time_in_turns(compared, timing)
-    for candidate in compared:
-        candidate.facts["resident_bytes"] = resident.growth_bytes(candidate.train)
+    if jax.default_backend() == "cpu":  # elsewhere a step's memory is not the process's
+        for candidate in compared:
+            candidate.facts["resident_bytes"] = resident.growth_bytes(candidate.train)
     flops = candidates.flops_per_image(first)
     return {
         "image_shape": list(model.shape),

@@ -35,6 +35,7 @@ class _Line(NamedTuple):
 
 
 def _line(row: Sequence[int]) -> _Line:
+    """Of a row with an entry 1 and at most one other; where there is none, the sign is 0."""
     first, second = sorted(range(len(row)), key=lambda i: (row[i] == 0, -row[i]))[:2]
     return _Line(*divmod(first, 2), *divmod(second, 2), float(row[second]))
 

@@ -56,22 +56,8 @@ def clipped_adamw(
         mask=decay_mask,
     )
     # Always two links, so that a run may be resumed with or without clipping.
-    clip = clip_by_norm(clip_norm) if clip_norm > 0 else optax.identity()
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity()
     return optax.chain(clip, adamw)
-
-
-def clip_by_norm(max_norm: float) -> optax.GradientTransformation:
-    """g min(1, max_norm/|g|), |g| over all leaves: optax's clipping, but for a product per element.
-
-    optax's quotient is computed into memory before AdamW reads it, a kernel more per shape; XLA puts
-    a product inside AdamW's own.
-    """
-
-    def clip(updates, state, params=None):
-        factor = jnp.minimum(1.0, max_norm / optax.tree.norm(updates))
-        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), state
-
-    return optax.GradientTransformation(optax.identity().init, clip)
 
 
 def kernels_only(params: Params) -> Params:
