@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import evaluations
 from experiments.build import Parts
 from experiments.progress import Progress, evaluation_progress
 from experiments.report import identity, steps_name
-from experiments.workdir import write_arrays, write_json
 from vdm.data.batches import eval_batches
 from vdm.errors import ConfigError
 from vdm.likelihood import BOUNDS, Bound, make_bound
@@ -81,7 +81,7 @@ def run(
     if len(labels) > MAX_LABEL:  # file systems end at 255 bytes
         labels = f"{len(bounds)}-{hashlib.sha256(labels.encode()).hexdigest()[:12]}"
     path = _path(folder, common, f"table-{labels}", randomisations, seed)
-    write_json(path, facts)
+    evaluations.write(path, facts)
     return f"{_format(common, done)}\nwritten to {path}, and a record of each bound beside it"
 
 
@@ -99,8 +99,7 @@ def _write(folder: Path, common: Mapping[str, Any], found: BoundEvaluation) -> N
     path = _path(folder, common, found.bound.label, found.randomisations, found.seed)
     arrays = {"index": found.index, "network_evaluations": found.evaluations, **found.terms}
     rows = {f"total: {name}": values for name, values in found.rows.items()}
-    write_arrays(path.with_suffix(".npz"), {**arrays, **rows})
-    write_json(path, record)
+    evaluations.write(path, record, {**arrays, **rows})
 
 
 def describe(found: BoundEvaluation) -> dict[str, Any]:

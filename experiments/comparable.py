@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.config_identity import differences
 from experiments.provenance import flatten
-from experiments.workdir import differences
 from vdm.between_seeds import BetweenSeeds, SeedGap, between_seeds, seed_gap
 from vdm.errors import ConfigError, DataError
 from vdm.estimate import holm

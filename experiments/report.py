@@ -1,17 +1,18 @@
 """The number a user publishes: an evaluation of one checkpoint, printed and written with its facts."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import evaluations
 from experiments.build import Parts
+from experiments.config_identity import config_hash, earlier_config_hash
 from experiments.progress import Progress, evaluation_progress
-from experiments.provenance import flatten, provenance
-from experiments.workdir import data_identity, write_arrays, write_json
+from experiments.provenance import provenance
+from experiments.workdir import data_identity
 from vdm.data.batches import eval_batches
 from vdm.evaluate import Estimate, Evaluation, Sampling, evaluate, format_table, summarise
-from vdm.fingerprint import json_hash, tree_hash
+from vdm.fingerprint import tree_hash
 from vdm.types import Params
 
 
@@ -51,10 +52,37 @@ def describe(
         "bound": "negative ELBO, "
         + (f"T = {sampling.num_timesteps}" if sampling.num_timesteps else "continuous time"),
         **identity(parts, params, split, step),
+        **settings(sampling),
+    }
+
+
+def settings(sampling: Sampling) -> dict[str, int]:
+    """The part of a record that says how the bound was estimated."""
+    return {
         "timesteps_eval": sampling.num_timesteps,
         "repeats": sampling.repeats,
         "randomisations": sampling.randomisations,
         "evaluation_seed": sampling.seed,
+    }
+
+
+def wanted(
+    config: Mapping[str, Any], hashes: Mapping[str, str], step: int, sampling: Sampling
+) -> dict[str, Any]:
+    """The identity by which `evaluations.read` tells whether a stored record may be shown.
+
+    Args:
+      config: the run's configuration now.
+      hashes: {"checkpoint", "data"} now.
+      step: the checkpoint's.
+      sampling: how the bound is to be estimated.
+    """
+    return {
+        "split": config["evaluate"]["split"],
+        "checkpoint_step": step,
+        **settings(sampling),
+        "hashes": {**hashes, "config": config_hash(config)},
+        "earlier_config_hash": earlier_config_hash(config),
     }
 
 
@@ -80,13 +108,6 @@ def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, A
         },
         "provenance": provenance(),
     }
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of what was trained: not of how it is evaluated, nor of where prepared data lie."""
-    fields = flatten(config)
-    kept = {n: v for n, v in fields.items() if not n.startswith("evaluate.")}
-    return json_hash({n: v for n, v in kept.items() if n != "data.cache_dir"})
 
 
 def format_report(facts: Mapping[str, Any]) -> str:
@@ -118,16 +139,7 @@ def report_path(workdir: Path, split: str, step: int, sampling: Sampling) -> Pat
 
 def write_report(path: Path, facts: Mapping[str, Any], evaluation: Evaluation) -> None:
     """The JSON, and beside it per image and per term in nats: index [N], terms [randomisations, N]."""
-    write_arrays(path.with_suffix(".npz"), {"index": evaluation.index, **evaluation.terms})
-    write_json(path, facts)
-
-
-def read_report(path: Path) -> dict[str, Any] | None:
-    """The JSON of an evaluation already made; None when it is missing or unreadable."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+    evaluations.write(path, facts, {"index": evaluation.index, **evaluation.terms})
 
 
 def steps_name(num_timesteps: int) -> str:

@@ -13,6 +13,7 @@ from experiments.page import Figure, plt
 from experiments.sweeping import Outcome, between_seeds
 from experiments.tables import Table, to_html
 from vdm import variance
+from vdm.fingerprint import sealed, unsealed
 
 REFERENCE = "linear"
 SCHEDULES = (
@@ -62,16 +63,16 @@ def measure(
     if outcome.status != "finished":
         return None
     path = folder / f"{outcome.name}.measured.json"
-    key = {"draws": num_draws, "bits_per_dim": outcome.bits_per_dim["total"]}
+    key = {"draws": num_draws, **outcome.hashes}
     try:
-        stored = json.loads(path.read_text())
+        stored = unsealed(json.loads(path.read_text()))
     except (OSError, ValueError):
         stored = {}
     if stored.get("key") != key:
         stored = {"key": key, "variance": _variances(outcome, folder, num_draws, check)}
-        workdir.write_json(path, stored)
+        workdir.write_json(path, sealed(stored))
     schedule = outcome.overrides.get("schedule.name", ADAPTIVE)
-    values = {"bits_per_dim": key["bits_per_dim"], **stored["variance"]}
+    values = {"bits_per_dim": outcome.bits_per_dim["total"], **stored["variance"]}
     return Result(schedule, outcome.overrides["seed"], values)
 
 

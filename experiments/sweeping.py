@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import report, workdir
+from experiments import config_identity, evaluations, report, workdir
+from experiments.datasets import open_dataset
 from experiments.grid import Point
 from experiments.parsing import load_config
 from experiments.tables import Table, show, to_csv
-from vdm.errors import CheckpointError, Preempted
+from vdm.checkpoint_folder import saved_ema_hash
+from vdm.errors import CheckpointError, DataError, Preempted
 from vdm.estimate import t_interval
 from vdm.objective import TERM_NAMES
 
@@ -37,6 +39,7 @@ class Outcome:
       reason: of a failure: the last line that the run said.
       bits_per_dim: {term: mean} with "total"; empty unless finished.
       standard_error: of the total over images.
+      hashes: {"checkpoint", "config", "data"} of the evaluation; empty unless finished.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Outcome:
     reason: str = ""
     bits_per_dim: dict[str, float] = dataclasses.field(default_factory=dict)
     standard_error: float | None = None
+    hashes: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def run_all(
@@ -89,23 +93,39 @@ def look(point: Point, folder: Path, failure: str = "") -> Outcome:
         return dataclasses.replace(unfinished, status="failed", reason=str(error))
     if saved is None or failure:
         return unfinished
-    if changed := workdir.config_changes(saved["config"], point.config):
+    if changed := config_identity.config_changes(saved["config"], point.config):
         fields = ", ".join(f"{n} {old!r} -> {new!r}" for n, (old, new) in changed.items())
         reason = f"the folder holds another run ({fields}); choose another --workdir"
         return dataclasses.replace(unfinished, status="failed", reason=reason)
-    facts = report.read_report(_report_path(point, folder))
+    facts = _current_report(point, folder / point.name)
     if facts is None:
         return unfinished
     terms = {name: facts["bits_per_dim"][name]["mean"] for name in (*TERM_NAMES, "total")}
-    total = facts["bits_per_dim"]["total"]
-    return Outcome(point.name, point.overrides, "finished", "", terms, total["standard_error"])
+    return dataclasses.replace(
+        unfinished,
+        status="finished",
+        bits_per_dim=terms,
+        standard_error=facts["bits_per_dim"]["total"]["standard_error"],
+        hashes=dict(facts["hashes"]),
+    )
 
 
-def _report_path(point: Point, folder: Path) -> Path:
+def _current_report(point: Point, run: Path) -> Mapping[str, Any] | None:
+    """The final evaluation of a run, if it is of this checkpoint, configuration and data."""
     config = point.config
     sampling = report.make_sampling(config["evaluate"], config["objective"]["num_timesteps"])
     step = config["train"]["num_steps"]
-    return report.report_path(folder / point.name, config["evaluate"]["split"], step, sampling)
+    path = report.report_path(run, config["evaluate"]["split"], step, sampling)
+    if not path.exists():
+        return None
+    try:
+        checkpoint = saved_ema_hash(run / "checkpoints", step)
+        data = open_dataset(config["data"], config["data"]["cache_dir"], prepare=False)
+    except (CheckpointError, DataError):
+        return None  # the run itself says what is wrong
+    hashes = {"checkpoint": checkpoint, "data": data.spec.content_hash}
+    found = evaluations.read(path, report.wanted(config, hashes, step, sampling))
+    return None if found is None or found.fault else found.facts
 
 
 def _run(words: Sequence[str], log: Path, stop: Callable[[], bool]) -> str:

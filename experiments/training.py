@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from experiments import checkpoints, report, workdir
+from experiments import checkpoints, evaluations, report, workdir
 from experiments.build import Parts
 from experiments.progress import Progress
 from experiments.provenance import provenance
@@ -19,6 +19,7 @@ from vdm.checkpoint import Checkpoints
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
 from vdm.evaluate import Sampling, make_evaluation_step, summarise
+from vdm.fingerprint import tree_hash
 from vdm.samplers.ancestral import ancestral
 from vdm.train.loop import Hooks, is_due, train
 from vdm.train.state import TrainState
@@ -55,6 +56,7 @@ def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[
     if saved := workdir.read_identity(folder):
         changes = workdir.check_resumable(saved, parts.config, identity["data"], allowed)
         identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
+    checkpoints.check_present(folder, saved, parts.config)
     return identity
 
 
@@ -80,6 +82,7 @@ class _Session:
         self._seconds_before = 0.0
         self._started = time.monotonic()
         self._checkpoints: Checkpoints
+        self._identity: dict[str, Any]
         self._write: Writer
         self._bar: Progress
         self._prefetched: Prefetcher
@@ -90,7 +93,8 @@ class _Session:
         self._checkpoints = checkpoints.open_checkpoints(self._folder, **options)
         state, window = self._start(identity)
         # Only now: a run that cannot be restored keeps the configuration it has.
-        workdir.write_json(self._folder / "config.json", identity)
+        self._identity = identity
+        self._write_identity()
         step, num_steps = int(state.step), self._options["num_steps"]
         self._write = _make_writer(self._options["writers"], self._folder, step)
         with Progress("training", num_steps, "steps", done=step) as self._bar:
@@ -218,6 +222,14 @@ class _Session:
             "seconds": self._seconds(),
         }
         checkpoints.save_state(self._checkpoints, state, record, self._metrics(step))
+        if not self._identity.get(checkpoints.HAS_CHECKPOINTS):
+            self._write_identity()
+
+    def _write_identity(self) -> None:
+        """config.json; from the first checkpoint on it tells that there must be some."""
+        if self._checkpoints.latest_step() is not None:
+            self._identity[checkpoints.HAS_CHECKPOINTS] = True
+        workdir.write_json(self._folder / "config.json", self._identity)
 
     def _done(self, step: int) -> dict[str, bool]:
         return {"evaluated": self._evaluated == step, "sampled": self._sampled == step}
@@ -242,7 +254,12 @@ def _final_report(
 ) -> None:
     split, step = parts.config["evaluate"]["split"], int(state.step)
     path = report.report_path(folder, split, step, sampling)
-    facts = report.read_report(path)
+    hashes = {
+        "checkpoint": tree_hash(state.ema_params),
+        "data": parts.dataset.spec.content_hash,
+    }
+    found = evaluations.read(path, report.wanted(parts.config, hashes, step, sampling))
+    facts = None if found is None or found.fault else found.facts
     if processes.from_first(facts is None):
         evaluation = report.run_evaluation(
             parts, state.ema_params, split, sampling, evaluation_step, stop.check

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import base
-from experiments.provenance import flatten
+from experiments.config_identity import as_tuples, config_changes, differences
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.files import write_whole
 from vdm.processes import is_first
@@ -66,7 +65,7 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = _tuples(json.loads(path.read_text()))
+        found = as_tuples(json.loads(path.read_text()))
         if not {"config", "data"} <= set(found):
             raise ValueError("no configuration in it")
     except (OSError, ValueError, TypeError) as error:
@@ -102,7 +101,7 @@ def check_resumable(
     """
     changes = config_changes(saved["config"], config)
     refused = {n: pair for n, pair in changes.items() if n not in allowed}
-    data_changes = differences(saved["data"], _tuples(dict(data)))
+    data_changes = differences(saved["data"], as_tuples(dict(data)))
     if data_changes and not any(n not in CHANGEABLE_FIELDS for n in refused):
         raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
     if refused:
@@ -133,22 +132,8 @@ def _is_changeable(name: str) -> bool:
 
 def check_same_data(saved: Mapping, spec: DataSpec) -> None:
     """DataError unless `spec` is the data a run was trained on."""
-    if changes := differences(saved, _tuples(data_identity(spec))):
+    if changes := differences(saved, as_tuples(data_identity(spec))):
         raise DataError(f"data is not what this folder was trained on: {_list(changes)}")
-
-
-def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """As `differences`, of two configurations; a field that `saved` is too old for had its default."""
-    defaults = flatten(_tuples(base.get_config().to_dict()))
-    return differences(defaults | flatten(saved), defaults | flatten(now))
-
-
-def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """{dotted field: (saved, now)} where two nested mappings differ."""
-    before, after = flatten(saved), flatten(now)
-    names = sorted(before.keys() | after.keys())
-    pairs = {name: (before.get(name), after.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _list(changes: Mapping[str, tuple]) -> str:
@@ -208,14 +193,12 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """A compressed .npz, the whole file or nothing."""
+    write_bytes(path, npz(arrays))
+
+
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """The bytes of a compressed .npz; the same arrays give the same bytes."""
     file = io.BytesIO()
     content: Any = dict(arrays)
     np.savez_compressed(file, **content)
-    write_bytes(path, file.getvalue())
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
-    if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return file.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 
 from vdm.errors import CheckpointError, DiskError
 from vdm.files import sync_folder, write_whole
-from vdm.fingerprint import OtherModelError
+from vdm.fingerprint import OtherModelError, json_hash, unsealed
 
 METRICS = "metrics/metrics"
 """Within a step's folder: Orbax reads it of every step whenever it lists them."""
@@ -146,6 +146,21 @@ class Folder:
         except OSError as error:
             raise DiskError(f"{path}: is damaged, cannot be set aside ({line(error)})") from error
         return f"; it was put into {target}"
+
+
+def saved_ema_hash(directory: Path, step: int) -> str:
+    """`vdm.fingerprint.tree_hash` of the averaged parameters that `step` was saved with.
+
+    It comes from the step's record: no array is read, and Orbax is not imported.
+
+    Raises:
+      CheckpointError: no such step in `directory`, or a damaged record.
+    """
+    path = directory / str(step) / RECORD
+    try:
+        return json_hash(unsealed(json.loads(path.read_bytes()))["arrays"]["ema"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({line(error)})") from None
 
 
 def line(error: BaseException) -> str:

@@ -104,10 +104,11 @@ def finished(launch, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_parts(data_dir):
-    """`make_parts(field=value)` -> parts of a tiny run, for this process; fields of "train"."""
+    """`make_parts(data={...}, field=value)` -> parts of a tiny run; fields of "train"."""
 
-    def make(**train):
+    def make(data=None, **train):
         config = parsing.load_config("configs/digits.py").to_dict()
+        config["data"] |= data or {}
         config["denoiser"] |= {"name": "mlp"}
         config["denoiser"]["mlp"] |= {"width": 8, "num_blocks": 1}
         # 7 is no multiple of the periods: at the end all is due only as it is the end.
