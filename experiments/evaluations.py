@@ -106,7 +106,7 @@ def set_aside(path: Path, found: Stored) -> None:
             f"{path}: is {found.fault} and cannot be renamed ({error.strerror}); delete it"
         ) from None
     print(
-        f"WARNING: {path} is not this run's number: {found.reason}; it is now {target.name}",
+        f"WARNING: {path} is not used: {found.reason}; it is now {target.name}",
         file=sys.stderr,
         flush=True,
     )
