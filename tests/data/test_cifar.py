@@ -42,18 +42,25 @@ def encode(layout, images, labels) -> bytes:
     ).tobytes()
 
 
-def write(folder, layout, damage=None):
-    """Unpacked into `folder`; returns {file name: (images, labels)}."""
+def write(folder, layout):
+    """Unpacked into `folder`; {file name: (images, labels)}, and the layout with the checksums."""
     content = batches(layout)
     (folder / layout.folder).mkdir()
     for name, (images, labels) in content.items():
         (folder / layout.folder / name).write_bytes(encode(layout, images, labels))
-    return content
+    return content, with_checksums(folder, layout)
+
+
+def with_checksums(folder, layout):
+    """The layout with the checksums of the files that lie unpacked in `folder`."""
+    digest = lambda name: hashlib.sha256((folder / layout.folder / name).read_bytes()).hexdigest()  # noqa: E731
+    found = {split: {n: digest(n) for n in names} for split, names in layout.batches.items()}
+    return dataclasses.replace(layout, batches=found, algorithm="sha256")
 
 
 def pack(folder, layout):
     """The archive, and the layout with its checksum."""
-    content = write(folder, layout)
+    content, _ = write(folder, layout)
     with tarfile.open(folder / layout.archive, "w:gz") as tar:
         tar.add(folder / layout.folder, layout.folder)
         tar.addfile(tarfile.TarInfo(f"{layout.folder}/readme.html"), io.BytesIO())
@@ -72,8 +79,7 @@ def check(material, content, layout):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_unpacked_batches_come_back(tmp_path, form):
-    layout = FORMS[form]
-    content = write(tmp_path, layout)
+    content, layout = write(tmp_path, FORMS[form])
     for folder in (tmp_path, tmp_path / layout.folder):
         check(cifar.read(cifar.find(folder, (layout,)), (layout,)), content, layout)
 
@@ -92,6 +98,26 @@ def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path):
         cifar.read(cifar.find(tmp_path, cifar.CIFAR10), cifar.CIFAR10)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_unpacked_file_that_is_not_the_published_one_is_refused(tmp_path, form):
+    """Before it is decoded: a pickle of something else is not looked into."""
+    layout = FORMS[form]
+    write(tmp_path, layout)
+    path = tmp_path / layout.folder / next(iter(layout.batches["train"]))
+    path.write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(DataError, match=rf"{path}: wrong checksum: {layout.algorithm} \w+"):
+        cifar.read(cifar.find(tmp_path, (layout,)), (layout,))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_file_has_a_checksum(form):
+    layout = FORMS[form]
+    digests = [digest for batch in layout.batches.values() for digest in batch.values()]
+    size = hashlib.new(layout.algorithm).digest_size
+    assert {len(bytes.fromhex(digest)) for digest in digests} == {size}
+    assert len(set(digests)) == len(digests)
+
+
 def test_a_cut_archive(tmp_path):
     _, layout = pack(tmp_path, cifar.CIFAR10[0])
     path = tmp_path / layout.archive
@@ -103,8 +129,7 @@ def test_a_cut_archive(tmp_path):
 
 
 def test_a_batch_is_missing(tmp_path):
-    layout = cifar.CIFAR10[1]
-    write(tmp_path, layout)
+    _, layout = write(tmp_path, cifar.CIFAR10[1])
     (tmp_path / layout.folder / "data_batch_3.bin").unlink()
     assert cifar.find(tmp_path, (layout,)) == []
     rest = sorted((tmp_path / layout.folder).iterdir())
@@ -116,8 +141,9 @@ def test_a_batch_is_missing(tmp_path):
 def test_a_cut_batch_names_its_file(tmp_path, form):
     layout = FORMS[form]
     write(tmp_path, layout)
-    path = tmp_path / layout.folder / layout.batches["test"][0]
+    path = tmp_path / layout.folder / next(iter(layout.batches["test"]))
     os.truncate(path, path.stat().st_size - 7)
+    layout = with_checksums(tmp_path, layout)
     with pytest.raises(DataError, match=rf"{path}: "):
         cifar.read(cifar.find(tmp_path, (layout,)), (layout,))
 
@@ -130,6 +156,9 @@ def test_a_cut_batch_names_its_file(tmp_path, form):
         {b"data": np.zeros((1, 3072)), b"labels": [0]},
         {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]},
         {b"data": np.zeros((1, 3000), np.uint8), b"labels": [0]},
+        {b"data": np.zeros((1, 3072), np.uint8), b"labels": [[0]]},
+        {b"data": np.zeros((1, 3072), np.uint8), b"labels": [2**70]},
+        {b"data": [[0] * 3072], b"labels": [0]},
         [1, 2],
     ],
 )
@@ -138,6 +167,7 @@ def test_pickles_of_something_else(tmp_path, content):
     write(tmp_path, layout)
     path = tmp_path / layout.folder / "test_batch"
     path.write_bytes(pickle.dumps(content, 2))
+    layout = with_checksums(tmp_path, layout)
     with pytest.raises(DataError, match=rf"{path}: no batch of CIFAR images"):
         cifar.read(cifar.find(tmp_path, (layout,)), (layout,))
 
@@ -147,5 +177,6 @@ def test_a_batch_that_would_run_a_command(tmp_path):
     write(tmp_path, layout)
     path = tmp_path / layout.folder / "data_batch_2"
     path.write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    layout = with_checksums(tmp_path, layout)
     with pytest.raises(DataError, match=rf"{path}: the pickle names os\.system"):
         cifar.read(cifar.find(tmp_path, (layout,)), (layout,))

@@ -1,22 +1,18 @@
 """Reading archives from strangers: members into memory, within limits, nothing ever unpacked to disk.
 
 Refused with the file's name: names that leave their folder, links and devices, members larger than they
-may be, archives that are cut or damaged, and pickles that name anything but arrays.
+may be, and archives that are cut or damaged.
 """
 
 import gzip
 import hashlib
-import io
 import lzma
-import pickle
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import numpy as np
 
 from vdm.errors import DataError
 
@@ -77,67 +73,31 @@ def check_file(path: Path, name: str, digest: str, algorithm: str = "sha256") ->
             found = hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({describe(error)})") from None
-    if found != digest:
-        raise DataError(
-            f"{path}: wrong checksum: {algorithm} {found}, but that of {name} is {digest}; "
-            "it is cut, damaged or another file: fetch it again"
-        )
+    _compare(path, name, found, digest, algorithm)
 
 
-def load_arrays_pickle(content: bytes, where: str) -> Any:
-    """A pickle of arrays, numbers, strings, lists and dictionaries; DataError for anything else."""
+def read_checked(path: Path, name: str, digest: str, algorithm: str, max_bytes: int) -> bytes:
+    """The content of a file, which must be the published one, bit for bit.
+
+    Args:
+      path: the file.
+      name: what is published.
+      digest: its checksum, in hexadecimal.
+      algorithm: name of the checksum, as hashlib knows it.
+      max_bytes: a file of more is refused before it is in memory.
+    """
     try:
-        return _ArraysOnly(io.BytesIO(content), where).load()
-    except DataError:
-        raise
-    # A damaged pickle makes the machine raise nearly anything.
-    except Exception as error:
-        raise DataError(f"{where}: {describe(error)}; it is cut or damaged") from None
+        with open(path, "rb") as file:
+            content = _limited(file, max_bytes, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({describe(error)})") from None
+    _compare(path, name, hashlib.new(algorithm, content).hexdigest(), digest, algorithm)
+    return content
 
 
 def describe(error: BaseException) -> str:
     """One line for a library's exception."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Knows the names that numpy's arrays are made of, and no others."""
-
-    def __init__(self, file, where: str):
-        super().__init__(file, encoding="bytes")
-        self._where = where
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in _ARRAYS:
-            return _ARRAYS[name]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        raise DataError(
-            f"{self._where}: the pickle names {module}.{name}; only arrays are read, "
-            "since anything else could run a program: do not trust this file"
-        )
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise DataError(f"{self._where}: the pickle refers to something outside itself")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into a pickle that Python 2 can read."""
-    if encoding != "latin1":
-        raise ValueError(f"encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _reconstruct(subtype: type, shape: tuple, dtype: Any) -> np.ndarray:
-    """An empty array, which its state then fills: `shape` is (0,) in every genuine pickle."""
-    if subtype is not np.ndarray or tuple(shape) != (0,):
-        raise ValueError(f"an array of type {subtype} and shape {shape}")
-    return np.ndarray((0,), dtype)
-
-
-_ARRAYS = {"_reconstruct": _reconstruct}
 
 
 def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
@@ -174,6 +134,14 @@ def _check_name(path: Path, name: str) -> None:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name.partition("/")[0]:
         raise DataError(f"{path}: member {name!r} leaves its folder; refused")
+
+
+def _compare(path: Path, name: str, found: str, digest: str, algorithm: str) -> None:
+    if found != digest:
+        raise DataError(
+            f"{path}: wrong checksum: {algorithm} {found}, but that of {name} is {digest}; "
+            "it is cut, damaged or another file: fetch it again"
+        )
 
 
 def _limited(file, max_bytes: int, where: Any) -> bytes:

@@ -1,0 +1,143 @@
+"""What a pickled array consists of: tokens for numpy's names, and arrays made from checked parts.
+
+Nothing of numpy is called by name or given a state from the file: numpy's own dtype takes one by
+which it reads eight bytes of an array as a pointer.
+"""
+
+import dataclasses
+import enum
+import math
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+
+_MAX_AXES = 32
+_DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
+
+
+class Name(enum.Enum):
+    """A name that may stand in the file."""
+
+    RECONSTRUCT = enum.auto()
+    NDARRAY = enum.auto()
+    DTYPE = enum.auto()
+    ENCODE = enum.auto()
+
+
+NAMES = {
+    ("numpy.core.multiarray", "_reconstruct"): Name.RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): Name.RECONSTRUCT,
+    ("numpy", "ndarray"): Name.NDARRAY,
+    ("numpy", "dtype"): Name.DTYPE,
+    ("_codecs", "encode"): Name.ENCODE,
+}
+
+
+@dataclasses.dataclass(eq=False)
+class Dtype:
+    """A dtype of numbers: its kind and size, such as "u1", and its byte order."""
+
+    code: str
+    order: str = "="
+
+
+@dataclasses.dataclass(eq=False)
+class Array:
+    """An array, whose values are there once its state has been read."""
+
+    values: np.ndarray | None = None
+
+
+def call(name: Name, arguments: tuple) -> Any:
+    """What the function of that name would make of the arguments; it is not called itself."""
+    if name not in _CALLS:
+        raise ValueError(f"a call of {name.name.lower()}")
+    return _CALLS[name](*arguments)
+
+
+def set_state(target: Any, state: tuple) -> Any:
+    """Completes a dtype or an array, and returns what takes its place: the dtype or the values."""
+    if type(target) not in _STATES:
+        raise ValueError(f"a state for a {type(target).__name__}")
+    return _STATES[type(target)](target, *state)
+
+
+def check_plain(result: Any, most: int) -> None:
+    """Refuses what is no array and no plain value, and lists that hold each other to no end.
+
+    Args:
+      result: what the pickle made.
+      most: number of things that it may contain, each counted as often as it is referred to.
+    """
+    todo, seen = [result], 1
+    while todo:
+        thing = todo.pop()
+        if type(thing) in _CHILDREN:
+            children = _CHILDREN[type(thing)](thing)
+            seen += len(children)
+            if seen > most:
+                raise ValueError("lists that refer to each other more often than they may")
+            todo.extend(children)
+        elif type(thing) not in _PLAIN:
+            raise ValueError(f"a {type(thing).__name__} that is part of no array")
+
+
+def _reconstruct(subtype: Any, shape: Any, code: Any) -> Array:
+    if subtype is not Name.NDARRAY or shape != (0,) or code not in ("b", b"b"):
+        raise ValueError("an array that does not start out empty")
+    return Array()
+
+
+def _dtype(name: Any, align: Any, copy: Any) -> Dtype:
+    found = _DTYPE.fullmatch(_text(name))
+    if found is None:
+        raise ValueError(f"an array of dtype {_text(name)[:20]!r}, which is no dtype of numbers")
+    return Dtype(found[1])
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """Bytes, as Python 3 writes them for Python 2."""
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError("bytes that are not given as text in latin1")
+    return text.encode("latin1")
+
+
+def _set_order(dtype: Dtype, version: Any, order: Any, *rest: Any) -> Dtype:
+    if version != 3 or _text(order) not in ("<", ">", "=", "|"):
+        raise ValueError("a dtype of an unknown version or byte order")
+    if rest != (None, None, None, -1, -1, 0):
+        raise ValueError("a dtype with fields, a size or flags of its own")
+    dtype.order = _text(order)
+    return dtype
+
+
+def _fill(array: Array, version: Any, shape: Any, dtype: Any, fortran: Any, data: Any):
+    kinds = (type(version), type(shape), type(dtype), type(data))
+    if kinds != (int, tuple, Dtype, bytes) or version != 1 or type(fortran) not in (bool, int):
+        raise ValueError("an array with an unknown state")
+    if len(shape) > _MAX_AXES or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError("an array of an impossible shape")
+    numbers = np.dtype(dtype.order.replace("|", "=") + dtype.code)
+    if math.prod(shape) * numbers.itemsize != len(data):
+        raise ValueError(f"an array whose shape is not that of its {len(data)} bytes")
+    # A view: a copy could be asked for again and again.
+    array.values = np.ndarray(shape, numbers, data, order="F" if fortran else "C")
+    return array.values
+
+
+def _text(value: Any) -> str:
+    if type(value) not in (str, bytes):
+        raise ValueError(f"a {type(value).__name__} in place of a string")
+    return value.decode("latin1") if type(value) is bytes else value
+
+
+_CALLS: dict[Name, Callable[..., Any]] = {
+    Name.RECONSTRUCT: _reconstruct,
+    Name.DTYPE: _dtype,
+    Name.ENCODE: _encode,
+}
+_STATES: dict[type, Callable[..., Any]] = {Dtype: _set_order, Array: _fill}
+_CHILDREN: dict[type, Callable[[Any], Collection]] = {list: list, tuple: tuple, dict: dict.values}
+_PLAIN = {np.ndarray, int, float, bool, str, bytes, type(None)}
