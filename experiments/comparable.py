@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import base
 from experiments.provenance import flatten
 from experiments.workdir import differences
 from vdm.between_seeds import BetweenSeeds, SeedGap, between_seeds, seed_gap
@@ -63,7 +64,9 @@ def group_runs(configs: Mapping[str, Mapping], fields: Sequence[str]) -> list[Gr
       ConfigError: no such field; a group whose runs differ in more than their seeds, has one seed
         twice, or fewer than MIN_SEEDS of them.
     """
-    flat = {name: flatten(config) for name, config in configs.items()}
+    # A field that an older configuration lacks had its default.
+    defaults = flatten(base.get_config().to_dict())
+    flat = {name: defaults | flatten(config) for name, config in configs.items()}
     for field in fields:
         if missing := [name for name, values in flat.items() if field not in values]:
             raise ConfigError(f"--group_by={field}: {missing[0]} has no such field, as in seed")
