@@ -57,8 +57,9 @@ def data() -> dict:
             # Codes per channel, 2..65536; None = what uint8 or uint16 implies.
             "num_levels": config_dict.placeholder(int),
         },
-        # A folder, tar or zip of images; crop and size as below.
-        "folder": {"path": "", **resize()},
+        # A folder, tar or zip of images; crop and size as below. splits: "auto" takes train/, test/ and
+        # the like for splits; with "none" every folder is a class, and all images are split by hash.
+        "folder": {"path": "", "splits": "auto", **resize()},
         # Any image builder of TensorFlow Datasets, such as "omniglot".
         "tfds": {"builder": "", **resize()},
         "celeb_a": resize(),

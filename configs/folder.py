@@ -3,7 +3,7 @@
 python -m experiments.train --config=configs/folder.py --config.data.folder.path=photos
 
 Images of different sizes: --config.data.folder.crop=N cuts out the central square, and
---config.data.folder.size=N resizes it. Folders train/ and test/ in it are those splits.
+--config.data.folder.size=N resizes it. Folders train/, val/ and test/ in it are those splits.
 Cost and bits/dim depend on the images: --dry_run shows memory and the time of one step.
 """
 

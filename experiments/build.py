@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from experiments import config_checks
 from experiments.datasets import make_augmentation, open_dataset
+from experiments.earlier_data import open_earlier
 from experiments.workdir import check_same_data
 from vdm import devices
 from vdm.data import RECIPES, Dataset, open_content
@@ -139,10 +140,15 @@ def build(
     cache_dir: str | os.PathLike | None = None,
     *,
     verify_data: bool = False,
+    saved: Mapping[str, Any] | None = None,
 ) -> Parts:
     """The parts `config` describes; its data are prepared in `cache_dir` where it names none.
 
-    `verify_data` hashes all pixels again.
+    Args:
+      config: every field.
+      cache_dir: where prepared arrays live.
+      verify_data: hash all pixels again.
+      saved: config.json of the run that is resumed, which keeps the splits it was trained on.
 
     Raises:
       ConfigError: a value that does not fit, named.
@@ -150,9 +156,9 @@ def build(
     """
     config_checks.check(config)
     mesh = mesh_of(config)
-    dataset = open_dataset(
-        config["data"], config["data"]["cache_dir"] or cache_dir, verify=verify_data
-    )
+    cache_dir = config["data"]["cache_dir"] or cache_dir
+    dataset = open_earlier(config["data"], saved, cache_dir, verify_data) if saved else None
+    dataset = dataset or open_dataset(config["data"], cache_dir, verify=verify_data)
     parts = _assemble(config, mesh, dataset)
     parts.gradient()  # refuses an objective that does not exist
     parts.abstract_state()  # and parameters that cannot be split
@@ -192,6 +198,8 @@ def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
         except DataError:
             found = None
         if found is not None and found.spec.content_hash == saved["content_hash"]:
+            return found
+        if found := open_earlier(data, identity, cache_dir, verify_data):
             return found
         # Without labels, which belong to the request.
         found = open_content(saved["content_hash"], cache_dir, verify_data)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.config_identity import differences
+from experiments.config_identity import differences, historical_defaults
 from experiments.provenance import flatten
 from vdm.between_seeds import BetweenSeeds, SeedGap, between_seeds, seed_gap
 from vdm.errors import ConfigError, DataError
@@ -63,7 +63,9 @@ def group_runs(configs: Mapping[str, Mapping], fields: Sequence[str]) -> list[Gr
       ConfigError: no such field; a group whose runs differ in more than their seeds, has one seed
         twice, or fewer than MIN_SEEDS of them.
     """
-    flat = {name: flatten(config) for name, config in configs.items()}
+    # A field that an older configuration lacks had its default.
+    defaults = historical_defaults()
+    flat = {name: defaults | flatten(config) for name, config in configs.items()}
     for field in fields:
         if missing := [name for name, values in flat.items() if field not in values]:
             raise ConfigError(f"--group_by={field}: {missing[0]} has no such field, as in seed")

@@ -28,6 +28,9 @@ _CROP = flags.DEFINE_integer("crop", None, "Side of the central square that is c
 _SIZE = flags.DEFINE_integer("size", None, "Side that the square image is resized to.")
 _FILTER = flags.DEFINE_string("filter", None, "How: box, bilinear, bicubic or lanczos.")
 _PATH = flags.DEFINE_string("path", None, "The folder of --dataset=folder.")
+_SPLITS = flags.DEFINE_string(
+    "splits", None, "Of --dataset=folder: auto, or none to take every folder for a class."
+)
 _BUILDER = flags.DEFINE_string("builder", None, "The builder of --dataset=tfds.")
 _VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels again.")
 
@@ -64,6 +67,7 @@ def _shared() -> dict:
 
 def _options() -> dict:
     values = {"crop": _CROP, "size": _SIZE, "filter": _FILTER, "path": _PATH, "builder": _BUILDER}
+    values["splits"] = _SPLITS
     return {name: flag.value for name, flag in values.items() if flag.value is not None}
 
 

@@ -37,7 +37,11 @@ def main():
     folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default_workdir(path)
     workdir.check_writable(folder)
     build.use_compilation_cache()
-    parts = together(lambda: build.build(config, verify_data=_VERIFY_DATA.value))
+    parts = together(
+        lambda: build.build(
+            config, verify_data=_VERIFY_DATA.value, saved=workdir.read_identity(folder)
+        )
+    )
     check_same("data", parts.dataset.spec.content_hash)
     print(provenance.header(config))
     return training.run(parts, folder, _ALLOW_CHANGE.value)

@@ -83,6 +83,57 @@ def test_a_validation_folder_is_taken(tmp_path):
         load("folder", {"path": str(tmp_path / "p")}, tmp_path / "cache", num_validation=3)
 
 
+SPLIT_FOLDERS = ("set/Train", "set/val", "set/TEST", "set/unlabeled")
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_splits_are_found_wherever_they_lie(tmp_path, kind, slash):
+    """And images of no split stay out, with a note."""
+    found = [f"{folder}/{n}.png" for folder in SPLIT_FOLDERS for n in range(6)]
+    path = tmp_path / f"p.{kind}"
+    if kind == "folder":
+        write(path, found)
+    elif kind == "tar":
+        with tarfile.open(path, "w") as tar:
+            for number, name in enumerate(found):
+                info, content = tarfile.TarInfo(name.replace("/", slash)), png(picture(number))
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(f"set{slash}Train{slash}", b"")
+            for number, name in enumerate(found):
+                archive.writestr(name.replace("/", slash), png(picture(number)))
+    data = load(f"folder:{path}", {}, tmp_path / "cache")
+    for number, split in enumerate(("train", "validation", "test")):
+        expected = [picture(n) for n in range(6 * number, 6 * number + 6)]
+        assert as_rows(data.split(split)) == as_rows(expected)
+    assert data.labels == {} and "left out: 6 in unlabeled/" in data.spec.notes
+
+
+def test_a_refused_set_is_a_pool_by_wish_and_kept_apart(tmp_path):
+    folder = write(tmp_path / "p", [*names(6, "train/"), *names(6, "test/")])
+    splits = load(f"folder:{folder}", {}, tmp_path / "cache")
+    pool = load(f"folder:{folder}", {"splits": "none"}, tmp_path / "cache")
+    assert splits.spec.split_sizes == {"train": 5, "validation": 1, "test": 6}
+    assert pool.spec.split_sizes == {"train": 10, "validation": 1, "test": 1}
+    write(folder, names(6, "cats/"))
+    with pytest.raises(DataError, match=rf"^{folder}: two readings .*cats/ \(6\)"):
+        load(f"folder:{folder}", {}, tmp_path / "cache")
+    pool = load(f"folder:{folder}", {"splits": "none"}, tmp_path / "cache")
+    assert set(np.concatenate(list(pool.labels.values()))) == {0, 1, 2}
+    with pytest.raises(ConfigError, match=r"data\.folder\.splits='all'"):
+        load(f"folder:{folder}", {"splits": "all"}, tmp_path / "cache")
+
+
+def test_training_images_stand_in_for_a_test_folder_that_is_not_there(tmp_path):
+    folder = write(tmp_path / "p", [*names(40, "train/"), *names(6, "val/")])
+    data = load(f"folder:{folder}", {}, tmp_path / "cache")
+    assert data.spec.split_sizes == {"train": 38, "validation": 6, "test": 2}
+    assert "no folder holds test images" in data.spec.notes
+
+
 def test_archives_give_what_the_folder_gives(tmp_path):
     write(tmp_path / "p", names(NUM, "x/"))
     with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as tar:

@@ -79,6 +79,12 @@ def test_where_evaluation_and_cache_differ_the_runs_do_not():
     assert len(group_runs(found, ["schedule.name"])) == 1
 
 
+def test_a_field_that_an_older_run_lacks_had_its_default():
+    found = configs(*ROWS[:3])
+    found["linear-3"]["train"] = {"steps_per_call": 1}
+    assert len(group_runs(found, ["schedule.name"])) == 1
+
+
 def test_seeds_speak_for_their_group():
     groups = group_runs(configs(*ROWS), ["schedule.name"])
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from experiments import build
 from experiments.parsing import load_config
 from experiments.workdir import data_identity, read_identity, write_json
+from vdm.data import catalogue
 
 SHRUNK = {
     "denoiser.name": "mlp",
@@ -185,6 +187,84 @@ def test_a_trained_run_finds_its_data_with_classes_and_without_its_files(
     assert set(first.labels["train"].tolist()) == {0, 1}
     photos.rename(tmp_path / "elsewhere")
     assert build.build_trained(identity).dataset.spec == first.spec
+
+
+@pytest.fixture
+def photos_of_splits(photos):
+    """The first forty in train/, ten each in val/ and test/."""
+    for number, path in enumerate(sorted(photos.glob("*.png"))):
+        split = "train" if number < 40 else ("val", "test")[number >= 50]
+        (photos / split).mkdir(exist_ok=True)
+        path.rename(photos / split / path.name)
+    return photos
+
+
+def test_folders_of_splits_are_read_as_they_are_or_refused(prepare, photos_of_splits):
+    process = prepare(f"--dataset=folder:{photos_of_splits}")
+    assert process.returncode == 0, process.stderr
+    assert "images: train 40, validation 10, test 10" in process.stdout
+    assert "SHA-256; " not in process.stdout  # no image was drawn by hash
+    (photos_of_splits / "cats").mkdir()
+    (photos_of_splits / "test" / "059.png").rename(photos_of_splits / "cats" / "1.png")
+    process = prepare(f"--dataset=folder:{photos_of_splits}")
+    assert process.returncode == 3 and "two readings are possible" in error_of(process)
+    process = prepare(f"--dataset=folder:{photos_of_splits}", "--splits=none")
+    assert process.returncode == 0 and "validation 2, test 3" in process.stdout
+
+
+def earlier_run(folder, cache):
+    """Identity of a run on a pool of splits as revisions before "splits" left it, and its data."""
+    config = load_config("configs/folder.py").to_dict()
+    config["data"] |= {"cache_dir": str(cache), "name": f"folder:{folder}"}
+    config["data"]["folder"]["splits"] = "none"
+    dataset = build.build(config).dataset
+    (path,) = (cache / "catalogue").glob("*/record.json")
+    record = json.loads(path.read_text())
+    del record["request"]["source"]["splits"], config["data"]["folder"]["splits"]
+    path.write_text(json.dumps(record))
+    path.parent.rename(path.parent.with_name(catalogue.request_hash(record["request"])))
+    write_json(cache / "config.json", {"config": config, "data": data_identity(dataset.spec)})
+    return read_identity(cache), dataset
+
+
+@pytest.mark.parametrize("kind", ["as it was", "moved", "changed", "no cache"])
+def test_a_run_of_an_earlier_revision_keeps_its_split_with_one_warning(
+    kind, photos_of_splits, tmp_path, repository, monkeypatch, capsys
+):
+    monkeypatch.chdir(repository)
+    cache = tmp_path / "cache"
+    identity, dataset = earlier_run(photos_of_splits, cache)
+    now = load_config("configs/folder.py").to_dict()
+    now["data"] |= {"cache_dir": str(cache), "name": f"folder:{photos_of_splits}"}
+    if kind == "moved":
+        photos_of_splits.rename(tmp_path / "elsewhere")
+    elif kind == "changed":
+        next(photos_of_splits.glob("train/*")).unlink()
+    elif kind == "no cache":
+        shutil.rmtree(cache)
+    capsys.readouterr()
+    for again in (lambda: build.build(now, saved=identity), lambda: build.build_trained(identity)):
+        found = again().dataset
+        assert found.spec == dataset.spec
+        with_classes = kind in ("as it was", "no cache")
+        assert found.labels.keys() == (dataset.labels.keys() if with_classes else set())
+        assert capsys.readouterr().err.count("warning: ") == 1
+    # Once resumed, its configuration has the field.
+    assert build.build(now, saved={**identity, "config": now}).dataset.spec == dataset.spec
+
+
+def test_a_run_that_is_resumed_reads_its_splits_without_a_warning(
+    photos_of_splits, tmp_path, repository, monkeypatch, capsys
+):
+    monkeypatch.chdir(repository)
+    config = load_config("configs/folder.py").to_dict()
+    config["data"] |= {"cache_dir": str(tmp_path / "c"), "name": f"folder:{photos_of_splits}"}
+    dataset = build.build(config).dataset
+    identity = {"config": config, "data": data_identity(dataset.spec)}
+    assert build.build(config, saved=identity).dataset.spec == dataset.spec
+    (photos_of_splits / "test" / "059.png").unlink()
+    assert build.build(config, saved=identity).dataset.spec.split_sizes["test"] == 9
+    assert "warning" not in capsys.readouterr().err
 
 
 TRACED = """

@@ -17,7 +17,7 @@ from vdm.data.base import (
     cache_root,
     no_progress,
 )
-from vdm.data.prepared import open_prepared
+from vdm.data.prepared import open_prepared, read_source
 from vdm.data.prepared import prepare as prepare_arrays
 from vdm.data.preparing import Plan, write_material
 from vdm.errors import ConfigError, choose
@@ -121,12 +121,42 @@ def load(
     return opened
 
 
+def classes_of_content(content_hash: str, cache_dir: str | os.PathLike | None = None) -> list[str]:
+    """Folders of images that became classes, of prepared data; [] where there were none."""
+    return read_source(cache_root(cache_dir) / content_hash).get("classes", [])
+
+
 def open_content(
     content_hash: str, cache_dir: str | os.PathLike | None = None, verify: bool = False
 ) -> Dataset | None:
     """Prepared data by their content hash, or None when they are not in the cache."""
     found = cache_root(cache_dir) / content_hash
     return open_prepared(found, verify) if found.is_dir() else None
+
+
+def find_earlier(
+    content_hash: str,
+    name: str,
+    options: Mapping[str, Any],
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    bits: int | None = None,
+    num_validation: int | None = None,
+    source_dir: str | None = None,
+    verify: bool = False,
+) -> Dataset | None:
+    """Data that an earlier revision prepared from the very files that are there now, or None.
+
+    Args:
+      content_hash: of the data wanted; the way these files are read may have changed since.
+      name, options, cache_dir, bits, num_validation, source_dir, verify: see `load`.
+    """
+    wish = Wish(name, dict(options), bits, num_validation, source_dir)
+    earlier = make_recipe(wish).earlier_request
+    if earlier is None:
+        return None
+    found = catalogue.find(cache_root(cache_dir), _request(earlier, wish), verify)
+    return found if found and found.spec.content_hash == content_hash else None
 
 
 def local_forms(name: str) -> str:

@@ -41,6 +41,8 @@ def members(
 ) -> Iterator[tuple[str, bytes]]:
     """(name, content) of every wanted file in a tar or zip, in the archive's order.
 
+    Names have forward slashes, also those that Windows wrote with backward ones.
+
     Raises:
       DataError: see the top of this file.
     """
@@ -103,18 +105,18 @@ def describe(error: BaseException) -> str:
 def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path, "r:*") as tar:
         for member in tar:
-            _check_name(path, member.name)
+            name = _checked_name(path, member.name)
             if member.isdir():
                 continue
             if not member.isreg():
                 raise DataError(f"{path}: member {member.name!r} is a link or a device; refused")
-            if wanted(member.name):
+            if wanted(name):
                 file = tar.extractfile(member)
                 assert file is not None
                 content = _limited(file, max_bytes, f"{path}: member {member.name!r}")
                 if len(content) != member.size:
                     raise EOFError(f"member {member.name!r} ends early")
-                yield member.name, content
+                yield name, content
         # The packer's own checksum comes last, behind what tarfile reads.
         while tar.fileobj is not None and tar.fileobj.read(2**20):
             pass
@@ -123,17 +125,20 @@ def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, byte
 def _zip_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            _check_name(path, member.filename)
-            if not member.is_dir() and wanted(member.filename):
+            name = _checked_name(path, member.filename)
+            if not name.endswith("/") and wanted(name):
                 with archive.open(member) as file:
                     where = f"{path}: member {member.filename!r}"
-                    yield member.filename, _limited(file, max_bytes, where)
+                    yield name, _limited(file, max_bytes, where)
 
 
-def _check_name(path: Path, name: str) -> None:
-    parts = PurePosixPath(name.replace("\\", "/"))
+def _checked_name(path: Path, name: str) -> str:
+    """The member's name with forward slashes."""
+    slashed = name.replace("\\", "/")
+    parts = PurePosixPath(slashed)
     if parts.is_absolute() or ".." in parts.parts or ":" in name.partition("/")[0]:
         raise DataError(f"{path}: member {name!r} leaves its folder; refused")
+    return slashed
 
 
 def _compare(path: Path, name: str, found: str, digest: str, algorithm: str) -> None:

@@ -76,6 +76,7 @@ class Recipe:
       test_split: the source's split that is evaluated, where it is not called "test".
       expected: pixel hash per split of the published set, once known.
       complete_request: a wider request that is answered too when no image is missing.
+      earlier_request: what earlier revisions recorded; perhaps for another reading of the same files.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Recipe:
     test_split: str | None = None
     expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
     complete_request: Mapping[str, Any] | None = None
+    earlier_request: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # == of arrays has no single truth value

@@ -1,12 +1,12 @@
 """A folder, tar or zip of images: PNG, WebP, TIFF, BMP, JPEG; grey or RGB of 8 bits, grey of 16 or 1.
 
-Folders train/, validation/ and test/ in it are those splits; without them all images are one pool that
-is split by hash. Further folders are classes. Hidden files are passed over, files that are no images
-are counted in the notes.
+Folders of splits are recognised by their names (see `vdm.data.layout`); without them all images are one
+pool that is split by hash. Further folders are classes. Hidden files are passed over, files that are no
+images are counted in the notes.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy as np
 from vdm.data.archives import is_archive, members
 from vdm.data.base import Material, ProgressFn, Recipe, fingerprint_files
 from vdm.data.images import SUFFIXES, Resize, decode
+from vdm.data.layout import READINGS, Layout, read_layout
 from vdm.data.spill import Spill
-from vdm.errors import ConfigError, DataError
+from vdm.errors import ConfigError, DataError, choose
 
 MAX_PIXELS = 2**26
 _MAX_BYTES = 2**29
-_SPLITS = ("train", "validation", "test")
 
 Entry = tuple[str, Path | bytes]
 """(name with forward slashes, below the folder; path or content)."""
@@ -29,6 +29,7 @@ Entry = tuple[str, Path | bytes]
 def recipe(
     source_dir: str | None = None,
     path: str = "",
+    splits: str = "auto",
     crop: int = 0,
     size: int = 0,
     filter: str = "lanczos",
@@ -38,6 +39,8 @@ def recipe(
     Args:
       source_dir: unused: the folder is `path`.
       path: the folder or archive.
+      splits: "auto" takes folders called train/, test/ and the like for splits; "none" takes every
+        folder for a class, of one pool.
       crop, size, filter: see `vdm.data.images.Resize`.
 
     Raises:
@@ -45,13 +48,15 @@ def recipe(
       DataError: there is no such folder.
     """
     del source_dir
+    choose("data.folder.splits", splits, READINGS, "reading of folders")
     found, resize = check_path(path), Resize(crop, size, filter)
     name = f"folder:{found.resolve().name}"
     request = {"folder": fingerprint(found), "resize": dataclasses.asdict(resize)}
     return Recipe(
         name=name,
-        request=request,
-        read=lambda scratch, progress: read(found, resize, scratch, progress),
+        request={**request, "splits": splits},
+        read=lambda scratch, progress: read(found, splits, resize, scratch, progress),
+        earlier_request=request,
     )
 
 
@@ -74,30 +79,37 @@ def check_path(path: str) -> Path:
     return found
 
 
-def read(path: Path, resize: Resize, scratch: Path, progress: ProgressFn) -> Material:
+def read(path: Path, splits: str, resize: Resize, scratch: Path, progress: ProgressFn) -> Material:
     """The images below `path`, sorted by name, with classes where there are sub-folders.
 
+    Args:
+      path: the folder or archive.
+      splits: "auto" or "none", as in `recipe`.
+      resize: what is done to each image.
+      scratch: a folder for images that may not fit into memory.
+      progress: is told how many images are read.
+
     Raises:
-      DataError: no images, an unreadable one, or images of different shapes or levels.
+      DataError: no images, an unreadable one, images of different shapes or levels, or folders that
+        can be read in two ways.
     """
-    names, others = _names(path)
-    if not names:
-        raise DataError(f"{path}: holds no images ({', '.join(SUFFIXES)} are read)")
-    layout = _Layout(names)
-    spills = {split: Spill(scratch / f"{split}.raw") for split in layout.splits}
-    positions: dict[str, list[int]] = {split: [] for split in layout.splits}
+    found, others = _names(path)
+    layout = _layout(path, found, splits)
+    names = [name for name in found if name in layout.places]
+    spills = {split: Spill(scratch / f"{split}.raw") for split in layout.names}
+    positions: dict[str, list[int]] = {split: [] for split in layout.names}
     kind, num_lossy = _Kind(), 0
     for done, (name, content) in enumerate(_entries(path, names), start=1):
         image, facts = decode(content, f"{path}/{name}", MAX_PIXELS)
         image = resize(image, f"{path}/{name}")
         kind.check(name, image, facts["num_levels"], path)
-        split, position = layout.place(name)
+        split, position = layout.places[name]
         spills[split].append(image)
         positions[split].append(position)
         num_lossy += facts["lossy"]
         progress("reading images", done, len(names))
-    index = {split: np.array(found) for split, found in positions.items()}
-    notes = _notes(resize, num_lossy, len(names), others)
+    index = {split: np.array(places) for split, places in positions.items()}
+    notes = [*layout.notes, *_notes(resize, num_lossy, len(names), others)]
     return Material(
         images={split: spill.finish() for split, spill in spills.items()},
         num_levels=kind.num_levels,
@@ -108,38 +120,23 @@ def read(path: Path, resize: Resize, scratch: Path, progress: ProgressFn) -> Mat
     )
 
 
-class _Layout:
-    """Which split and class each file belongs to, from its name."""
+def image_names(path: Path) -> list[str]:
+    """Names of all images below `path`, or in the archive, with forward slashes."""
+    return _names(path)[0]
 
-    def __init__(self, names: list[str]):
-        heads = {PurePosixPath(name).parts[0] for name in names if "/" in name}
-        self._split_folders = {"train", "test"} <= heads <= set(_SPLITS)
-        self.splits = [s for s in _SPLITS if s in heads] if self._split_folders else ["train"]
-        self._names: dict[str, list[str]] = {split: [] for split in self.splits}
-        for name in sorted(names):
-            self._names[self._split(name)].append(name)
-        self._position = {name: i for found in self._names.values() for i, name in enumerate(found)}
-        self.classes = sorted({self._class(name) for name in names} - {""})
 
-    def place(self, name: str) -> tuple[str, int]:
-        return self._split(name), self._position[name]
+def holds_splits(names: Sequence[str]) -> bool:
+    """Whether images of these names are more than one pool, or could be."""
+    try:
+        return bool(names) and not read_layout(names, "").is_pool
+    except DataError:
+        return True
 
-    def labels(self, split: str) -> np.ndarray:
-        """Number of the class of each image; -1 for images outside of any."""
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        return np.array([numbers.get(self._class(name), -1) for name in self._names[split]])
 
-    def _split(self, name: str) -> str:
-        if not self._split_folders:
-            return "train"
-        split = PurePosixPath(name).parts[0]
-        if split not in _SPLITS:
-            raise DataError(f"{name}: lies beside the folders {', '.join(self.splits)}")
-        return split
-
-    def _class(self, name: str) -> str:
-        parts = PurePosixPath(name).parts[1 if self._split_folders else 0 : -1]
-        return "/".join(parts)
+def _layout(path: Path, names: Sequence[str], splits: str) -> Layout:
+    if not names:
+        raise DataError(f"{path}: holds no images ({', '.join(SUFFIXES)} are read)")
+    return read_layout(names, str(path), splits)
 
 
 class _Kind:

@@ -110,6 +110,14 @@ def open_prepared(folder: str | os.PathLike, verify: bool = False) -> Dataset:
         ) from None
 
 
+def read_source(folder: Path) -> dict[str, Any]:
+    """Where the data of a prepared folder came from, as its manifest says; {} where it does not."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("source", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
 def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> str:
     """Writes all of a prepared folder into `root` or nothing, and returns its content hash.
 

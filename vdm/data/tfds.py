@@ -1,7 +1,7 @@
 """Image sets through TensorFlow Datasets, read once; the only file here that imports it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from vdm.data.archives import check_file, describe
 from vdm.data.base import Material, ProgressFn, Recipe
 from vdm.data.images import Resize
 from vdm.data.spill import Spill
+from vdm.data.split_names import match_splits
 from vdm.errors import ConfigError, DataError
 
 FOLDER = "tfds"
@@ -59,7 +60,7 @@ def read(
 
     Args:
       name: of the builder.
-      splits: which; None = all.
+      splits: which; None = those that are called train, test, validation or the like.
       source_dir: a folder with archives that are downloaded already.
       resize: what is done to each image.
       scratch: a folder for images that may not fit into memory, inside the cache's catalogue.
@@ -75,14 +76,14 @@ def read(
     _download(library, builder, name, source_dir)
     image, label = _features(library, builder, name)
     sizes = {s: info.num_examples for s, info in builder.info.splits.items()}
-    wanted = list(sizes) if splits is None else list(splits)
-    total, done = sum(sizes[s] for s in wanted), 0
+    wanted, left_out = _wanted(name, sizes, splits)
+    total, done = sum(sizes[s] for s in wanted.values()), 0
     images, labels = {}, {}
-    for split in wanted:
-        spill, found = Spill(scratch / f"{split}.raw"), np.zeros(sizes[split], np.int64)
-        for number, example in enumerate(_examples(builder, split)):
+    for split, published in wanted.items():
+        spill, found = Spill(scratch / f"{split}.raw"), np.zeros(sizes[published], np.int64)
+        for number, example in enumerate(_examples(builder, published)):
             codes = _codes(example[image], name)
-            spill.append(resize(codes, f"tfds:{name} {split} image {number}"))
+            spill.append(resize(codes, f"tfds:{name} {published} image {number}"))
             found[number] = example[label] if label else 0
             done += 1
             progress("decoding", done, total)
@@ -90,9 +91,23 @@ def read(
         if label:
             labels[split] = found
     levels = {_DECODED_LEVELS[array.dtype] for array in images.values()}
-    notes = tuple(filter(None, [resize.describe()]))
+    notes = tuple(filter(None, [_describe(left_out, sizes), resize.describe()]))
     source = _source(library, builder)
     return Material(images, max(levels), labels, notes=notes, source=source)
+
+
+def _wanted(
+    name: str, sizes: Mapping[str, int], splits: Sequence[str] | None
+) -> tuple[dict[str, str], list[str]]:
+    """({split: its name in the builder}, names that are left out)."""
+    if splits is not None:
+        return {split: split for split in splits}, []
+    return match_splits(sizes, f"tfds:{name}")
+
+
+def _describe(left_out: Sequence[str], sizes: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{sizes[name]} in {name}" for name in left_out)
+    return f"images of no split are left out: {listed}" if listed else ""
 
 
 def _library() -> Any:
