@@ -155,7 +155,8 @@ def objective() -> dict:
         # alone, or the bound, "elbo". None = variance in continuous time, elbo for T steps, and elbo
         # with a gamma per pixel.
         "shape": config_dict.placeholder(str),
-        # Of the denoiser's loss, a function of gamma; see vdm/weights.py, which says what is a bound.
+        # Of the denoiser's loss, a function of gamma; see vdm/models/vdm/weights.py, which says what is
+        # a bound.
         "weight": {
             "name": "elbo",
             "elbo": {},

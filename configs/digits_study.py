@@ -1,6 +1,6 @@
 """The digits with fixed, equal end points and few steps: what the study of schedules varies.
 
-python -m experiments.study --workdir=runs/study
+python -m experiments.studies.schedules --workdir=runs/study
 
 is the study; one of its runs is
 

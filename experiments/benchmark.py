@@ -12,7 +12,7 @@ medians and half the distance between quartiles are printed. Compile times are t
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
 _GRID = flags.DEFINE_string(
@@ -36,19 +36,21 @@ _OUT = flags.DEFINE_string("out", None, "Write everything there as JSON.")
 def main():
     import jax
 
-    from experiments import benchmark_table, benchmarking, provenance, workdir
+    from experiments.benchmarks import model, table
+    from vdm.runs import provenance
+    from vdm.runs.folder import write_json
 
-    shape = benchmarking.read_shape(_IMAGE_SHAPE.value)
-    configs = benchmarking.read_grid(_GRID.value, _CONFIG.value)
+    shape = model.read_shape(_IMAGE_SHAPE.value)
+    configs = model.read_grid(_GRID.value, _CONFIG.value)
     print(provenance.header(_CONFIG.value.to_dict()))
     calls = _CALLS.value or (1 if jax.default_backend() == "cpu" else 10)
-    spec = benchmarking.random_spec(shape, _NUM_LEVELS.value) if shape else None
-    timed = benchmarking.Timing(_ROUNDS.value, calls, _EVALUATION.value)
-    found = benchmarking.run(configs, _OTHER.value, spec, timed)
-    print(benchmark_table.format_table(found))
+    spec = model.random_spec(shape, _NUM_LEVELS.value) if shape else None
+    timed = model.Timing(_ROUNDS.value, calls, _EVALUATION.value)
+    found = model.run(configs, _OTHER.value, spec, timed)
+    print(table.format_table(found))
     if _OUT.value:
-        path = benchmarking.out_path(_OUT.value)
-        workdir.write_json(path, {**found, "provenance": provenance.provenance()})
+        path = model.out_path(_OUT.value)
+        write_json(path, {**found, "provenance": provenance.provenance()})
         print(f"written to {path}")
 
 

@@ -11,7 +11,7 @@ seed form groups, and intervals between seeds say what another seed would give:
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of two or more runs.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
@@ -37,25 +37,26 @@ _ALLOW_DIFFERENT = flags.DEFINE_list(
 def main():
     from pathlib import Path
 
-    from experiments import build, comparison, comparison_page, comparison_text, provenance, workdir
-    from experiments.signals import StopRequest
-    from vdm.evaluate import Sampling
+    from experiments.cli.signals import StopRequest
+    from experiments.reports.comparison import numbers, page, text
+    from vdm.evaluation.evaluate import Sampling
+    from vdm.runs import provenance
+    from vdm.runs.folder import check_writable
+    from vdm.runs.parts import use_compilation_cache
 
     out = Path(_OUT.value)
-    workdir.check_writable(out, "--out")
-    build.use_compilation_cache()
-    runs, groups, differing = comparison.open_runs(
+    check_writable(out, "--out")
+    use_compilation_cache()
+    runs, groups, differing = numbers.open_runs(
         _WORKDIRS.value, _STEP.value, _BATCH_SIZE.value, _ALLOW_DIFFERENT.value, _GROUP_BY.value
     )
-    timesteps = comparison.shared_timesteps(runs, _TIMESTEPS.value)
+    timesteps = numbers.shared_timesteps(runs, _TIMESTEPS.value)
     sampling = Sampling(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
     print(provenance.header())
     with StopRequest() as stop:
-        found = comparison.run_comparison(
-            runs, _SPLIT.value, sampling, stop.check, groups, differing
-        )
-    print(comparison_text.format_tables(found))
-    print(f"written to {comparison_page.write(out, found)}")
+        found = numbers.run_comparison(runs, _SPLIT.value, sampling, stop.check, groups, differing)
+    print(text.format_tables(found))
+    print(f"written to {page.write(out, found)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ be finished: only what they logged is read. `experiments.compare` says whether t
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of runs.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
@@ -17,18 +17,20 @@ _OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=Tr
 def main():
     from pathlib import Path
 
-    from experiments import learning, learning_page, workdir
+    from experiments.reports import learning
     from vdm.errors import CheckpointError
+    from vdm.runs import history
+    from vdm.runs.folder import check_writable, distinct_names, require_identity
 
     out = Path(_OUT.value)
-    workdir.check_writable(out, "--out")
-    names = workdir.distinct_names(_WORKDIRS.value)
+    check_writable(out, "--out")
+    names = distinct_names(_WORKDIRS.value)
     runs = {name: Path(folder) for name, folder in zip(names, _WORKDIRS.value, strict=True)}
     for folder in runs.values():
-        workdir.require_identity(folder, "--workdirs")
-        if not len(learning.training_curves(folder)["step"]):
+        require_identity(folder, "--workdirs")
+        if not len(history.training_curves(folder)["step"]):
             raise CheckpointError(f"--workdirs={folder}: nothing is logged in it yet; train on")
-    print(f"written to {learning_page.write(out, runs)}")
+    print(f"written to {learning.write(out, runs)}")
 
 
 if __name__ == "__main__":

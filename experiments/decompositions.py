@@ -9,7 +9,7 @@ from one random step t, and from all T steps of one trajectory. Writes no file.
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", None, "Which images; as configured if not given.")
@@ -25,16 +25,18 @@ _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, o
 def main():
     from pathlib import Path
 
-    from experiments import build, checkpoints, provenance, workdir
-    from experiments.progress import Progress, evaluation_progress
-    from experiments.signals import StopRequest
+    from experiments.cli.signals import StopRequest
     from vdm.data.batches import eval_batches
-    from vdm.likelihood.decompositions import evaluate_forms
+    from vdm.evaluation.analysis.decompositions import evaluate_forms
+    from vdm.runs import checkpoints, provenance
+    from vdm.runs.folder import require_identity
+    from vdm.runs.parts import build_trained, use_compilation_cache
+    from vdm.runs.progress import Progress, evaluation_progress
 
     folder = Path(_WORKDIR.value)
-    identity = workdir.require_identity(folder)
-    build.use_compilation_cache()
-    parts = build.build_trained(identity)
+    identity = require_identity(folder)
+    use_compilation_cache()
+    parts = build_trained(identity)
     options = identity["config"]["evaluate"]
     split = _SPLIT.value or options["split"]
     batches = _first(eval_batches(parts.dataset, split, options["batch_size"]), _NUM_IMAGES.value)
@@ -76,7 +78,7 @@ def _first(batches, num_images: int) -> list:
 
 def _table(forms, num_dims: int) -> str:
     """The three totals with their errors and variances, and the differences by trajectory."""
-    from vdm.estimate import estimate
+    from vdm.evaluation.statistics.estimate import estimate
 
     titles = ("decomposition", "bits/dim", "Monte Carlo s.e.", "var, one t", "var, all t")
     lines = ["{:<26} {:>9} {:>17} {:>12} {:>12}".format(*titles)]
@@ -93,7 +95,7 @@ def _table(forms, num_dims: int) -> str:
 
 
 def _error(found, form) -> str:
-    from vdm.likelihood.table import LEAST_RANDOMISATIONS
+    from vdm.evaluation.bounds.table import LEAST_RANDOMISATIONS
 
     enough = len(form.total) >= LEAST_RANDOMISATIONS
     return f"{found.monte_carlo_error:.4f}" if enough else "not estimated"

@@ -9,7 +9,7 @@ image in nats a .npz beside it.
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", None, "Which images; as configured if not given.")
@@ -54,24 +54,27 @@ def main():
 
     import jax
 
-    from experiments import bounds, build, checkpoints, provenance, report, workdir
-    from experiments.signals import stop_request
+    from experiments.cli.signals import stop_request
+    from experiments.sessions import bounds
     from vdm.errors import ConfigError
-    from vdm.evaluate import make_evaluation_step
-    from vdm.processes import together
+    from vdm.evaluation.evaluate import make_evaluation_step
+    from vdm.runs import checkpoints, provenance, record
+    from vdm.runs.folder import require_identity
+    from vdm.runs.parts import build_trained, use_compilation_cache
+    from vdm.runtime.processes import together
 
     folder = Path(_WORKDIR.value)
-    identity = workdir.require_identity(folder)
+    identity = require_identity(folder)
     options = _options(identity["config"]["evaluate"])
     config = {**identity["config"], "evaluate": options}
-    build.use_compilation_cache()
+    use_compilation_cache()
     parts = together(
-        lambda: build.build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
+        lambda: build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     )
     parts.dataset.split(options["split"])
     wanted = _bounds(_BOUND.value) if _BOUND.value is not None else []
     print(provenance.header())
-    sampling = report.make_sampling(options, config["objective"]["num_timesteps"])
+    sampling = record.make_sampling(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     if wanted:
         if jax.process_count() > 1:
@@ -83,19 +86,19 @@ def main():
         return
     evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
     with stop_request() as stop:
-        evaluation = report.run_evaluation(
+        evaluation = record.run_evaluation(
             parts, params, options["split"], sampling, evaluation_step, stop.check
         )
-    facts = report.describe(parts, params, evaluation, options["split"], step)
-    path = report.report_path(folder, options["split"], step, sampling)
-    report.write_report(path, facts, evaluation)
-    print(report.format_report(facts))
+    facts = record.describe(parts, params, evaluation, options["split"], step)
+    path = record.report_path(folder, options["split"], step, sampling)
+    record.write_report(path, facts, evaluation)
+    print(record.format_report(facts))
     print(f"written to {path}")
 
 
 def _bounds(text: str) -> list:
     """What --bound names, with the options of the flags."""
-    from experiments import bounds
+    from experiments.sessions import bounds
 
     repeats = {"repeats": _REPEATS.value}
     options: dict[str, dict] = {

@@ -8,7 +8,7 @@ PNG and PDF, tables as CSV and LaTeX, and the maps as .npz.
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The folder to write into; within the run's if not given.")
@@ -22,28 +22,32 @@ _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, o
 def main():
     from pathlib import Path
 
-    from experiments import build, checkpoints, noise_maps_page, provenance, sweeping, workdir
+    from experiments.reports import noise_maps
+    from experiments.sweeps import runner
+    from vdm.runs import checkpoints, provenance
+    from vdm.runs.folder import check_writable, require_identity
+    from vdm.runs.parts import build_trained, use_compilation_cache
 
-    folder, times = Path(_WORKDIR.value), noise_maps_page.read_times(_TIMES.value)
-    identity = workdir.require_identity(folder)
-    build.use_compilation_cache()
-    parts = build.build_trained(identity)
+    folder, times = Path(_WORKDIR.value), noise_maps.read_times(_TIMES.value)
+    identity = require_identity(folder)
+    use_compilation_cache()
+    parts = build_trained(identity)
     parts.dataset.split(_SPLIT.value)
-    noise_maps_page.check(parts.model)
+    noise_maps.check(parts.model)
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     name = f"{_SPLIT.value}-step{step}"
     out = Path(_OUT.value) if _OUT.value else folder / "noise_maps" / name
-    workdir.check_writable(out, "--out" if _OUT.value else "--workdir")
+    check_writable(out, "--out" if _OUT.value else "--workdir")
     print(provenance.header())
     images = parts.dataset.split(_SPLIT.value)[: _NUM.value]
-    found = noise_maps_page.measure(parts.model, params, images, times, _SEED.value)
-    for table in noise_maps_page.all_tables(found).values():
-        print(sweeping.format_table(table) + "\n")
+    found = noise_maps.measure(parts.model, params, images, times, _SEED.value)
+    for table in noise_maps.all_tables(found).values():
+        print(runner.format_table(table) + "\n")
     facts = (
         f"the first {len(images)} images of {parts.dataset.spec.name}/{_SPLIT.value}, checkpoint step "
         f"{step}, averaged parameters, contexts of seed {_SEED.value}. {parts.dataset.spec.notes}"
     )
-    print(f"written to {noise_maps_page.write(out, found, facts)}")
+    print(f"written to {noise_maps.write(out, found, facts)}")
 
 
 if __name__ == "__main__":

@@ -1,35 +1,6 @@
-"""When the bound depends on the path of gamma, and when not: two pixels, in closed form.
+"""The former name of `experiments.studies.two_pixels`, for one release."""
 
-    python -m experiments.path_example --out=docs/paths
-
-Two correlated Gaussian pixels, five paths of (gamma_1, gamma_2) between the same end points, and two
-denoisers: the posterior mean, told both gammas, and the one that is told only their mean. Prints the
-continuous-time denoising term of each in nats; writes paths.csv, paths.tex, paths.png and paths.pdf.
-"""
-
-from absl import flags
-
-from experiments import launcher
-
-_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
-
-
-def main():
-    from pathlib import Path
-
-    from experiments import page, path_integrals, sweeping, tables, workdir
-
-    out = Path(_OUT.value)
-    workdir.check_writable(out, "--out")
-    found = path_integrals.table()
-    print(sweeping.format_table(found))
-    print(f"closed form, I(x; z_0) - I(x; z_1): {path_integrals.closed_form():.4f} nats")
-    workdir.write_bytes(out / "paths.csv", tables.to_csv(found))
-    workdir.write_bytes(out / "paths.tex", tables.to_latex(found))
-    for kind, content in page.render({"paths": path_integrals.draw})["paths"].items():
-        workdir.write_bytes(out / f"paths.{kind}", content)
-    print(f"written to {out / 'paths.png'}")
-
+from experiments.cli.forward import forward
 
 if __name__ == "__main__":
-    launcher.run(main, doc=__doc__)
+    forward("path_example", "studies.two_pixels")

@@ -11,7 +11,7 @@ Interrupted, it starts again and finishes; when all is prepared, it only says so
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _DATASET = flags.DEFINE_string("dataset", None, "Which: a name, folder:PATH or tfds:BUILDER.")
 _DATA_DIR = flags.DEFINE_string(
@@ -38,15 +38,15 @@ _VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels again.")
 def main():
     import json
 
-    from experiments import datasets
     from vdm.data.base import cache_root
-    from vdm.data.prepared import MANIFEST
+    from vdm.data.cache.prepared import MANIFEST
     from vdm.errors import ConfigError
+    from vdm.runs import dataset
 
     if not _DATASET.value:
-        raise ConfigError(f"--dataset=: no data set given; choose one of {datasets.listed()}")
+        raise ConfigError(f"--dataset=: no data set given; choose one of {dataset.listed()}")
     section = {"name": _DATASET.value, **_shared(), _DATASET.value.partition(":")[0]: _options()}
-    found = datasets.prepare(section, _DATA_DIR.value, verify=_VERIFY_DATA.value)
+    found = dataset.prepare(section, _DATA_DIR.value, verify=_VERIFY_DATA.value)
     spec = found.spec
     folder = cache_root(_DATA_DIR.value) / spec.content_hash
     sizes = ", ".join(f"{name} {size}" for name, size in spec.split_sizes.items())

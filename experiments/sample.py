@@ -8,7 +8,7 @@ to image (right), and the integers as a .npz.
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _NUM = flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
@@ -22,20 +22,23 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Samples at once.", lower_b
 def main():
     from pathlib import Path
 
-    from experiments import build, checkpoints, provenance, sampling, workdir
-    from experiments.signals import stop_request
-    from vdm.devices import check_divisible
-    from vdm.processes import together
+    from experiments.cli.signals import stop_request
+    from experiments.sessions import sampling
+    from vdm.runs import checkpoints, provenance
+    from vdm.runs.folder import check_writable, require_identity, write_arrays
+    from vdm.runs.parts import build_trained, use_compilation_cache
+    from vdm.runtime.devices import check_divisible
+    from vdm.runtime.processes import together
     from vdm.samplers import make_sampler
 
     folder = Path(_WORKDIR.value)
-    identity = workdir.require_identity(folder)
+    identity = require_identity(folder)
     sampler = make_sampler(_SAMPLER.value)
-    parts = together(lambda: build.build_trained(identity))
+    parts = together(lambda: build_trained(identity))
     sampling.check_memory(_NUM.value, parts.model.shape)
     check_divisible("--batch_size", _BATCH_SIZE.value, parts.mesh)
-    workdir.check_writable(folder / "samples")
-    build.use_compilation_cache()
+    check_writable(folder / "samples")
+    use_compilation_cache()
     print(provenance.header())
     at, params = checkpoints.load_ema(parts, folder, _STEP.value)
     step = sampling.make_sample_step(parts, sampler, _STEPS.value, sampling.NUM_FRAMES)
@@ -47,7 +50,7 @@ def main():
     levels = parts.model.num_levels
     paths = sampling.write_pictures(folder / "samples", name, found, levels)
     paths.append(folder / "samples" / f"{name}.npz")
-    workdir.write_arrays(paths[-1], {"images": found.images})
+    write_arrays(paths[-1], {"images": found.images})
     print(f"{_NUM.value} samples of checkpoint step {at} in {_STEPS.value} steps, written to")
     print("\n".join(f"  {path}" for path in paths))
 

@@ -9,7 +9,7 @@ own end points. Everything is measured in continuous time on the test split.
 
 from absl import flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of runs.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
@@ -27,16 +27,19 @@ _STEP = flags.DEFINE_string("step", "latest", "Which checkpoints: latest, best, 
 def main():
     from pathlib import Path
 
-    from experiments import build, provenance, schedule_numbers, schedule_page, workdir
-    from experiments.signals import StopRequest
-    from experiments.tables import show
+    from experiments.cli.signals import StopRequest
+    from experiments.reports import schedule_numbers, schedules
+    from experiments.reports.tables import show
     from vdm.errors import ConfigError
+    from vdm.runs import provenance
+    from vdm.runs.folder import check_writable
+    from vdm.runs.parts import use_compilation_cache
 
     if _GRADIENTS.value in (1, 2):
         raise ConfigError(f"--gradients={_GRADIENTS.value}: an interval needs at least 3, or 0")
     out = Path(_OUT.value)
-    workdir.check_writable(out, "--out")
-    build.use_compilation_cache()
+    check_writable(out, "--out")
+    use_compilation_cache()
     print(provenance.header())
     found = []
     with StopRequest() as stop:
@@ -47,7 +50,7 @@ def main():
                     *opened, _DRAWS.value, _GRADIENTS.value, _SEED.value, stop.check
                 )
             )
-    for table in (schedule_page.variances(found), schedule_page.signals(found)):
+    for table in (schedules.variances(found), schedules.signals(found)):
         for row in (table.columns, *table.rows):
             print("  ".join(f"{show(value):>18}" for value in row))
     spec = found[0].run.parts.dataset.spec
@@ -57,7 +60,7 @@ def main():
         f"{', '.join(f'{one.run.name} {one.run.step}' for one in found)}; "
         f"one training seed each. {spec.notes}"
     )
-    print(f"written to {schedule_page.write(out, found, facts)}")
+    print(f"written to {schedules.write(out, found, facts)}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ can be resumed (exit code 75). summary.json and summary.csv hold a row per run.
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
@@ -27,21 +27,22 @@ def main():
     import functools
     from pathlib import Path
 
-    from experiments import grid, sweeping, workdir
-    from experiments.signals import StopRequest
+    from experiments.cli.signals import StopRequest
+    from experiments.sweeps import grid, runner
+    from vdm.runs.folder import check_writable, locked
 
     folder, axes = Path(_WORKDIR.value), grid.read_axes(_GRID.value)
-    workdir.check_writable(folder)
+    check_writable(folder)
     flag = flags.FLAGS["config"]
     path = flag.config_filename  # type: ignore[attr-defined]
     common = config_flags.get_override_values(flag)
-    command = functools.partial(sweeping.train_command, path, common)
+    command = functools.partial(runner.train_command, path, common)
     runs = grid.points(_CONFIG.value, axes)
-    with workdir.locked(folder), StopRequest() as stop:
-        outcomes = sweeping.run_all(runs, folder, command, stop)
-    print(sweeping.format_table(sweeping.table(outcomes)))
-    if means := sweeping.over_seeds(outcomes):
-        print("\nbetween seeds, bits/dim\n" + sweeping.format_table(means))
+    with locked(folder), StopRequest() as stop:
+        outcomes = runner.run_all(runs, folder, command, stop)
+    print(runner.format_table(runner.table(outcomes)))
+    if means := runner.over_seeds(outcomes):
+        print("\nbetween seeds, bits/dim\n" + runner.format_table(means))
     print(f"written to {folder / 'summary.json'}")
     # 1 where a run failed or could not be brought to its end.
     return int(any(one.status != "finished" for one in outcomes))

@@ -8,7 +8,7 @@ Running it again on the same folder resumes; on a finished run it prints the tab
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launcher
+from experiments.cli import launcher
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
 _WORKDIR = flags.DEFINE_string(
@@ -26,21 +26,22 @@ _ALLOW_CHANGE = flags.DEFINE_list(
 def main():
     from pathlib import Path
 
-    from experiments import build, dry_run, provenance, training, workdir
-    from vdm.processes import check_same, together
+    from experiments.sessions import dry_run, training
+    from vdm.runs import provenance
+    from vdm.runs.folder import check_writable, default_workdir, read_identity
+    from vdm.runs.parts import build, use_compilation_cache
+    from vdm.runtime.processes import check_same, together
 
     config = _CONFIG.value.to_dict()
     if _DRY_RUN.value:
         print(provenance.header(config))
         return dry_run.run(config)
     path = flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
-    folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default_workdir(path)
-    workdir.check_writable(folder)
-    build.use_compilation_cache()
+    folder = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(path)
+    check_writable(folder)
+    use_compilation_cache()
     parts = together(
-        lambda: build.build(
-            config, verify_data=_VERIFY_DATA.value, saved=workdir.read_identity(folder)
-        )
+        lambda: build(config, verify_data=_VERIFY_DATA.value, saved=read_identity(folder))
     )
     check_same("data", parts.dataset.spec.content_hash)
     print(provenance.header(config))

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build
-from experiments.parsing import load_config
-from experiments.provenance import flatten
+from experiments.cli.parsing import load_config
 from vdm.errors import ConfigError
-from vdm.model import make_model
+from vdm.models.vdm.model import make_model
+from vdm.runs.parts import build
+from vdm.runs.provenance import flatten
 from vdm.types import DataSpec
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -60,7 +60,7 @@ def open_config(name):
 
 
 def build_and_step(config, folder):
-    parts = build.build(config, cache_dir=folder / "cache")
+    parts = build(config, cache_dir=folder / "cache")
     state, step = parts.fresh_state(), parts.train_step()
     before = jax.device_get(state.params)
     for n in range(2):
@@ -185,4 +185,4 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(
     config = load_config("configs/digits.py")
     config.update_from_flattened_dict(fields)
     with pytest.raises(ConfigError, match=message):
-        build.build(shrink(config, tmp_path), cache_dir=tmp_path / "cache")
+        build(shrink(config, tmp_path), cache_dir=tmp_path / "cache")

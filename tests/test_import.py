@@ -16,7 +16,7 @@ def cpu_seconds(run):
 
 
 def test_importing_the_library_is_quick_and_lean(run_python):
-    code = "import sys, vdm, vdm.evaluate, vdm.checkpoint, vdm.train.loop\n"
+    code = "import sys, vdm, vdm.evaluation.evaluate, vdm.training.checkpoint, vdm.training.loop\n"
     code += (
         "print([m for m in ('absl.flags', 'ml_collections', 'tensorflow', 'tensorflow_datasets', "
     )

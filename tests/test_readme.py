@@ -37,12 +37,21 @@ def test_the_loop_of_one_s_own_runs(blocks, repository, monkeypatch, tmp_path):
     assert names["terms"].total.shape == (8,) and np.all(np.isfinite(names["terms"].total))
 
 
+def test_its_tree_shows_every_folder(readme, repository):
+    shown, above = set(), []
+    tree = re.search(r"```\n(vdm/ .*?)```", readme, re.DOTALL)[1]
+    for indent, name in re.findall(r"^( {0,6})(\w+(?:\.py|/))", tree, re.MULTILINE):
+        above = [*above[: len(indent) // 2], name]
+        shown.add("".join(above))
+    for path in shown:
+        assert (repository / path).exists(), path
+    for top in ("vdm", "experiments"):
+        for init in (repository / top).rglob("__init__.py"):
+            folder = f"{init.parent.relative_to(repository).as_posix()}/"
+            assert folder in shown, folder
+
+
 def test_files_and_functions_it_names_exist(readme, repository):
-    tree = readme.split("```\nvdm/ ")[1].split("```")[0]
-    folders = re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, re.MULTILINE)
-    assert len(folders) > 15
-    for name in folders:
-        assert (repository / "vdm" / name).exists(), name
     table = readme.split("## From equations to functions")[1].split("\nLuo's")[0]
     for name in re.findall(r"`([a-z_./]+\.py)`", table):
         assert (repository / "vdm" / name).exists(), name

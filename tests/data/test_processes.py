@@ -18,7 +18,7 @@ import jax, numpy as np
 
 address, index, cache, out = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(index))
-from vdm import devices
+from vdm.runtime import devices
 from vdm.data import load
 from vdm.data.augment import Augmentation
 from vdm.data.batches import train_batch

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from experiments import build, parsing
+from experiments.cli import parsing
+from vdm.runs.parts import build
 
 # An MLP: tracing the UNet in every process would take half of these tests' time.
 SHRUNK = {
@@ -117,7 +118,7 @@ def make_parts(data_dir):
         config["train"] |= {"num_sample_steps": 2, "save_every_steps": 0, "keep_latest": 10}
         config["train"] |= {"writers": ("json_lines",)} | train
         config["evaluate"] |= {"batch_size": 8, "randomisations": 2}
-        return build.build(config, data_dir)
+        return build(config, data_dir)
 
     return make
 

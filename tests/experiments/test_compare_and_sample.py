@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.comparison import COMPUTE
+from experiments.reports.comparison.numbers import COMPUTE
 
 pytestmark = pytest.mark.slow
 
@@ -136,21 +136,21 @@ def test_samples_that_cannot_be_drawn(workdir, launch, case):
 @pytest.fixture(scope="module")
 def dissected(workdir, launch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dissected")
-    flags = [f"--out={folder / 'anatomy'}", "--repeats=1", "--randomisations=2"]
-    done = launch("anatomy", workdir, *flags)
+    flags = [f"--out={folder / 'breakdown'}", "--repeats=1", "--randomisations=2"]
+    done = launch("breakdown", workdir, *flags)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_the_anatomy_s_page_in_a_browser(dissected, in_browser):
-    in_browser(dissected / "anatomy" / "index.html")
+    in_browser(dissected / "breakdown" / "index.html")
 
 
 def test_anatomy(workdir, launch, dissected):
     tmp_path = dissected
-    record = json.loads((tmp_path / "anatomy" / "record.json").read_text())
+    record = json.loads((tmp_path / "breakdown" / "record.json").read_text())
     terms = record["bits_per_dim"]
-    with np.load(tmp_path / "anatomy" / "maps.npz") as maps:
+    with np.load(tmp_path / "breakdown" / "maps.npz") as maps:
         assert maps["denoising_matching"].shape == (8, 8, 1)
         for name in ("reconstruction", "prior_matching", "denoising_matching"):
             assert maps[name].mean() == pytest.approx(terms[name]["mean"], rel=1e-5)
@@ -158,6 +158,6 @@ def test_anatomy(workdir, launch, dissected):
     other = json.loads(next((workdir / "evaluations").glob("*1x2-seed0.json")).read_text())
     assert other["bits_per_dim"]["total"]["mean"] == pytest.approx(terms["total"]["mean"], rel=1e-5)
     assert other["hashes"] == record["hashes"]
-    assert Image.open(tmp_path / "anatomy" / "hardest.png").size[0] > 500
-    line = error(launch("anatomy", workdir, "--split=none"), 3)
-    assert "split='none'" in line and not (workdir / "anatomy").exists()
+    assert Image.open(tmp_path / "breakdown" / "hardest.png").size[0] > 500
+    line = error(launch("breakdown", workdir, "--split=none"), 3)
+    assert "split='none'" in line and not (workdir / "breakdown").exists()

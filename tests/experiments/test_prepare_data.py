@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import build
-from experiments.parsing import load_config
-from experiments.workdir import data_identity, read_identity, write_json
-from vdm.data import catalogue
+from experiments.cli.parsing import load_config
+from vdm.data.cache import catalogue
+from vdm.runs.folder import data_identity, read_identity, write_json
+from vdm.runs.parts import build, build_trained
 
 SHRUNK = {
     "denoiser.name": "mlp",
@@ -177,16 +177,16 @@ def test_a_trained_run_finds_its_data_with_classes_and_without_its_files(
         path.rename(photos / "ab"[number % 2] / path.name)
     config = load_config("configs/folder.py").to_dict()
     config["data"] |= {"cache_dir": str(tmp_path / "cache"), "name": f"folder:{photos}"}
-    first = build.build(config).dataset
+    first = build(config).dataset
     record = {"config": config, "data": data_identity(first.spec)}
     write_json(tmp_path / "config.json", record)
     identity = read_identity(tmp_path)
-    again = build.build_trained(identity).dataset
+    again = build_trained(identity).dataset
     assert again.spec == first.spec
     np.testing.assert_array_equal(again.labels["train"], first.labels["train"])
     assert set(first.labels["train"].tolist()) == {0, 1}
     photos.rename(tmp_path / "elsewhere")
-    assert build.build_trained(identity).dataset.spec == first.spec
+    assert build_trained(identity).dataset.spec == first.spec
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def earlier_run(folder, cache):
     config = load_config("configs/folder.py").to_dict()
     config["data"] |= {"cache_dir": str(cache), "name": f"folder:{folder}"}
     config["data"]["folder"]["splits"] = "none"
-    dataset = build.build(config).dataset
+    dataset = build(config).dataset
     (path,) = (cache / "catalogue").glob("*/record.json")
     record = json.loads(path.read_text())
     del record["request"]["source"]["splits"], config["data"]["folder"]["splits"]
@@ -243,14 +243,14 @@ def test_a_run_of_an_earlier_revision_keeps_its_split_with_one_warning(
     elif kind == "no cache":
         shutil.rmtree(cache)
     capsys.readouterr()
-    for again in (lambda: build.build(now, saved=identity), lambda: build.build_trained(identity)):
+    for again in (lambda: build(now, saved=identity), lambda: build_trained(identity)):
         found = again().dataset
         assert found.spec == dataset.spec
         with_classes = kind in ("as it was", "no cache")
         assert found.labels.keys() == (dataset.labels.keys() if with_classes else set())
         assert capsys.readouterr().err.count("warning: ") == 1
     # Once resumed, its configuration has the field.
-    assert build.build(now, saved={**identity, "config": now}).dataset.spec == dataset.spec
+    assert build(now, saved={**identity, "config": now}).dataset.spec == dataset.spec
 
 
 def test_a_run_that_is_resumed_reads_its_splits_without_a_warning(
@@ -259,11 +259,11 @@ def test_a_run_that_is_resumed_reads_its_splits_without_a_warning(
     monkeypatch.chdir(repository)
     config = load_config("configs/folder.py").to_dict()
     config["data"] |= {"cache_dir": str(tmp_path / "c"), "name": f"folder:{photos_of_splits}"}
-    dataset = build.build(config).dataset
+    dataset = build(config).dataset
     identity = {"config": config, "data": data_identity(dataset.spec)}
-    assert build.build(config, saved=identity).dataset.spec == dataset.spec
+    assert build(config, saved=identity).dataset.spec == dataset.spec
     (photos_of_splits / "test" / "059.png").unlink()
-    assert build.build(config, saved=identity).dataset.spec.split_sizes["test"] == 9
+    assert build(config, saved=identity).dataset.spec.split_sizes["test"] == 9
     assert "warning" not in capsys.readouterr().err
 
 

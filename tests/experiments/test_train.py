@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from vdm.train.writers import read_json_lines
+from vdm.training.writers import read_json_lines
 
 TERMS = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.denoisers import make_denoiser
-from vdm.model import VDM
+from vdm.models.vdm.model import VDM
+from vdm.networks import make_denoiser
 from vdm.schedules import Endpoints, make_schedule
 
 HERE = Path(__file__).resolve().parent

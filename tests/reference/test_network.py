@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm import decoder, diffusion
-from vdm.elbo import elbo_terms, gamma_and_weight, prior_matching
-from vdm.noise import Noise
-from vdm.objective import mean_bits_per_dim
+from vdm import diffusion
+from vdm.distributions.codes import decode, encode, log_prob
+from vdm.models.vdm.elbo import elbo_terms, gamma_and_weight, prior_matching
+from vdm.models.vdm.noise import Noise
+from vdm.models.vdm.objective import mean_bits_per_dim
 from vdm.schedules.base import endpoints
 from vdm.types import Batch
 
@@ -89,11 +90,11 @@ def test_terms_without_the_network(committed, official_schedule, assert_official
     arrays, inputs = committed(f"loss_{kind}"), committed("loss_inputs")
     schedule, shape = official_schedule(kind)
     gamma_0, gamma_1 = endpoints(schedule, shape)
-    x = decoder.encode(inputs["images"], 256)
+    x = encode(inputs["images"], 256)
     assert_official(prior_matching(x, gamma_1), arrays, f"{case}/{{}}/loss_klz")
 
     z_0 = x + jnp.exp(0.5 * gamma_0) * inputs["eps_0"]
-    surprise = -decoder.log_prob(inputs["images"], z_0, gamma_0, 256).sum((1, 2, 3))
+    surprise = -log_prob(inputs["images"], z_0, gamma_0, 256).sum((1, 2, 3))
     assert_official(surprise, arrays, f"{case}/{{}}/loss_recon")
 
     holder = ScheduleOnly(schedule)
@@ -139,5 +140,5 @@ def test_generated_codes(shared, kind, official_schedule):
     schedule, shape = official_schedule(kind)
     gamma_0, _ = endpoints(schedule, shape)
     z_0_rescaled = arrays[f"{kind}/generate_z_0"] / jnp.sqrt(jax.nn.sigmoid(-gamma_0))
-    codes = decoder.decode(z_0_rescaled, 256)
+    codes = decode(z_0_rescaled, 256)
     np.testing.assert_array_equal(codes, arrays[f"{kind}/f64/generate_x"])

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm import decoder
-from vdm.denoisers.layers import fourier_features, time_embedding
+from vdm.distributions.codes import encode, log_prob
+from vdm.networks.layers import fourier_features, time_embedding
 from vdm.schedules.base import endpoints, gamma_and_derivative
 
 LEVELS = 256
@@ -36,8 +36,8 @@ def test_gamma_and_its_derivative(committed, assert_official, official_schedule,
 
 def test_encoding(committed, assert_official):
     arrays = committed("encdec")
-    assert_official(decoder.encode(arrays["all_x"], LEVELS), arrays, "{}/all_x_encoded", rel=1e-7)
-    assert_official(decoder.encode(arrays["x"], LEVELS), arrays, "{}/encode_x", rel=1e-7)
+    assert_official(encode(arrays["all_x"], LEVELS), arrays, "{}/all_x_encoded", rel=1e-7)
+    assert_official(encode(arrays["x"], LEVELS), arrays, "{}/encode_x", rel=1e-7)
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
@@ -47,7 +47,7 @@ def test_log_probability_of_every_code(committed, case):
     exact = arrays[f"f64/decode_g0shape1_{case}"][0, 0]  # [W, C, 256]
     z_0 = jnp.broadcast_to(arrays[f"z_{case}"][:1, :1, :, :, None], (1, 1, *exact.shape))
     codes = jnp.broadcast_to(jnp.arange(LEVELS), z_0.shape)
-    ours = decoder.log_prob(codes, z_0, jnp.float32(arrays["g0s"][case]), LEVELS)
+    ours = log_prob(codes, z_0, jnp.float32(arrays["g0s"][case]), LEVELS)
     # One rounding of z_0 - x_k, relative to the largest exponent, is what float32 allows.
     np.testing.assert_allclose(np.asarray(ours)[0, 0], exact, rtol=1e-6, atol=1e-5)
 
@@ -56,5 +56,5 @@ def test_log_probability_of_every_code(committed, case):
 def test_log_probability_of_an_image(committed, assert_official, case):
     arrays = committed("encdec")
     gamma_0 = jnp.float32(arrays["g0s"][case])
-    ours = decoder.log_prob(arrays["x"], arrays[f"z_{case}"], gamma_0, LEVELS).sum((1, 2, 3))
+    ours = log_prob(arrays["x"], arrays[f"z_{case}"], gamma_0, LEVELS).sum((1, 2, 3))
     assert_official(ours, arrays, f"{{}}/logprob_{case}")

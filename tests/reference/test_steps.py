@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.objective import gradient_of
+from vdm.models.vdm.objective import gradient_of
 from vdm.schedules import Endpoints, make_schedule
-from vdm.train.optimizer import clipped_adamw, kernels_only, learning_rate
-from vdm.train.state import TrainState, ema_decay_at
-from vdm.train.step import make_train_step
+from vdm.training.optimizer import clipped_adamw, kernels_only, learning_rate
+from vdm.training.state import TrainState, ema_decay_at
+from vdm.training.step import make_train_step
 from vdm.types import Batch
 
 STEPS = range(8)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm import decoder
-from vdm.model import VDM
+from vdm.distributions.codes import encode, log_prob, sample
+from vdm.models.vdm.model import VDM
 from vdm.samplers.ancestral import ancestral
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import alpha_squared, sigma_squared
@@ -73,7 +73,7 @@ def test_the_error_falls_with_the_number_of_steps():
 
 def test_samples_end_as_the_codes_of_z_0():
     mean, variance, images = moments(100)
-    values = np.asarray(decoder.encode(images, 256), np.float64)
+    values = np.asarray(encode(images, 256), np.float64)
     assert abs(values.mean() - MEAN) < 4 * np.sqrt(VARIANCE / values.size) + 1e-3
     # Nearly every draw from p(x|z_0) is within the 1 % of spread that z_0 has of its own.
     assert abs(values.var() - variance) < 0.02 * variance
@@ -85,9 +85,9 @@ def test_decoder_sample_has_the_decoder_probabilities():
     gamma_0 = jnp.full((1, 1, 1, 1), -1.0)
     z = jnp.full((20_000, 1, 1, 1), 0.1)
     keys = jax.random.split(jax.random.key(0), 20_000)
-    drawn = np.asarray(jax.jit(lambda k: decoder.sample(k, z, gamma_0, 5))(keys)).ravel()
+    drawn = np.asarray(jax.jit(lambda k: sample(k, z, gamma_0, 5))(keys)).ravel()
     codes = jnp.arange(5).reshape(5, 1, 1, 1)
-    exact = np.exp(np.asarray(decoder.log_prob(codes, z[:5], gamma_0, 5), np.float64)).ravel()
+    exact = np.exp(np.asarray(log_prob(codes, z[:5], gamma_0, 5), np.float64)).ravel()
     assert abs(exact.sum() - 1) < 1e-5
     share = np.bincount(drawn, minlength=5) / len(drawn)
     assert np.all(np.abs(share - exact) < 4 * np.sqrt(exact * (1 - exact) / len(drawn)))

@@ -8,8 +8,8 @@ import pytest
 from vdm.errors import ConfigError
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import gamma_and_derivative, has_scalar_gamma
-from vdm.schedules.pixel_polynomial import FLOOR
-from vdm.schedules.sharing import SHARINGS
+from vdm.schedules.per_pixel.polynomial import FLOOR
+from vdm.schedules.per_pixel.sharing import SHARINGS
 
 ENDS = Endpoints(-7.0, 5.0)
 SHAPE = (3, 4, 2)

@@ -8,18 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vdm.data import arrays, catalogue, digits, folder, levels, published, tfds
-from vdm.data.base import (
-    Dataset,
-    NotPrepared,
-    ProgressFn,
-    Recipe,
-    cache_root,
-    no_progress,
-)
-from vdm.data.prepared import open_prepared, read_source
-from vdm.data.prepared import prepare as prepare_arrays
-from vdm.data.preparing import Plan, write_material
+from vdm.data.base import Dataset, NotPrepared, ProgressFn, Recipe, cache_root, no_progress
+from vdm.data.cache import bit_depth, catalogue
+from vdm.data.cache.prepared import open_prepared, read_source
+from vdm.data.cache.prepared import prepare as prepare_arrays
+from vdm.data.cache.preparing import Plan, write_material
+from vdm.data.sources import arrays, digits, folder, published, tfds
 from vdm.errors import ConfigError, choose
 
 SOURCES: dict[str, Callable[..., Any]] = {
@@ -183,10 +177,10 @@ def _load_source(wish: Wish, cache_dir: str | os.PathLike | None) -> Dataset:
                 "leave it unset"
             )
     by_split, num_levels, notes = SOURCES[wish.source](**options)
-    shift = levels.shift_for(num_levels, wish.bits, f"data {wish.source!r}")
+    shift = bit_depth.shift_for(num_levels, wish.bits, f"data {wish.source!r}")
     if shift:
-        by_split = {s: levels.reduce_levels(a, shift) for s, a in by_split.items()}
-        notes = "; ".join(filter(None, [notes, levels.describe(num_levels, shift)]))
+        by_split = {s: bit_depth.reduce_levels(a, shift) for s, a in by_split.items()}
+        notes = "; ".join(filter(None, [notes, bit_depth.describe(num_levels, shift)]))
     return prepare_arrays(wish.source, by_split, num_levels >> shift, cache_dir, notes)
 
 

@@ -7,8 +7,9 @@ whose likelihood the bound with T = num_steps bounds (Kingma 2021, sec. 3.3).
 import jax
 import jax.numpy as jnp
 
-from vdm import decoder, diffusion
-from vdm.model import VDM
+from vdm import diffusion
+from vdm.distributions import codes
+from vdm.models.vdm.model import VDM
 from vdm.samplers.base import Trajectory, draw, draw_context, sample_keys
 from vdm.schedules.base import alpha_sigma, endpoints, step_times
 from vdm.types import Index, Latents, Params, PRNGKey
@@ -44,7 +45,7 @@ def ancestral(
     # The first key of a sample's stream that no step uses.
     key = jax.vmap(lambda k: jax.random.fold_in(k, num_steps + 1))(keys)
     rescaled = z_0 / alpha_sigma(gamma_0)[0]
-    return Trajectory(decoder.sample(key, rescaled, gamma_0, model.num_levels), z, x_hat)
+    return Trajectory(codes.sample(key, rescaled, gamma_0, model.num_levels), z, x_hat)
 
 
 def _step(

@@ -12,7 +12,7 @@ import flax.struct
 import jax
 from jaxtyping import Array, Float
 
-from vdm.model import VDM
+from vdm.models.vdm.model import VDM
 from vdm.seeds import stream_key
 from vdm.types import Context, Images, Index, Latents, Params, PRNGKey
 

@@ -11,9 +11,9 @@ from vdm.schedules.edm import edm
 from vdm.schedules.endpoints import Endpoints
 from vdm.schedules.linear import learned_linear, linear
 from vdm.schedules.monotone_network import monotone_network
+from vdm.schedules.per_pixel.network import conditional_network, pixel_network
+from vdm.schedules.per_pixel.polynomial import conditional_polynomial, pixel_polynomial
 from vdm.schedules.piecewise_linear import piecewise_linear
-from vdm.schedules.pixel_network import conditional_network, pixel_network
-from vdm.schedules.pixel_polynomial import conditional_polynomial, pixel_polynomial
 from vdm.schedules.rational_spline import rational_spline
 from vdm.schedules.sigmoid import sigmoid
 

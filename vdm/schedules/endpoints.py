@@ -21,7 +21,7 @@ class Endpoints:
       gamma_0: value, or initial value, at t = 0.
       gamma_1: value, or initial value, at t = 1.
       learned: whether both are parameters, {"gamma_0": [], "gamma_1": []}; otherwise there are none.
-      max_gamma_0: a learned gamma_0 stays below it (see `vdm.decoder.max_gamma_0`).
+      max_gamma_0: a learned gamma_0 stays below it (see `vdm.distributions.codes.max_gamma_0`).
     """
 
     gamma_0: float

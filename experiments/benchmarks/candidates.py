@@ -1,0 +1,196 @@
+"""What a benchmark times: our own step under some switches, or a step from a user's file."""
+
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmarks import program_cost
+from vdm.errors import ConfigError
+from vdm.evaluation.evaluate import Sampling, make_evaluation_step
+from vdm.models.vdm.model import count_parameters
+from vdm.runs.flops import without_loops
+from vdm.runs.parts import Parts, assemble_model
+from vdm.runtime import devices
+from vdm.types import Batch
+
+NUM_IMAGES = 1024
+
+
+@dataclasses.dataclass
+class Candidate:
+    """Attributes:
+    name: of the row.
+    facts: what is known before it is timed; seconds, bytes, FLOPs.
+    train: makes one training step and returns what to wait for.
+    evaluate: the bound of one batch, in the same way; None without.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    train: Callable[[], Any]
+    evaluate: Callable[[], Any] | None = None
+
+
+def random_batch(shape: tuple[int, int, int], num_levels: int, batch_size: int) -> Batch:
+    """A batch of random codes on the host."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, num_levels, (batch_size, *shape))
+    return Batch(
+        images=images.astype(np.uint8 if num_levels <= 256 else np.uint16),
+        index=np.arange(batch_size, dtype=np.int32),
+        mask=np.ones(batch_size, bool),
+        conditioning=np.zeros(batch_size, np.float32),
+    )
+
+
+def ours(name: str, parts: Parts, with_evaluation: bool) -> Candidate:
+    """Our step and evaluation for one configuration, compiled."""
+    started = time.perf_counter()
+    state = jax.block_until_ready(parts.fresh_state())
+    initialise = time.perf_counter() - started
+    batch = parts.train_batch(0)
+    compiled, facts = compile_timed(parts.train_step(), state, batch)
+    images = parts.config["train"]["batch_size"] * parts.steps_per_call
+    facts |= {
+        "images_per_call": images,
+        "steps_per_call": parts.steps_per_call,
+        "initialise_seconds": initialise,
+        "num_parameters": count_parameters(state.params),
+        "state_bytes_per_device": devices.bytes_per_device(state),
+    }
+    holder = [state]
+
+    def train():
+        holder[0], metrics = compiled(holder[0], batch)
+        return metrics
+
+    found = Candidate(name, facts, train)
+    if with_evaluation:
+        found.evaluate = _our_evaluation(parts, holder, facts)
+    return found
+
+
+def _our_evaluation(parts: Parts, holder: list, facts: dict) -> Callable[[], Any]:
+    host = random_batch(
+        parts.model.shape, parts.model.num_levels, parts.config["train"]["batch_size"]
+    )
+    batch = devices.place_batch(host, parts.mesh)
+    step = make_evaluation_step(
+        parts.model, Sampling(parts.config["objective"]["num_timesteps"]), parts.mesh
+    )
+    zero = np.int32(0)
+    compiled, found = compile_timed(step, holder[0].ema_params, batch, zero, zero)
+    facts["evaluation"] = found
+    return lambda: compiled(holder[0].ema_params, batch, zero, zero)
+
+
+def flops_per_image(parts: Parts) -> dict[str, float | None]:
+    """Of training and of evaluation, of the program without loops and recomputation."""
+    config = plain(parts.config)
+    bare = dataclasses.replace(
+        parts, config=config, model=assemble_model(config, parts.dataset.spec)
+    )
+    state, size = bare.abstract_state(), config["train"]["batch_size"]
+    host = random_batch(bare.model.shape, bare.model.num_levels, size)
+    train = bare.train_step()
+    evaluate = make_evaluation_step(
+        bare.model, Sampling(config["objective"]["num_timesteps"]), bare.mesh
+    )
+    zero = np.int32(0)
+    return {
+        "train_matmul_flops": program_cost.matmul_flops(train, state, host) / size,
+        "train_xla_flops": _per(program_cost.xla_flops(train, state, host), size),
+        "evaluate_matmul_flops": program_cost.matmul_flops(
+            evaluate, state.ema_params, host, zero, zero
+        )
+        / size,
+    }
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` without loops over blocks or images, nothing computed twice, one step per call."""
+    config = without_loops(config)
+    options = config["denoiser"][config["denoiser"]["name"]]
+    if "remat" in options:
+        options["remat"] = False
+    return {**config, "train": {**config["train"], "num_microbatches": 1, "steps_per_call": 1}}
+
+
+def _per(total: float | None, size: int) -> float | None:
+    return None if total is None else total / size
+
+
+def other(module: Any, config: Mapping[str, Any], batch: Batch, with_evaluation: bool) -> Candidate:
+    """The step that a user's file, see `load`, defines.
+
+    `make_step(config, batch)` gives either a function without arguments that makes one training step
+    and waits for it, or (function, state) where jax.jit(function)(state, batch) -> (state, metrics).
+    `make_evaluation(config, batch)`, if there is one, likewise; its function returns (state, values).
+    """
+    facts: dict[str, Any] = {"images_per_call": len(batch.index)}
+    train = _user_step(module.make_step(config, batch), batch, facts)
+    found = Candidate(Path(module.__file__).stem, facts, train)
+    if with_evaluation and hasattr(module, "make_evaluation"):
+        facts["evaluation"] = {}
+        made = module.make_evaluation(config, batch)
+        found.evaluate = _user_step(made, batch, facts["evaluation"])
+    return found
+
+
+def load(path: str) -> Any:
+    """The module in file `path`; ConfigError unless it defines make_step."""
+    if not Path(path).is_file():
+        raise ConfigError(f"--other={path}: no such file; give a Python file with make_step")
+    spec = importlib.util.spec_from_file_location("other_implementation", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(getattr(module, "make_step", None)):
+        raise ConfigError(f"--other={path}: defines no make_step(config, batch); add it")
+    return module
+
+
+def _user_step(made: Any, batch: Batch, facts: dict) -> Callable[[], Any]:
+    if not isinstance(made, tuple):
+        started = time.perf_counter()
+        made()
+        facts["first_call_seconds"] = time.perf_counter() - started
+        return made
+    function, state = made
+    placed = jax.tree.map(jnp.asarray, batch)
+    leaves = [leaf for leaf in jax.tree.leaves(state) if hasattr(leaf, "size")]
+    facts["state_bytes_per_device"] = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    jitted = function if hasattr(function, "lower") else jax.jit(function, donate_argnums=0)
+    compiled, found = compile_timed(jitted, state, placed)
+    facts |= found
+    holder = [state]
+
+    def step():
+        holder[0], values = compiled(holder[0], placed)
+        return values
+
+    return step
+
+
+def compile_timed(jitted: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
+    """The compiled program, and how long each stage took: trace, lower, compile."""
+    times, cpu = [time.perf_counter()], time.process_time()
+    traced = jitted.trace(*args)
+    times.append(time.perf_counter())
+    lowered = traced.lower()
+    times.append(time.perf_counter())
+    compiled = lowered.compile()
+    times.append(time.perf_counter())
+    names = ("trace_seconds", "lower_seconds", "compile_seconds")
+    facts: dict[str, Any] = dict(zip(names, np.diff(times).tolist(), strict=True))
+    facts["build_cpu_seconds"] = time.process_time() - cpu
+    return compiled, facts | program_cost.memory(compiled) | {
+        "collectives": program_cost.collectives(compiled)
+    }

@@ -1,0 +1,1 @@
+"""The report on several runs side by side."""

@@ -1,0 +1,172 @@
+"""The tables of a comparison, in full and in short."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.reports.comparison.numbers import (
+    TERMS,
+    Comparison,
+    equal_compute,
+    learning_curves,
+    schedule_curves,
+)
+from experiments.reports.tables import Table
+
+
+def in_full(found: Comparison) -> dict[str, Table]:
+    """{file stem: every number there is}, for CSV."""
+    tables = {"terms": _terms(found), "differences": _differences(found)}
+    if found.profiles:
+        profiles = {**found.profiles}
+        first = next(iter(found.runs))
+        profiles |= {f"{n} - {first}": p for n, p in found.gap_profiles.items()}
+        tables["profile"] = _profiles(profiles)
+    if found.bands:
+        tables["bands"] = _bands(found)
+    if found.grouped:
+        tables["groups"], tables["group_differences"] = _groups(found), _group_gaps(found)
+    tables["schedules"] = _curves(found, schedule_curves, ("t", "before", "after"))
+    columns = ("step", "images", "flops", "seconds", "train")
+    tables["learning"] = _curves(found, learning_curves, columns)
+    if rows := equal_compute(found):
+        tables["equal_compute"] = Table(("run", "of", "amount", "training_loss"), rows)
+    return tables
+
+
+def in_short(found: Comparison) -> dict[str, Table]:
+    """{name: what a reader wants}, for the page and for LaTeX."""
+    shown = {"totals": _totals(found)}
+    if found.differences:
+        shown["differences"] = _shown_differences(found)
+    if found.grouped:
+        shown["groups"] = _only_total(_groups(found))
+        if found.grouped.gaps:
+            shown["group_differences"] = _only_total(_group_gaps(found))
+    if rows := equal_compute(found):
+        amounts = {of: amount for _, of, amount, _ in rows}
+        columns = ("run", *(f"{amount:.4g} {of}" for of, amount in amounts.items()))
+        values = {(run, of): loss for run, of, _, loss in rows}
+        kept = [(run, *(values[run, of] for of in amounts)) for run in found.runs]
+        shown["equal_compute"] = Table(columns, kept)
+    return shown
+
+
+def _totals(found: Comparison) -> Table:
+    rows = []
+    for name, facts in found.facts.items():
+        row = facts["bits_per_dim"]
+        means = [row[term]["mean"] for term in TERMS]
+        total = row["total"]
+        rows.append((name, *means, total["standard_error"], total["monte_carlo_error"]))
+    return Table(("run", *TERMS, "s.e. over images", "s.e. Monte Carlo"), rows)
+
+
+def _terms(found: Comparison) -> Table:
+    rows = []
+    for name, facts in found.facts.items():
+        for term in TERMS:
+            row = facts["bits_per_dim"][term]
+            errors = (row["standard_error"], row["monte_carlo_error"])
+            rows.append((name, term, row["mean"], *errors, *(row["interval"] or (None, None))))
+    names = ("standard_error", "monte_carlo_error", "low_95", "high_95")
+    return Table(("run", "term", "bits_per_dim", *names), rows)
+
+
+def _differences(found: Comparison) -> Table:
+    empty = (None, None)
+    rows: list[tuple] = []
+    for (run, other, term), gap in found.differences.items():
+        intervals = (gap.interval, gap.bootstrap, gap.given_images)
+        ends = [end for interval in intervals for end in interval or empty]
+        rest = (gap.p_value, gap.holm, gap.shrinkage, gap.identical)
+        rows.append((run, other, term, gap.mean, *ends, *rest))
+    names = [f"{which}_95{of}" for of in ("", "_bootstrap", "_these") for which in ("low", "high")]
+    tail = ("p_value", "p_holm", "narrower_by_pairing", "identical")
+    return Table(("run", "other", "term", "bits_per_dim", *names, *tail), rows)
+
+
+def _shown_differences(found: Comparison) -> Table:
+    rows: list[tuple] = []
+    for (run, _, term), gap in found.differences.items():
+        if gap.identical and term != "total":
+            continue
+        name = f"{run}: {term.replace('_', ' ')}"
+        if gap.identical:
+            rows.append((name, "identical", *[None] * 5))
+            continue
+        intervals = (gap.interval, gap.bootstrap, gap.given_images)
+        rows.append((name, gap.mean, *intervals, _p(gap.holm), gap.shrinkage))
+    columns = (
+        f"minus {next(iter(found.runs))}",
+        "mean",
+        "t",
+        "bootstrap",
+        "these images",
+        "p (Holm)",
+        "narrower",
+    )
+    return Table(columns, rows)
+
+
+def _p(value: float | None) -> float | str | None:
+    return "< 0.0001" if value is not None and value < 1e-4 else value
+
+
+def _profiles(profiles: Mapping[str, Any]) -> Table:
+    rows = [
+        (name, *values)
+        for name, p in profiles.items()
+        for values in zip(
+            p.edges[:-1],
+            p.edges[1:],
+            p.density,
+            p.standard_error,
+            p.pointwise,
+            p.simultaneous,
+            strict=True,
+        )
+    ]
+    errors = ("standard_error", "half_width_95", "half_width_95_all_bins")
+    return Table(("run", "gamma_low", "gamma_high", "bits_per_dim_per_gamma", *errors), rows)
+
+
+def _bands(found: Comparison) -> Table:
+    rows = [
+        (name, band.low, band.high, band.part, *band.interval, band.whole)
+        for name, band in found.bands.items()
+    ]
+    names = ("bits_per_dim", "low_95_all_bands", "high_95_all_bands", "whole_denoising_term")
+    return Table(("run", "gamma_low", "gamma_high", *names), rows)
+
+
+def _groups(found: Comparison) -> Table:
+    assert found.grouped is not None
+    rows = [
+        (label, term, row.num_seeds, row.mean, row.deviation, *row.interval, *row.next_seed)
+        for (label, term), row in found.grouped.between.items()
+    ]
+    ends = ("low_95_of_mean", "high_95_of_mean", "low_95_of_next_seed", "high_95_of_next_seed")
+    return Table(("group", "term", "seeds", "bits_per_dim", "between_seed_deviation", *ends), rows)
+
+
+def _group_gaps(found: Comparison) -> Table:
+    assert found.grouped is not None
+    rows = [
+        (f"{label} − {first}", term, gap.mean, *gap.interval, gap.p_value, adjusted, gap.paired)
+        for (label, first, term), (gap, adjusted) in found.grouped.gaps.items()
+    ]
+    ends = ("low_95_between_seeds", "high_95_between_seeds", "p_value", "p_holm", "paired_by_seed")
+    return Table(("groups", "term", "bits_per_dim", *ends), rows)
+
+
+def _only_total(table: Table) -> Table:
+    rows = [(row[0], *row[2:]) for row in table.rows if row[1] == "total"]
+    return Table((table.columns[0], *table.columns[2:]), rows)
+
+
+def _curves(found: Comparison, curves_of: Any, columns: Sequence[str]) -> Table:
+    rows: list[Sequence[Any]] = []
+    for name, run in found.runs.items():
+        curves = curves_of(run)
+        rows += [(name, *values) for values in zip(*(curves[c] for c in columns), strict=True)]
+    return Table(("run", *columns), rows)

@@ -1,0 +1,167 @@
+"""Schedules before and after training, and what they bought: figures, tables, one page."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.reports import page
+from experiments.reports.page import Drawing, Figure, plt
+from experiments.reports.schedule_numbers import Measured, gains_over
+from experiments.reports.tables import Table, to_html
+from vdm.evaluation.analysis import estimator_variance
+from vdm.evaluation.analysis.estimator_variance import Interval
+from vdm.runs.history import Curves, drawn_gammas
+
+_CAPTIONS = {
+    "curves": "γ(t), SNR(t) and dγ/dt; dotted: before training",
+    "density": "The density of γ that times are drawn with, at the start (dotted) and at the end",
+    "drawn": "The γ that training drew: median, half and nine tenths of them",
+    "variance": "Variance of the bound's estimate given the image, (bits/dim)², 95 %",
+    "signal": "Signal-to-noise of one training step's gradient, |E g|²/tr Cov, 95 %",
+}
+_MEANING = (
+    "iid: one uniform time per image, independent. stratified: one time in each stratum of the batch, "
+    "as training and evaluation draw them; most of what a shape can save is then already saved. "
+    "A gain of 4 means a variance 4 times smaller. 'Straight' is the log-SNR line between the same end "
+    "points with the same denoiser, so its gain is the shape's alone; the gain over the first run also "
+    "holds what training made of the denoiser and of learned end points. Intervals: 95 %, jackknife "
+    "over images (iid) or batches (stratified); they hold for these networks, not for other seeds."
+)
+
+
+def write(out: Path, found: Sequence[Measured], facts: str) -> Path:
+    """Writes index.html, *.png, *.pdf, *.csv and *.tex into `out`; returns the page."""
+    shown = {"variance": variances(found), "signal": signals(found)}
+    shown = {name: table for name, table in shown.items() if table.rows}
+    figures = page.render(_drawings(found))
+    parts = [page.paragraph(facts, "facts")]
+    for name, caption in _CAPTIONS.items():
+        if name not in figures:
+            continue
+        table = [to_html(shown[name])] if name in shown else []
+        parts.append(page.section(caption, page.picture(figures[name]["png"], caption), *table))
+        if name == "variance":
+            parts.append(page.paragraph(_MEANING))
+    document = page.document(f"Schedules of {len(found)} runs", parts)
+    tables = {**shown, "curves": _curves(found)}
+    return page.write(out, document, tables, figures, facts, shown)
+
+
+def variances(found: Sequence[Measured]) -> Table:
+    """A row per run and way to draw times."""
+    gains = ("gain_over_straight", "gain_95", "gain_over_first_run", "gain_over_first_95")
+    columns = ("run", "times", "bits_per_dim", "variance", "variance_95", *gains)
+    rows: list[tuple] = []
+    for times in estimator_variance.TIMES:
+        first = gains_over(found[0], found, times)
+        for one in found:
+            mean = float(one.scatters["own", times].means.mean())
+            entries = (one.variance(times), one.gain(times), first[one.run.name])
+            rows.append((one.run.name, times, mean, *(v for e in entries for v in _cells(e))))
+    return Table(columns, rows)
+
+
+def signals(found: Sequence[Measured]) -> Table:
+    """A row per run and parameter group."""
+    rows = [
+        (one.run.name, group, *_cells(value))
+        for one in found
+        for group, value in one.signal.items()
+    ]
+    return Table(("run", "group", "signal_to_noise", "signal_to_noise_95"), rows)
+
+
+def _cells(value: Interval) -> tuple[float, tuple[float, float]]:
+    return value.value, (value.low, value.high)
+
+
+def _curves(found: Sequence[Measured]) -> Table:
+    names = list(found[0].curves)
+    rows = [
+        (one.run.name, *values)
+        for one in found
+        for values in zip(*(one.curves[name] for name in names), strict=True)
+    ]
+    return Table(("run", *names), rows)
+
+
+def _drawings(found: Sequence[Measured]) -> dict[str, Drawing]:
+    drawings: dict[str, Drawing] = {
+        "curves": functools.partial(_draw_curves, found),
+        "density": functools.partial(_draw_density, found),
+        "variance": functools.partial(_draw_variance, found),
+    }
+    logged = {one.run.name: drawn_gammas(one.run.folder) for one in found}
+    if logged := {name: curves for name, curves in logged.items() if len(curves["images"])}:
+        drawings["drawn"] = functools.partial(_draw_drawn, logged)
+    if any(one.signal for one in found):
+        drawings["signal"] = functools.partial(_draw_signal, found)
+    return drawings
+
+
+def _draw_curves(found: Sequence[Measured]) -> Figure:
+    figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    columns = (("gamma", "γ(t)", "linear"), ("snr", "SNR(t)", "log"), ("slope", "dγ/dt", "log"))
+    for axes, (column, label, scale) in zip(panels, columns, strict=True):
+        for colour, one in enumerate(found):
+            for when, style in (("before", ":"), ("after", "-")):
+                name = one.run.name if when == "after" else None
+                values = one.curves[f"{column}_{when}"]
+                axes.plot(one.curves["t"], values, style, color=f"C{colour}", label=name)
+        axes.set(xlabel="t", ylabel=label, yscale=scale)
+    panels[0].legend(fontsize="small")
+    return figure
+
+
+def _draw_density(found: Sequence[Measured]) -> Figure:
+    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    for colour, one in enumerate(found):
+        for when, style in (("before", ":"), ("after", "-")):
+            name = one.run.name if when == "after" else None
+            gamma, density = one.curves[f"gamma_{when}"], one.curves[f"density_{when}"]
+            axes.plot(gamma, density, style, color=f"C{colour}", label=name)
+    axes.set(xlabel="γ", ylabel="density of γ")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _draw_drawn(logged: Mapping[str, Curves]) -> Figure:
+    size = (1.0 + 3.2 * len(logged), 3.8)
+    figure, panels = plt.subplots(
+        1, len(logged), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, (name, curves) in zip(panels[0], logged.items(), strict=True):
+        for low, high, alpha in (("0.05", "0.95", 0.2), ("0.25", "0.75", 0.4)):
+            axes.fill_between(curves["images"], curves[low], curves[high], color="C0", alpha=alpha)
+        axes.plot(curves["images"], curves["0.5"], color="C0")
+        axes.set(xlabel="images seen", title=name)
+    panels[0][0].set(ylabel="γ")
+    return figure
+
+
+def _draw_variance(found: Sequence[Measured]) -> Figure:
+    size = (9, 1.2 + 0.3 * len(found))
+    figure, panels = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
+    for axes, times in zip(panels, estimator_variance.TIMES, strict=True):
+        _bars(axes, {one.run.name: one.variance(times) for one in found})
+        axes.set(xlabel=f"variance, {times} times, (bits/dim)²")
+    return figure
+
+
+def _draw_signal(found: Sequence[Measured]) -> Figure:
+    groups = list(dict.fromkeys(group for one in found for group in one.signal))
+    size = (4.0 * len(groups), 1.2 + 0.3 * len(found))
+    figure, panels = plt.subplots(1, len(groups), figsize=size, layout="constrained", squeeze=False)
+    for axes, group in zip(panels[0], groups, strict=True):
+        _bars(axes, {one.run.name: one.signal[group] for one in found if group in one.signal})
+        axes.set(xlabel=group)
+    return figure
+
+
+def _bars(axes, values: dict[str, Interval]) -> None:
+    heights = np.array([v.value for v in values.values()])
+    errors = np.array([(max(v.value - v.low, 0.0), v.high - v.value) for v in values.values()])
+    axes.barh(list(values), heights, xerr=errors.T, color="C0", capsize=3)
+    axes.invert_yaxis()

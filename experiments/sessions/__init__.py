@@ -1,0 +1,1 @@
+"""What a launcher does with one run: train, sample, measure."""

@@ -1,0 +1,68 @@
+"""What a configuration would do, without writing anything: sizes, memory and one step."""
+
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from vdm.data import RECIPES
+from vdm.data.base import NotPrepared
+from vdm.models.vdm.model import count_parameters
+from vdm.runs.dataset import open_dataset
+from vdm.runs.parts import Config, Parts, build
+from vdm.runtime import devices
+
+_UNITS = 2.0**20
+
+
+def run(config: Config) -> None:
+    """Prints what there is to know before a run, and takes one step from fresh parameters."""
+    # Even a data set that is not prepared yet goes where it vanishes again.
+    with tempfile.TemporaryDirectory() as empty:
+        parts = build(config if _is_prepared(config) else _with_cache(config, empty))
+        _describe(parts)
+        _one_step(parts)
+    print("dry run: nothing was written")
+
+
+def _is_prepared(config: Config) -> bool:
+    """Whether the data lie in the cache and are found there without reading their source."""
+    data = config["data"]
+    if data["name"].partition(":")[0] not in RECIPES:
+        return False
+    try:
+        open_dataset(data, data["cache_dir"], prepare=False)
+    except NotPrepared:
+        return False
+    return True
+
+
+def _with_cache(config: Config, folder: str) -> dict[str, Any]:
+    return {**config, "data": {**config["data"], "cache_dir": folder}}
+
+
+def _describe(parts: Parts) -> None:
+    spec, state = parts.dataset.spec, parts.abstract_state()
+    sizes = ", ".join(f"{name} {size}" for name, size in spec.split_sizes.items())
+    print(f"data: {spec.name}, shape {spec.shape}, {spec.num_levels} levels, images: {sizes}")
+    print(f"content hash: {spec.content_hash}")
+    for branch, params in state.params.items():
+        print(f"parameters of the {branch}: {count_parameters(params):,}")
+    print(f"training state: {devices.bytes_per_device(state) / _UNITS:.1f} MiB on each device")
+
+
+def _one_step(parts: Parts) -> None:
+    batch = parts.train_batch(0)
+    state = parts.fresh_state()
+    started = time.monotonic()
+    compiled = parts.train_step().lower(state, batch).compile()  # type: ignore[attr-defined]
+    print(f"compiled the training step in {time.monotonic() - started:.1f} s")
+    if memory := compiled.memory_analysis():
+        print(f"memory of a step besides the state: {memory.temp_size_in_bytes / _UNITS:.0f} MiB")
+    started = time.monotonic()
+    _, metrics = jax.block_until_ready(compiled(state, batch))
+    images = parts.config["train"]["batch_size"] * parts.steps_per_call
+    print(f"one step of {images} images took {time.monotonic() - started:.2f} s")
+    for name, value in sorted(metrics.items()):
+        print(f"  {name}: {float(value.reshape(-1)[-1]):.5g}")

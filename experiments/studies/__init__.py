@@ -1,0 +1,1 @@
+"""Studies: what is varied, trained and put into one table."""

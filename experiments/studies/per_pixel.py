@@ -1,0 +1,51 @@
+"""One gamma for all, one per pixel, one per pixel and image: equal end points and steps, over seeds.
+
+    python -m experiments.studies.per_pixel --workdir=runs/pixel_study
+
+Trains a line, a polynomial per pixel and one conditional on the image from configs/digits_study.py, 9
+runs of about a minute on two idle cores, and prints all four terms with intervals between seeds. Run it
+again to resume; what is trained is not trained again. Writes pixel_study.csv and .tex, and
+pixel_study_steps.csv with the time of a training step, measured in turns.
+"""
+
+from absl import flags
+
+from experiments.cli import launcher
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
+_CONFIG_FILE = flags.DEFINE_string("config_file", "configs/digits_study.py", "What is varied.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Training seeds of each, 0 upwards.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("num_steps", None, "Steps of each run; the file's if not given.")
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "How often a step is timed.", lower_bound=3)
+
+
+def main():
+    from pathlib import Path
+
+    from experiments.cli.signals import StopRequest
+    from experiments.reports import tables
+    from experiments.studies import per_pixel_summary
+    from experiments.sweeps import grid, runner
+    from vdm.runs.folder import check_writable, locked, write_bytes
+    from vdm.runs.parts import use_compilation_cache
+
+    folder = Path(_WORKDIR.value)
+    check_writable(folder)
+    use_compilation_cache()
+    config, command = runner.read_study(_CONFIG_FILE.value, _STEPS.value)
+    with locked(folder), StopRequest() as stop:
+        runs = [p for a in per_pixel_summary.axes(_SEEDS.value) for p in grid.points(config, a)]
+        outcomes = runner.run_all(runs, folder, command, stop)
+        timed = per_pixel_summary.time_steps(runs, _ROUNDS.value, stop.check)
+    found = per_pixel_summary.summary(outcomes)
+    print(runner.format_table(found))
+    print("\ntraining steps, in turns\n" + runner.format_table(timed))
+    write_bytes(folder / "pixel_study.csv", tables.to_csv(found))
+    write_bytes(folder / "pixel_study.tex", tables.to_latex(found))
+    write_bytes(folder / "pixel_study_steps.csv", tables.to_csv(timed))
+    print(f"written to {folder / 'pixel_study.csv'}")
+    return int(any(one.status != "finished" for one in outcomes))
+
+
+if __name__ == "__main__":
+    launcher.run(main, doc=__doc__)

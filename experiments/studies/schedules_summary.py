@@ -1,0 +1,151 @@
+"""The study of schedules: what is varied, what is measured, and the table over seeds."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.reports import page, schedule_numbers
+from experiments.reports.page import Figure, plt
+from experiments.reports.tables import Table, to_html
+from experiments.sweeps.runner import Outcome, between_seeds
+from vdm.evaluation.analysis import estimator_variance
+from vdm.runs.folder import write_json
+from vdm.runtime.hashes import sealed, unsealed
+
+REFERENCE = "linear"
+SCHEDULES = (
+    REFERENCE,
+    "monotone_network",
+    "piecewise_linear",
+    "rational_spline",
+    "cosine",
+    "ddpm_beta_linear",
+    "sigmoid",
+    "edm",
+)
+"""All that can have the same fixed end points."""
+ADAPTIVE = "linear, adaptive times"
+QUANTITIES = {
+    "bits_per_dim": "bits/dim",
+    "iid": "variance of the bound, iid times, (bits/dim)²",
+    "stratified": "variance of the bound, stratified times, (bits/dim)²",
+    "iid_gain": "variance of the line over its own, iid times",
+    "stratified_gain": "variance of the line over its own, stratified times",
+}
+"""What is reported, with its unit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One run: schedule, training seed, and {quantity: value} but for the gains."""
+
+    schedule: str
+    seed: str
+    values: dict[str, float]
+
+
+def axes(num_seeds: int) -> list[dict[str, tuple[str, ...]]]:
+    """The grids: every schedule, and adaptive times in place of a learned shape."""
+    seeds = tuple(str(seed) for seed in range(num_seeds))
+    return [
+        {"schedule.name": SCHEDULES, "seed": seeds},
+        {"objective.times": ("adaptive",), "seed": seeds},
+    ]
+
+
+def measure(
+    outcome: Outcome, folder: Path, num_draws: int, check: Callable[[], None]
+) -> Result | None:
+    """The numbers of a finished run, from NAME.measured.json if it was measured before."""
+    if outcome.status != "finished":
+        return None
+    path = folder / f"{outcome.name}.measured.json"
+    key = {"draws": num_draws, **outcome.hashes}
+    try:
+        stored = unsealed(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        stored = {}
+    if stored.get("key") != key:
+        stored = {"key": key, "variance": _variances(outcome, folder, num_draws, check)}
+        write_json(path, sealed(stored))
+    schedule = outcome.overrides.get("schedule.name", ADAPTIVE)
+    values = {"bits_per_dim": outcome.bits_per_dim["total"], **stored["variance"]}
+    return Result(schedule, outcome.overrides["seed"], values)
+
+
+def _variances(outcome: Outcome, folder: Path, num_draws: int, check) -> dict[str, float]:
+    run, density = schedule_numbers.open_run(str(folder / outcome.name), outcome.name, "latest")
+    pairs = [("own", times) for times in estimator_variance.TIMES]
+    found = schedule_numbers.measure(run, density, num_draws, 0, 0, check, pairs)
+    return {times: found.variance(times).value for times in estimator_variance.TIMES}
+
+
+def by_schedule(results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
+    """{schedule: {quantity: one value per seed}}; gains are over the line of the same seed."""
+    line = {one.seed: one.values for one in results if one.schedule == REFERENCE}
+    found: dict[str, dict[str, list[float]]] = {}
+    for one in results:
+        values = dict(one.values)
+        if one.seed in line:
+            for times in estimator_variance.TIMES:
+                values[f"{times}_gain"] = line[one.seed][times] / values[times]
+        for name, value in values.items():
+            found.setdefault(one.schedule, {}).setdefault(name, []).append(value)
+    return found
+
+
+def summary(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """A row per schedule: means over seeds with 95 % intervals between seeds.
+
+    Variances and gains are averaged, and have their intervals, as logarithms.
+    """
+    rows = []
+    for schedule, values in found.items():
+        cells: list = [schedule, len(values["bits_per_dim"])]
+        for name in QUANTITIES:
+            cells += _mean(name, values.get(name, ()))
+        rows.append(tuple(cells))
+    names = [column for name in QUANTITIES for column in (name, f"{name}_95")]
+    return Table(("schedule", "seeds", *names), rows)
+
+
+def _mean(name: str, values: Sequence[float]) -> tuple:
+    if name == "bits_per_dim":
+        return between_seeds(values)
+    mean, interval = between_seeds([float(np.log(v)) for v in values])
+    exp = lambda v: None if v is None else float(np.exp(v))  # noqa: E731
+    return exp(mean), None if interval is None else tuple(exp(v) for v in interval)
+
+
+def write(out: Path, found: Mapping[str, Mapping[str, Sequence[float]]], facts: str) -> Path:
+    """study.csv, study.tex, study.png, study.pdf and index.html."""
+    table = summary(found)
+    figures = page.render({"study": functools.partial(_draw, found)})
+    parts = [
+        page.paragraph(facts, "facts"),
+        page.picture(figures["study"]["png"], "Every schedule, a dot per seed"),
+        to_html(table),
+    ]
+    document = page.document("Schedules at equal end points and equal steps", parts)
+    return page.write(out, document, {"study": table}, figures, facts, {"study": table})
+
+
+def _draw(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    shown = ("bits_per_dim", *estimator_variance.TIMES)
+    size = (12, 1.4 + 0.32 * len(found))
+    figure, panels = plt.subplots(1, len(shown), figsize=size, layout="constrained", sharey=True)
+    for axes_, name in zip(panels, shown, strict=True):
+        for row, values in enumerate(found.values()):
+            mean, interval = _mean(name, values[name])
+            axes_.plot(values[name], [row] * len(values[name]), ".", color="C0")
+            axes_.plot([mean], [row], "|", color="black", markersize=12)
+            if interval:
+                axes_.plot(interval, [row, row], color="black", linewidth=1)
+        axes_.set_yticks(range(len(found)), list(found))
+        axes_.set(xlabel=QUANTITIES[name], xscale="linear" if name == "bits_per_dim" else "log")
+    panels[0].invert_yaxis()
+    return figure

@@ -1,0 +1,133 @@
+"""The denoising term of two Gaussian pixels as a line integral, for two denoisers and several paths.
+
+With x ~ N(0, S), A = diag(alpha), B = diag(sigma) and an estimate eps_hat = K z,
+
+    f_i(gamma) = 1/2 E(eps_i - eps_hat_i)^2 = 1/2 [I - K B - B K' + K (A S A + B^2) K']_ii,
+
+the term is int f . dgamma along a path (Sahoo et al. 2024, sec. 3). The posterior mean has
+K = B (A S A + B^2)^-1; the denoiser that is told the mean of gamma has the same with both gammas equal.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from experiments.reports.page import Figure, plt
+from experiments.reports.tables import Table
+
+COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
+ENDS = (-13.3, 5.0)
+NUM_NODES = 400
+
+Path2D = Callable[[np.ndarray], np.ndarray]
+"""Shares of the way [N] of both pixels at times t [N], each from 0 to 1: [N,2]."""
+
+
+def _power(one: float, other: float) -> Path2D:
+    return lambda t: np.stack([t**one, t**other], axis=-1)
+
+
+def _wave(t: np.ndarray) -> np.ndarray:
+    bend = np.sin(2 * np.pi * t) / (2 * np.pi)
+    return np.stack([t + 0.9 * bend, t - 0.9 * bend], axis=-1)
+
+
+PATHS: dict[str, Path2D] = {
+    "straight": _power(1.0, 1.0),
+    "first pixel a little earlier": _power(0.9, 1.1),
+    "first pixel earlier": _power(0.5, 2.0),
+    "second pixel earlier": _power(2.0, 0.5),
+    "first, then second": _wave,
+}
+DENOISERS = {"posterior mean": True, "told the mean of gamma": False}
+"""Whether it is told both gammas."""
+
+
+def field(gamma: np.ndarray, told_both: bool) -> np.ndarray:
+    """f at gammas [N,2] -> [N,2], nats per unit of gamma."""
+    known = gamma if told_both else np.broadcast_to(gamma.mean(-1, keepdims=True), gamma.shape)
+    _, known_sigma, known_covariance = _process(known)
+    estimate = known_sigma @ np.linalg.inv(known_covariance)
+    _, sigma, covariance = _process(gamma)
+    cross = estimate @ sigma
+    error = np.eye(2) - cross - np.swapaxes(cross, -1, -2)
+    error = error + estimate @ covariance @ np.swapaxes(estimate, -1, -2)
+    return 0.5 * np.einsum("nii->ni", error)
+
+
+def integral(path: Path2D, told_both: bool) -> float:
+    """int f . dgamma, nats, by Gauss-Legendre in u with t = u^2 (3 - 2 u), which tames steep ends."""
+    points, weights = np.polynomial.legendre.leggauss(NUM_NODES)
+    u, weights = (points + 1) / 2, weights / 2
+    t, dt = u * u * (3 - 2 * u), 6 * u * (1 - u)
+    step = 1e-6 * np.minimum(t, 1 - t)
+    slope = (path(t + step) - path(t - step)) / (2 * step)[:, None]
+    low, high = ENDS
+    gamma = low + (high - low) * path(t)
+    rate = np.sum(field(gamma, told_both) * (high - low) * slope, axis=-1)
+    return float(np.sum(weights * dt * rate))
+
+
+def closed_form() -> float:
+    """I(x; z_0) - I(x; z_1) = 1/2 ln det(I + S/e^gamma_0) - 1/2 ln det(I + S/e^gamma_1), nats."""
+    information = [np.linalg.slogdet(np.eye(2) + COVARIANCE * np.exp(-g))[1] for g in ENDS]
+    return 0.5 * float(information[0] - information[1])
+
+
+def curl(gamma: np.ndarray, told_both: bool) -> np.ndarray:
+    """df_2/dgamma_1 - df_1/dgamma_2 at gammas [N,2]: 0 where no loop costs or gains anything."""
+    step = 1e-4
+    derivative = lambda i, j: (  # noqa: E731
+        field(gamma + step * np.eye(2)[j], told_both)[:, i]
+        - field(gamma - step * np.eye(2)[j], told_both)[:, i]
+    )
+    return (derivative(1, 0) - derivative(0, 1)) / (2 * step)
+
+
+def table() -> Table:
+    """A row per path, a column per denoiser, nats."""
+    rows = [
+        (name, *(integral(path, both) for both in DENOISERS.values()))
+        for name, path in PATHS.items()
+    ]
+    return Table(("path", *(name.replace(" ", "_") for name in DENOISERS)), rows)
+
+
+def _process(gamma: np.ndarray):
+    """(A, B, A S A + B^2) as matrices [N,2,2]."""
+    alpha, sigma = (1 / np.sqrt(1 + np.exp(sign * gamma)) for sign in (1, -1))
+    alpha, sigma = (np.eye(2) * v[..., None] for v in (alpha, sigma))
+    return alpha, sigma, alpha @ COVARIANCE @ alpha + sigma @ sigma
+
+
+def draw() -> Figure:
+    """Paths over the curl of either field; what either denoiser pays along each path."""
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    for axes, (name, both) in zip(panels, DENOISERS.items(), strict=False):
+        _draw_field(figure, axes, name, both)
+    rows = table().rows
+    place = np.arange(len(rows))
+    for number, name in enumerate(DENOISERS):
+        values = [row[1 + number] for row in rows]
+        bars = panels[2].barh(place + 0.4 * number, values, height=0.38, label=name)
+        panels[2].bar_label(bars, fmt="%.2f", fontsize="small")
+    panels[2].set_yticks(place + 0.2, [row[0] for row in rows])
+    panels[2].axvline(closed_form(), color="black", linestyle=":", label="I(x; z_0) − I(x; z_1)")
+    panels[2].set(xlabel="denoising term, nats", xlim=(0, 1.25 * max(r[2] for r in rows)))
+    panels[2].invert_yaxis()
+    figure.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    panels[0].legend(fontsize="x-small")
+    return figure
+
+
+def _draw_field(figure: Figure, axes, name: str, both: bool) -> None:
+    grid = np.linspace(*ENDS, 81)
+    gamma = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    # The scale is logarithmic on both sides of 0.
+    bend = np.arcsinh(curl(gamma, both) / 1e-3).reshape(81, 81)
+    image = axes.pcolormesh(grid, grid, bend, cmap="RdBu", vmin=-8, vmax=8, rasterized=True)
+    for number, (label, path) in enumerate(PATHS.items()):
+        points = ENDS[0] + (ENDS[1] - ENDS[0]) * path(np.linspace(0, 1, 200))
+        axes.plot(points[:, 0], points[:, 1], color=f"C{number}", label=label)
+    axes.set(xlabel="γ of pixel 1", ylabel="γ of pixel 2", title=name)
+    figure.colorbar(image, ax=axes, label="asinh(1000 curl)")

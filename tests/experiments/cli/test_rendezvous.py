@@ -1,0 +1,87 @@
+"""Processes meet before JAX connects them: who is missing, comes twice, or has other settings."""
+
+import concurrent.futures
+import socket
+import time
+
+import pytest
+
+from experiments.cli.rendezvous import roll_call
+from vdm.errors import ConfigError
+
+SETTINGS = {"--config.seed": "0", "jax": "0.10.2"}
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def call(port, processes, timeout=10.0, count=None):
+    """What each of `processes` {index: settings} ends with: None or its error."""
+    count = len(processes) if count is None else count
+
+    def one(index):
+        try:
+            roll_call(f"127.0.0.1:{port}", index, count, processes[index], timeout)
+        except ConfigError as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
+        return dict(zip(processes, pool.map(one, processes), strict=True))
+
+
+def test_all_there_with_the_same_settings(port):
+    assert set(call(port, dict.fromkeys((2, 1, 0), SETTINGS)).values()) == {None}
+
+
+def test_one_process_needs_nobody():
+    roll_call("nowhere", 0, 1, SETTINGS, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [((0, 2), "process 1 of 3"), ((0,), "processes 1, 2 of 3"), ((1, 2), "process 0 of 3")],
+)
+def test_the_missing_are_named_in_every_process(port, present, missing):
+    started = time.monotonic()
+    found = call(port, dict.fromkeys(present, SETTINGS), timeout=1.0, count=3)
+    assert time.monotonic() - started < 8.0
+    for message in found.values():
+        assert f"--distributed: {missing} did not" in message and "within 1 s" in message
+
+
+def test_other_settings_are_named_with_both_values(port):
+    found = call(port, {0: SETTINGS, 1: {**SETTINGS, "--config.seed": "7"}})
+    message = "--config.seed: process 0 has '0', process 1 has '7'"
+    assert all(error.startswith(message) for error in found.values())
+
+
+def test_the_same_number_twice(port):
+    def one(index):
+        try:
+            roll_call(f"127.0.0.1:{port}", index, 3, SETTINGS, 5.0)
+        except ConfigError as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(one, (0, 1, 1)))
+    assert "--process_id=1: comes twice" in found[0]
+
+
+def test_a_stranger_does_not_disturb(port):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(roll_call, f"127.0.0.1:{port}", 0, 2, SETTINGS, 10.0)
+        time.sleep(0.3)
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        roll_call(f"127.0.0.1:{port}", 1, 2, SETTINGS, 10.0)
+        assert first.result() is None
+
+
+@pytest.mark.parametrize("address", ["node", "node:", ":9000", "node:x"])
+def test_an_address_without_host_and_port(address):
+    with pytest.raises(ConfigError, match="give HOST:PORT"):
+        roll_call(address, 1, 2, SETTINGS, 0.1)

@@ -1,0 +1,161 @@
+"""What was asked for -> which prepared folder answers it, so that preparing happens once.
+
+    <cache>/catalogue/<hash of the request>/record.json  labels-*.npy  index-*.npy
+    <cache>/catalogue/<hash of the request>.lock
+
+A request is everything that decides the pixels, as JSON. The pixels lie in the folder named by their
+content hash (see `vdm.data.cache.prepared`); a record is written last and whole, so that what it names
+is complete.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vdm.data.base import Dataset
+from vdm.data.cache.prepared import open_prepared
+from vdm.errors import DataError, DiskError
+from vdm.runtime.files import sync_folder, write_whole
+
+FOLDER = "catalogue"
+RECORD = "record.json"
+_PER_IMAGE = ("labels", "index")
+
+
+def request_hash(request: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a request."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def find(root: Path, request: Mapping[str, Any], verify: bool = False) -> Dataset | None:
+    """The data that answer `request`, or None when they are not prepared here.
+
+    Raises:
+      DataError: they are, but damaged.
+    """
+    folder = root / FOLDER / request_hash(request)
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if record["request"] != json.loads(json.dumps(request)):
+            raise ValueError("it answers another request")
+        extras = {kind: _read_per_image(folder, record, kind) for kind in _PER_IMAGE}
+        content, name, notes = record["content_hash"], record["name"], record["notes"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{folder}: damaged ({error}); delete this folder and prepare the data again"
+        ) from None
+    if not (root / content).exists():
+        return None  # deleted to free space: prepared again
+    stored = open_prepared(root / content, verify)
+    return Dataset(
+        dataclasses.replace(stored.spec, name=name, notes=notes), stored.splits, **extras
+    )
+
+
+def record(
+    root: Path,
+    request: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    per_image: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Notes that the content `facts["content_hash"]` answers `request`.
+
+    Args:
+      root: the cache.
+      request: what was asked for.
+      facts: "content_hash", "name", "notes" and whatever else is known.
+      per_image: "labels" and "index", each [N] per split, or {}.
+    """
+    folder = root / FOLDER / request_hash(request)
+    temporary = folder.with_name(f".writing-{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        hashes = {}
+        for kind in _PER_IMAGE:
+            for split, array in per_image.get(kind, {}).items():
+                content = _npy(array)
+                hashes[f"{kind}-{split}.npy"] = hashlib.sha256(content).hexdigest()
+                write_whole(temporary / f"{kind}-{split}.npy", content)
+        content = json.dumps({"request": request, **facts, "files": hashes}, indent=2).encode()
+        write_whole(temporary / RECORD, content)
+        sync_folder(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(temporary, folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise DiskError(f"{folder}: cannot be written ({error}); free space") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def preparing(
+    root: Path, request: Mapping[str, Any], wait: Callable[[str], None]
+) -> Iterator[Path]:
+    """Keeps other processes from preparing `request`, and gives a scratch folder that vanishes.
+
+    `wait` is told, in a line, when another process is at it; this one then waits for it. What a killed
+    process left behind is removed.
+    """
+    folder = root / FOLDER
+    scratch = folder / f".scratch-{request_hash(request)[:32]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{request_hash(request)}.lock").open("a+")
+    except OSError as error:
+        raise DiskError(
+            f"{root}: cannot be written ({error}); set VDM_DATA_DIR to a folder that can be"
+        ) from None
+    with file:
+        _lock(file, wait)
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            scratch.mkdir()
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _lock(file, wait: Callable[[str], None]) -> None:
+    """The system frees the lock when the process ends, however it does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        wait(f"{owner} is preparing the same data; waiting for it")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {os.uname().nodename}")
+    file.flush()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _read_per_image(folder: Path, record: Mapping, kind: str) -> dict[str, np.ndarray]:
+    found = {}
+    for name, expected in record["files"].items():
+        if name.startswith(f"{kind}-"):
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != expected:
+                raise ValueError(f"{name} has changed")
+            split = name.removeprefix(f"{kind}-").removesuffix(".npy")
+            found[split] = np.load(io.BytesIO(content), allow_pickle=False)
+    return found

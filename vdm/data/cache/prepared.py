@@ -1,0 +1,238 @@
+"""Prepared data on disk: memory-mapped arrays in a folder named by the hash of their content.
+
+    <cache>/<content hash>/manifest.json  train.npy  validation.npy  test.npy
+
+Opening checks the manifest, every size and header, and the hash of a few blocks of every file: a cut
+file is found by its size, a foreign one by its first block. `verify` hashes all of it again.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vdm.data.base import Dataset, cache_root, check_layout, check_levels
+from vdm.errors import DataError, DiskError
+from vdm.runtime.files import sync_folder, write_whole
+from vdm.types import DataSpec
+
+MANIFEST = "manifest.json"
+BLOCK_BYTES = 2**22
+_BLOCKS_CHECKED = 6
+_FORMAT = 1
+
+Chunks = Callable[[], Iterator[np.ndarray]]
+"""A function that gives the images of a split in order, a piece at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split about to be written: its shape [N,H,W,C], and a function that gives its images."""
+
+    shape: tuple[int, ...]
+    chunks: Chunks
+
+
+def content_hash(splits: Mapping[str, np.ndarray], num_levels: int) -> str:
+    """SHA-256 (hex) over split names, shapes, levels and pixels, whatever the dtypes or layout."""
+    digest = _content_digest({name: a.shape for name, a in splits.items()}, num_levels)
+    for name in sorted(splits):
+        for chunk in in_chunks(splits[name]):
+            digest.update(_bytes(chunk, num_levels))
+    return digest.hexdigest()
+
+
+def in_chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The images of an array, some megabytes at a time."""
+    size = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    return (array[start : start + size] for start in range(0, len(array), size))
+
+
+def prepare(
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    num_levels: int,
+    cache_dir: str | os.PathLike | None = None,
+    notes: str = "",
+) -> Dataset:
+    """Puts `arrays` [N,H,W,C] by split into the cache unless they are there, and opens them.
+
+    What the cache already holds is hashed again, so that a flipped bit is not trained on.
+
+    Raises:
+      ConfigError, DataError: as in `check_levels` and `check_layout`.
+      DataError: the cache holds this data, but damaged.
+      DiskError: the cache cannot be written.
+    """
+    check_layout(arrays, f"data {name!r}")
+    check_levels(arrays, num_levels, f"data {name!r}")
+    folder = cache_root(cache_dir) / content_hash(arrays, num_levels)
+    found = os.path.exists(folder)  # pathlib's own raises where the folder cannot be searched
+    if not found:
+        splits = {s: Split(a.shape, functools.partial(in_chunks, a)) for s, a in arrays.items()}
+        write(folder.parent, splits, {"name": name, "num_levels": int(num_levels), "notes": notes})
+    stored = open_prepared(folder, verify=found)
+    # Equal pixels may have been prepared under another name or with other notes.
+    return Dataset(dataclasses.replace(stored.spec, name=name, notes=notes), stored.splits)
+
+
+def open_prepared(folder: str | os.PathLike, verify: bool = False) -> Dataset:
+    """Opens a prepared folder; `verify` also hashes all pixels again.
+
+    Raises:
+      DataError: the folder is missing, or does not hold what its manifest says.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT or manifest["content_hash"] != folder.name:
+            raise ValueError(f"{MANIFEST} belongs to other data or another version")
+        if not manifest["splits"]:
+            raise ValueError(f"{MANIFEST} lists no splits")
+        splits = {name: _open_array(folder, e) for name, e in manifest["splits"].items()}
+        # Folders of version 0.1 have no hashes of blocks.
+        verify = verify or not all("blocks" in entry for entry in manifest["splits"].values())
+        if verify and content_hash(splits, manifest["num_levels"]) != manifest["content_hash"]:
+            raise ValueError("the pixels do not match the content hash")
+        return Dataset(_spec(manifest, splits), splits)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder}: prepared data is missing or damaged ({error}); "
+            "delete this folder and prepare the data again"
+        ) from None
+
+
+def read_source(folder: Path) -> dict[str, Any]:
+    """Where the data of a prepared folder came from, as its manifest says; {} where it does not."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("source", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> str:
+    """Writes all of a prepared folder into `root` or nothing, and returns its content hash.
+
+    Another process writing the same data may win.
+
+    Args:
+      root: the cache.
+      splits: what to write.
+      facts: the manifest's "name", "num_levels" and "notes", and whatever else it shall hold.
+    """
+    # mkdtemp would make a folder that nobody else may read, wrong for a shared cache.
+    temporary = root / f".writing-{uuid.uuid4().hex}"
+    num_levels = facts["num_levels"]
+    try:
+        temporary.mkdir(parents=True)
+        digest = _content_digest({name: s.shape for name, s in splits.items()}, num_levels)
+        entries = {n: _save(temporary, n, splits[n], num_levels, digest) for n in sorted(splits)}
+        manifest = {"format": _FORMAT, "content_hash": digest.hexdigest(), **facts}
+        manifest["splits"] = {name: entries[name] for name in splits}
+        write_whole(temporary / MANIFEST, json.dumps(manifest, indent=2).encode())
+        sync_folder(temporary)
+        _publish(temporary, root / digest.hexdigest())
+    except OSError as error:
+        raise DiskError(
+            f"{root}: cannot write prepared data ({error}); "
+            "free space or set VDM_DATA_DIR to a folder that can be written"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return digest.hexdigest()
+
+
+def code_dtype(num_levels: int) -> np.dtype:
+    """The smallest of uint8 and uint16, little-endian, that holds the codes."""
+    return np.dtype("<u1" if num_levels <= 256 else "<u2")
+
+
+def _content_digest(shapes: Mapping[str, tuple[int, ...]], num_levels: int):
+    listed = [[name, list(shapes[name])] for name in sorted(shapes)]
+    header = json.dumps({"num_levels": int(num_levels), "splits": listed}, sort_keys=True)
+    return hashlib.sha256(header.encode())
+
+
+def _bytes(images: np.ndarray, num_levels: int):
+    codes = np.ascontiguousarray(images, dtype=code_dtype(num_levels))
+    return codes.reshape(-1).view(np.uint8).data
+
+
+def _spec(manifest: Mapping, splits: Mapping[str, np.ndarray]) -> DataSpec:
+    return DataSpec(
+        name=manifest["name"],
+        shape=next(iter(splits.values())).shape[1:],
+        num_levels=manifest["num_levels"],
+        split_sizes={name: len(array) for name, array in splits.items()},
+        content_hash=manifest["content_hash"],
+        notes=manifest["notes"],
+        missing={name: len(index) for name, index in manifest.get("missing", {}).items()},
+    )
+
+
+def _open_array(folder: Path, entry: Mapping) -> np.ndarray:
+    path = folder / entry["file"]
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        raise ValueError(f"{path.name} has {size} bytes instead of {entry['bytes']}")
+    _check_blocks(path, entry.get("blocks", []))
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if [str(array.dtype), *array.shape] != [entry["dtype"], *entry["shape"]]:
+        raise ValueError(f"{path.name} holds {array.dtype} {array.shape}")
+    return array
+
+
+def _check_blocks(path: Path, hashes: list[str]) -> None:
+    """Hashes the first block, the last, and some between."""
+    if not hashes:
+        return
+    numbers = np.unique(np.linspace(0, len(hashes) - 1, _BLOCKS_CHECKED).round().astype(int))
+    with open(path, "rb") as file:
+        for number in numbers:
+            file.seek(int(number) * BLOCK_BYTES)
+            if hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest() != hashes[number]:
+                raise ValueError(f"{path.name} holds other data in block {number}")
+
+
+def _save(folder: Path, name: str, split: Split, num_levels: int, digest) -> dict:
+    path, dtype = folder / f"{name}.npy", code_dtype(num_levels)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(map(int, split.shape))}
+    num_images = 0
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in split.chunks():
+            pixels = _bytes(chunk, num_levels)
+            digest.update(pixels)
+            file.write(pixels)
+            num_images += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    if num_images != split.shape[0]:
+        raise DataError(f"split {name!r}: {num_images} images came instead of {split.shape[0]}")
+    facts = {"file": path.name, "bytes": path.stat().st_size, "blocks": _block_hashes(path)}
+    return {**facts, "dtype": str(dtype), "shape": list(map(int, split.shape))}
+
+
+def _block_hashes(path: Path) -> list[str]:
+    hashes = []
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            hashes.append(hashlib.sha256(block).hexdigest())
+    return hashes
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+    sync_folder(folder.parent)

@@ -1,0 +1,1 @@
+"""Strangers' files, read without trust: archives, pickles and images."""

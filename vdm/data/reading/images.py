@@ -1,0 +1,161 @@
+"""One image file -> integer codes [H,W,C], unchanged, or cropped and resized where it is asked for."""
+
+import dataclasses
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from vdm.data.reading.archives import describe
+from vdm.errors import ConfigError, DataError, choose
+
+SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+FILTERS = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "JPEG")
+_LEVELS = {"1": 2, "L": 256, "RGB": 256, "I;16": 65_536, "I;16L": 65_536, "I;16B": 65_536}
+_REFUSED = {
+    "P": "a palette",
+    "PA": "a palette",
+    "LA": "an alpha channel",
+    "La": "an alpha channel",
+    "RGBA": "an alpha channel",
+    "RGBa": "an alpha channel",
+    "CMYK": "CMYK colours",
+}
+_BITS_PER_SAMPLE = 258  # TIFF's tag
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """What is done to each image, by explicit wish only.
+
+    Attributes:
+      crop: side of a square cut from the centre; 0 = none.
+      size: side that the (then square) image is resized to; 0 = none.
+      filter: how: box, bilinear, bicubic or lanczos, each with anti-aliasing.
+    """
+
+    crop: int = 0
+    size: int = 0
+    filter: str = "lanczos"
+
+    def __post_init__(self):
+        choose("data.filter", self.filter, FILTERS, "filter")
+        for name in ("crop", "size"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"data.{name}={getattr(self, name)}: must be at least 0 (none)")
+
+    def describe(self) -> str:
+        """What must stand beside a number, or ""."""
+        done = []
+        if self.crop:
+            done.append(f"cropped to the central {self.crop} x {self.crop}")
+        if self.size:
+            done.append(f"resized to {self.size} x {self.size} ({self.filter}, Pillow)")
+        return "images " + ", ".join(done) if done else ""
+
+    def __call__(self, image: np.ndarray, where: str) -> np.ndarray:
+        """[H,W,C] -> [H',W',C]."""
+        if self.crop:
+            image = _crop(image, self.crop, where)
+        if not self.size or image.shape[:2] == (self.size, self.size):
+            return image
+        if image.shape[0] != image.shape[1]:
+            raise DataError(
+                f"{where}: {image.shape[0]} x {image.shape[1]} is not square, so resizing to "
+                f"{self.size} x {self.size} would distort it; crop it first (crop=N)"
+            )
+        if image.dtype != np.uint8:
+            raise DataError(f"{where}: only images of 8 bits can be resized; resize it yourself")
+        side = (self.size, self.size)
+        planes = [
+            np.asarray(Image.fromarray(image[..., c]).resize(side, FILTERS[self.filter]))
+            for c in range(image.shape[-1])
+        ]
+        return np.stack(planes, axis=-1)
+
+
+def decode(source: Path | bytes, where: str, max_pixels: int) -> tuple[np.ndarray, dict]:
+    """The codes [H,W,C] of an image file, and {"num_levels", "lossy"}.
+
+    Orientation tags and colour profiles are left alone: the codes are those stored.
+
+    Args:
+      source: a path, or the file's content.
+      where: what messages call it.
+      max_pixels: images of more are refused before they are unpacked.
+
+    Raises:
+      DataError: no image, a damaged one, or one of a kind that has no integers of its own.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's limit on pixels is not ours
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=_FORMATS) as image:
+                num_levels = _check_kind(image, where, max_pixels)
+                lossy = _is_lossy(image, source)
+                codes = np.asarray(image)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{where}: {describe(error)} It is made to fill the memory") from None
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{where}: no image that can be read; PNG, WebP, TIFF, BMP and JPEG can"
+        ) from None
+    # A damaged file makes the decoders raise nearly anything.
+    except Exception as error:
+        raise DataError(f"{where}: cannot be read ({describe(error)}); it is damaged") from None
+    codes = codes.astype(np.uint16 if num_levels > 256 else np.uint8)
+    codes = codes[..., None] if codes.ndim == 2 else codes
+    return codes, {"num_levels": num_levels, "lossy": lossy}
+
+
+def _check_kind(image: Image.Image, where: str, max_pixels: int) -> int:
+    if image.width * image.height > max_pixels:
+        raise DataError(
+            f"{where}: {image.width} x {image.height} pixels are more than {max_pixels}; "
+            "it is no image to train on, or made to fill the memory"
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{where}: holds several images; split it into one file each")
+    if image.mode in _REFUSED or "transparency" in image.info:
+        kind = _REFUSED.get(image.mode, "an alpha channel")
+        raise DataError(f"{where}: has {kind}; convert it to grey or RGB without one")
+    if image.mode not in _LEVELS:
+        raise DataError(f"{where}: has mode {image.mode}; grey, RGB and 16-bit grey are read")
+    if image.mode == "RGB" and _has_16_bits(image):
+        raise DataError(
+            f"{where}: RGB of 16 bits, of which only 8 would be read; "
+            "store such images as uint16 [N,H,W,3] in a .npz (data.name=arrays)"
+        )
+    return _LEVELS[image.mode]
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+    tiles = getattr(image, "tile", [])
+    return any("16" in str(tile[3]) for tile in tiles) or max(bits) > 8
+
+
+def _is_lossy(image: Image.Image, source: Path | bytes) -> bool:
+    if image.format == "WEBP":
+        head = source[:4096] if isinstance(source, bytes) else source.open("rb").read(4096)
+        return b"VP8L" not in head
+    return image.format == "JPEG" or image.info.get("compression") in ("jpeg", "webp")
+
+
+def _crop(image: np.ndarray, side: int, where: str) -> np.ndarray:
+    height, width = image.shape[:2]
+    if min(height, width) < side:
+        raise DataError(f"{where}: {height} x {width} is smaller than crop={side}")
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]

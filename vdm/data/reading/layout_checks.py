@@ -1,0 +1,145 @@
+"""Whether folders of images can be read in two ways: refusals that name both, and what to do.
+
+Functions of {name of an image: the folders that it lies in}.
+"""
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from vdm.data.reading.split_names import SPLITS, is_split_alone, split_of, split_of_file, splits_in
+from vdm.errors import DataError
+
+Folders = tuple[str, ...]
+_SHOWN = 6
+_FEW_FILES = 0.01
+
+
+def without_enclosing(folders: Mapping[str, Folders]) -> dict[str, Folders]:
+    """Folders of each image below those that hold all of them."""
+    depth = len(enclosing(folders))
+    return {name: parts[depth:] for name, parts in folders.items()}
+
+
+def enclosing(folders: Mapping[str, Folders]) -> Folders:
+    """The folders, from the top, that hold all images."""
+    first, last = min(folders.values()), max(folders.values())
+    same = [a == b for a, b in zip(first, last, strict=False)]
+    return first[: same.index(False) if False in same else len(same)]
+
+
+def check_pool(folders: Mapping[str, Folders], where: str) -> None:
+    """DataError where folders of a pool mention splits."""
+    inside = without_enclosing(folders)
+    if any(map(splits_in, {part for parts in inside.values() for part in parts})):
+        raise _refusal(where, folders, _describe(inside), "move or rename what belongs to none")
+    _check_enclosing(folders, {"train"}, where)
+
+
+def check_splits(
+    folders: Mapping[str, Folders],
+    depth: int,
+    below: Mapping[str, Mapping[str, Folders]],
+    where: str,
+) -> None:
+    """DataError where there is more than one reading of splits.
+
+    Args:
+      folders: of each image.
+      depth: of the splits' folders, below those that enclose all images.
+      below: folders of each image below its split's, by split.
+      where: opens the message.
+    """
+    inside = without_enclosing(folders)
+    refuse = functools.partial(_refusal, where, folders)
+    _check_level(inside, depth, refuse)
+    if "train" not in below:
+        raise refuse(_describe(inside) + ", and nothing to train on", "add a folder train/")
+    within = {
+        split: {inside[name][:depth] + parts for name, parts in found.items()}
+        for split, found in below.items()
+    }
+    _check_within(within, inside, refuse)
+    _check_enclosing(folders, set(below), where)
+
+
+def check_files(names: Sequence[str], folders: Mapping[str, Folders], where: str) -> None:
+    """DataError where a good part of the training images are called test_001.png or the like."""
+    splits = [split_of_file(PurePosixPath(name).stem) for name in names]
+    held_out = [n for n, split in zip(names, splits, strict=True) if split in SPLITS[1:]]
+    if len(set(splits)) > 1 and len(held_out) >= max(2, _FEW_FILES * len(names)):
+        what = f"{len(held_out)} files are named as validation or test, such as {held_out[0]}"
+        raise _refusal(where, folders, what, "put each split into a folder of its own")
+
+
+def _check_level(inside: Mapping[str, Folders], depth: int, refuse) -> None:
+    """A level of splits is the only one, and each split has one folder there."""
+    if any(map(splits_in, {part for parts in inside.values() for part in parts[:depth]})):
+        raise refuse(_describe(inside), "rename what is no split")
+    spelled: dict[tuple, set[str]] = defaultdict(set)
+    for parts in inside.values():
+        spelled[parts[:depth], split_of(parts[depth])].add(parts[depth])
+    for (_, split), found in spelled.items():
+        if len(found) > 1:
+            listed = " and ".join(f"{name}/" for name in sorted(found))
+            raise refuse(f"{_describe(inside)}, of which {listed} are both {split}", "merge them")
+
+
+def _check_within(
+    classes: Mapping[str, set[Folders]], inside: Mapping[str, Folders], refuse
+) -> None:
+    """A split's name below a split is that of a class: all splits have it, and others besides."""
+    named = [{c for c in found if any(map(_is_doubtful, c))} for found in classes.values()]
+    if any(found != named[0] for found in named) or any(map(set.__eq__, named, classes.values())):
+        listed = ", ".join(sorted("/".join(c) for c in set().union(*named))[:_SHOWN])
+        raise refuse(f"{_describe(inside)}, with splits within splits ({listed})", "rename these")
+
+
+def _is_doubtful(part: str) -> bool:
+    """Whether a folder within a split may be another split; a class "bullet_train" is none."""
+    return split_of(part) is not None or bool(splits_in(part) - {"train"})
+
+
+def _check_enclosing(folders: Mapping[str, Folders], splits: set[str], where: str) -> None:
+    """Folders around all images name no split other than the one that is there."""
+    names = [part for part in enclosing(folders) if split_of(part)]
+    if splits == {"train"}:
+        wrong, within = [part for part in names if split_of(part) != "train"], ""
+        fix = "add images to train on"
+    else:
+        wrong = list(filter(is_split_alone, names))
+        within = f", or {_describe(without_enclosing(folders))} within it"
+        fix = "give the folder within"
+    if wrong:
+        what = f"all {len(folders)} images are {split_of(wrong[0])}, being in {wrong[0]}/{within}"
+        raise _refusal(where, folders, what, f"{fix}, or rename {wrong[0]}/")
+
+
+def _describe(inside: Mapping[str, Folders]) -> str:
+    """The folders that could be splits, and what lies beside them."""
+    splits: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for parts in inside.values():
+        found = next((i for i, part in enumerate(parts) if splits_in(part)), None)
+        if found is None:
+            others["/".join(parts[:1]) + "/" if parts else "no folder"] += 1
+        else:
+            splits["/".join(parts[: found + 1]) + "/"] += 1
+    beside = f"; {_listed(others)} belong to none" if others else ""
+    return f"splits {_listed(splits)}{beside}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} ({number})" for name, number in sorted(counts.items())[:_SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+
+
+def _refusal(where: str, folders: Mapping[str, Folders], first: str, fix: str) -> DataError:
+    classes = sorted({"/".join(parts) for parts in without_enclosing(folders).values()} - {""})
+    more = ", ..." if len(classes) > _SHOWN else ""
+    of = f" of classes {', '.join(classes[:_SHOWN])}{more}" if classes else ""
+    return DataError(
+        f"{where}: two readings are possible: (1) {first}; (2) one pool of {len(folders)} images{of}, "
+        f"split by hash. For (1) {fix}; for (2) set data.folder.splits=none"
+    )

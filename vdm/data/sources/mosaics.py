@@ -1,0 +1,78 @@
+"""A set kept as a few lossless mosaics: each picture a grid of equal tiles, row by row.
+
+    train_0.webp train_1.webp ... test.webp      (or .png)
+    labels.npz    train_labels, test_labels; train_valid, test_valid: false where an image is missing
+
+Lossless WebP packs CIFAR-10 into 103 MB, and tiles that are missing are declared instead of dropped in
+silence.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from vdm.data.base import Material
+from vdm.data.reading.images import decode
+from vdm.errors import DataError
+
+_SUFFIXES = (".webp", ".png")
+_LABELS = "labels.npz"
+_MAX_PIXELS = 2**26
+
+
+def find(folder: Path) -> list[Path]:
+    """labels.npz and the mosaics of both splits in `folder`, or []."""
+    mosaics = [*_mosaics(folder, "train"), *_mosaics(folder, "test")]
+    complete = _mosaics(folder, "train") and _mosaics(folder, "test")
+    return [folder / _LABELS, *mosaics] if complete and (folder / _LABELS).is_file() else []
+
+
+def read(files: list[Path], shape: tuple[int, int, int]) -> Material:
+    """The valid images of `shape` of both splits, with labels and original positions.
+
+    Raises:
+      DataError: a damaged or unsuitable file.
+    """
+    folder, facts = files[0].parent, _read_labels(files[0])
+    images, labels, index, missing = {}, {}, {}, {}
+    for split in ("train", "test"):
+        pieces = [_tiles(path, shape) for path in _mosaics(folder, split)]
+        tiles, valid = np.concatenate(pieces), facts[f"{split}_valid"].astype(bool)
+        known = facts[f"{split}_labels"]
+        if not len(valid) == len(known) <= len(tiles):
+            raise DataError(
+                f"{files[0]}: {len(valid)} of {split}, but the mosaics have {len(tiles)} tiles"
+            )
+        index[split], missing[split] = np.flatnonzero(valid), np.flatnonzero(~valid)
+        images[split] = tiles[index[split]]
+        labels[split] = known[valid].astype(np.int64)
+    source = {"format": "mosaics"}
+    return Material(images, 256, labels, index, missing, source=source)
+
+
+def _mosaics(folder: Path, split: str) -> list[Path]:
+    found = [p for p in folder.glob(f"{split}*") if p.suffix in _SUFFIXES]
+    rest = {p: p.stem.removeprefix(split).removeprefix("_") for p in found}
+    numbered = [p for p in found if not rest[p] or rest[p].isdigit()]
+    return sorted(numbered, key=lambda p: int(rest[p] or 0))
+
+
+def _read_labels(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as opened:
+            names = [f"{s}_{kind}" for s in ("train", "test") for kind in ("labels", "valid")]
+            return {name: np.asarray(opened[name]) for name in names}
+    # A malformed file can make numpy, zipfile and zlib raise nearly anything.
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+
+
+def _tiles(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    mosaic, _ = decode(path, str(path), _MAX_PIXELS)
+    height, width, channels = shape
+    rows, columns = mosaic.shape[0] // height, mosaic.shape[1] // width
+    if mosaic.shape != (rows * height, columns * width, channels):
+        raise DataError(f"{path}: {mosaic.shape} is no grid of tiles {shape}")
+    grid = mosaic.reshape(rows, height, columns, width, channels).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(math.prod((rows, columns)), *shape)

@@ -1,0 +1,1 @@
+"""Trained parameters + images -> numbers with their errors."""

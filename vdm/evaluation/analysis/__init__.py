@@ -1,0 +1,1 @@
+"""What a bound is made of, and what two bounds differ in."""

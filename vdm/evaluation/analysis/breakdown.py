@@ -1,0 +1,248 @@
+"""Where the bits go: the bound of one run per dimension, channel, class, image and noise level.
+
+The same pass, times and noise as `vdm.evaluation.evaluate`, but the terms keep their dimensions for as
+long as a batch lasts; over batches only sums of them are kept. Averages over the parts give back the
+whole: over a map a term, over channels, classes (weighted by their images) and images the total, and
+the integral over gamma the denoising term.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vdm.distributions import codes
+from vdm.evaluation.analysis.noise_levels import NUM_BINS, Binned, bin_values
+from vdm.evaluation.evaluate import Evaluation, Progress, Sampling
+from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
+from vdm.models.vdm.elbo import (
+    denoising_matching_map,
+    encode,
+    noise_levels,
+    prior_matching_map,
+    reconstruction_map,
+)
+from vdm.models.vdm.model import VDM
+from vdm.models.vdm.noise import evaluation_noise
+from vdm.models.vdm.objective import TERM_NAMES
+from vdm.runtime.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
+from vdm.types import Batch, Latents, Params, PerExample, bits_per_dim
+
+MAPPED = ("reconstruction", "prior_matching", "denoising_matching")
+
+
+class TermMaps(NamedTuple):
+    """The terms that are sums over dimensions [B,H,W,C] in nats; the price of each image's context,
+    which is none of any dimension [B]; and each image's noise level, the mean over dimensions [B]."""
+
+    reconstruction: Latents
+    prior_matching: Latents
+    denoising_matching: Latents
+    auxiliary: PerExample
+    gamma: PerExample
+
+
+@dataclasses.dataclass(frozen=True)
+class Map:
+    """Bits of every dimension [H,W,C]: its mean over dimensions is the term in bits/dim.
+
+    `standard_error` is over images; None for a single image.
+    """
+
+    bits: np.ndarray
+    standard_error: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Anatomy:
+    """Attributes:
+    evaluation: what `vdm.evaluation.evaluate.evaluate` gives.
+    maps: by term.
+    channels: nats of every channel, all terms [R, N, C].
+    binned: the denoising term by gamma.
+    """
+
+    evaluation: Evaluation
+    maps: dict[str, Map]
+    channels: np.ndarray
+    binned: Binned
+
+    def per_channel(self) -> list[Estimate]:
+        """Bits per dimension of each channel; their mean is the total."""
+        num_channels = self.channels.shape[2]
+        times, num_dims = self.evaluation.times, self.evaluation.num_dims // num_channels
+        nats = np.moveaxis(self.channels, 2, 0)
+        return [estimate(n, num_dims, shared_in_time(n, times)) for n in nats]
+
+
+def term_maps(model: VDM, params: Params, batch: Batch, noise, num_timesteps: int) -> TermMaps:
+    """As `vdm.models.vdm.elbo.elbo_terms`, before the sums over dimensions."""
+    context = encode(model, params, batch, noise)
+    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps, context)
+    x = codes.encode(batch.images, model.num_levels)
+    return TermMaps(
+        reconstruction_map(model, batch.images, levels.gamma_0, noise.eps_0),
+        prior_matching_map(x, levels.gamma_1),
+        denoising_matching_map(model, params, x, batch.conditioning, noise.eps, levels),
+        jnp.zeros(x.shape[0]) if context is None else context.kl,
+        jnp.mean(jnp.broadcast_to(levels.gamma_t, x.shape), axis=(1, 2, 3)),
+    )
+
+
+def make_anatomy_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., TermMaps]:
+    """(params, batch, randomisation, repeat) -> TermMaps, compiled once over `mesh`."""
+
+    def step(params, batch, randomisation, repeat):
+        noise = evaluation_noise(
+            sampling.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+        )
+        return term_maps(model, params, batch, noise, sampling.num_timesteps)
+
+    shardings = (replicated(mesh), batch_sharding(mesh), None, None)
+    return jax.jit(step, in_shardings=shardings, out_shardings=replicated(mesh))
+
+
+def dissect(
+    model: VDM,
+    params: Params,
+    batches: Iterable[Batch],
+    sampling: Sampling,
+    mesh: Mesh,
+    progress: Progress = lambda done, total: None,
+) -> Anatomy:
+    """One pass over `batches`; arguments as in `vdm.evaluation.evaluate.evaluate`."""
+    batches, step = list(batches), make_anatomy_step(model, sampling, mesh)
+    sums, rows = {name: _Sums() for name in MAPPED}, []
+    for batch in batches:
+        check_divisible("evaluate.batch_size", len(batch.index), mesh)
+        mask = np.asarray(batch.mask)
+        maps, auxiliary, gammas, by_time = _maps_of_batch(
+            step, params, place_batch(batch, mesh), sampling
+        )
+        for name, values in maps.items():
+            sums[name].add(values[:, mask])
+        terms = {name: values.sum(axis=(2, 3, 4))[:, mask] for name, values in maps.items()}
+        terms["auxiliary"] = auxiliary[:, mask]
+        channels = sum(v.sum(axis=(2, 3)) for v in maps.values())[:, mask]
+        # A context belongs to no channel: each bears an equal share.
+        channels = channels + terms["auxiliary"][..., None] / channels.shape[2]
+        index = np.asarray(batch.index)[mask]
+        rows.append((index, terms, channels, gammas[..., mask], by_time[..., mask]))
+        progress(len(rows), len(batches))
+    joined = {name: np.concatenate([row[1][name] for row in rows], axis=1) for name in TERM_NAMES}
+    num_dims = int(np.prod(model.shape))
+    gammas, by_time = (np.concatenate([row[n] for row in rows], axis=2) for n in (3, 4))
+    edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
+    return Anatomy(
+        Evaluation(np.concatenate([row[0] for row in rows]), joined, num_dims, sampling),
+        {name: found.result() for name, found in sums.items()},
+        np.concatenate([row[2] for row in rows], axis=1),
+        bin_values(by_time, gammas, edges, num_dims),
+    )
+
+
+def _maps_of_batch(step, params, batch, sampling: Sampling):
+    """Maps {name: [R,B,H,W,C]} and auxiliary nats [R,B], averaged over repeats; gammas and denoising
+    nats [repeats,R,B]."""
+    maps: dict[str, list] = {name: [] for name in MAPPED}
+    auxiliary, gammas, by_time = [], [], []
+    for randomisation in range(sampling.randomisations):
+        found = [
+            to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
+            for repeat in range(sampling.repeats)
+        ]
+        for name, rows in maps.items():
+            rows.append(np.mean([np.float64(getattr(f, name)) for f in found], axis=0))
+        auxiliary.append(np.mean([np.float64(f.auxiliary) for f in found], axis=0))
+        gammas.append([np.float64(f.gamma) for f in found])
+        by_time.append([np.float64(f.denoising_matching).sum(axis=(1, 2, 3)) for f in found])
+    stacked = {name: np.stack(rows) for name, rows in maps.items()}
+    at = np.swapaxes(gammas, 0, 1), np.swapaxes(by_time, 0, 1)
+    return stacked, np.stack(auxiliary), *at
+
+
+class _Sums:
+    """Per dimension, what `vdm.evaluation.statistics.estimate.variances` needs of [R, N] values, batch
+    by batch."""
+
+    def __init__(self):
+        self._count = 0
+        self._squares = self._within = self._by_randomisation = np.zeros(())
+
+    def add(self, values: np.ndarray) -> None:
+        """[R,B,H,W,C] nats of one batch."""
+        self._count += values.shape[1]
+        self._squares = self._squares + np.square(values.mean(axis=0)).sum(axis=0)
+        if len(values) > 1:
+            self._within = self._within + values.var(axis=0, ddof=1).sum(axis=0)
+        self._by_randomisation = self._by_randomisation + values.sum(axis=1)
+
+    def result(self) -> Map:
+        count, means = self._count, self._by_randomisation / self._count
+        mean, repeats = means.mean(axis=0), len(means)
+        if count == 1:
+            return Map(bits_per_dim(mean, 1), None)
+        between = np.maximum(self._squares / count - mean**2, 0.0) / (count - 1)
+        if repeats == 1:
+            return Map(bits_per_dim(mean, 1), bits_per_dim(np.sqrt(between), 1))
+        within = self._within / (repeats * count**2)
+        variance = np.maximum(between - within, 0.0) + means.var(axis=0, ddof=1) / repeats
+        return Map(bits_per_dim(mean, 1), bits_per_dim(np.sqrt(variance), 1))
+
+
+def per_class(evaluation: Evaluation, labels: np.ndarray) -> dict[int, tuple[int, Estimate]]:
+    """{class: (images, estimate of their total)}; `labels` [N] in the order of the split."""
+    own = np.asarray(labels)[evaluation.index]
+    return {
+        int(label): (int((own == label).sum()), _subset(evaluation, own == label).estimate())
+        for label in np.unique(own)
+    }
+
+
+def _subset(evaluation: Evaluation, chosen: np.ndarray) -> Evaluation:
+    terms = {name: values[:, chosen] for name, values in evaluation.terms.items()}
+    return dataclasses.replace(evaluation, index=evaluation.index[chosen], terms=terms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extremes:
+    """The images that cost least and most.
+
+    They are chosen by every other randomisation and valued by the rest: an image chosen for a value
+    that noise made extreme would be shown with it.
+
+    Attributes:
+      easiest, hardest: positions in the split [K], the most extreme first.
+      bits: {position: bits/dim} of every image, unbiased for the chosen ones; their mean is an
+        estimate of the total from half of the randomisations.
+      error: {position: Monte Carlo standard error of `bits`}; None below four randomisations.
+    """
+
+    easiest: np.ndarray
+    hardest: np.ndarray
+    bits: Mapping[int, float]
+    error: Mapping[int, float] | None
+
+
+def extremes(evaluation: Evaluation, count: int) -> Extremes:
+    """The `count` easiest and hardest images.
+
+    Raises:
+      ValueError: a single randomisation, which cannot both choose and value.
+    """
+    values = bits_per_dim(evaluation.total, evaluation.num_dims)
+    if len(values) < 2:
+        raise ValueError("randomisations=1: extremes need at least 2, to choose and to value apart")
+    order = np.argsort(values[0::2].mean(axis=0), kind="stable")
+    rest, index = values[1::2], evaluation.index
+    error = rest.std(axis=0, ddof=1) / np.sqrt(len(rest)) if len(rest) > 1 else None
+    return Extremes(
+        index[order[:count]],
+        index[order[::-1][:count]],
+        dict(zip(index.tolist(), rest.mean(axis=0).tolist(), strict=True)),
+        None if error is None else dict(zip(index.tolist(), error.tolist(), strict=True)),
+    )

@@ -1,0 +1,141 @@
+"""The ELBO from a few times per image: T steps, or continuous time over gamma.
+
+Each image's times are frac(u + r phi), r = 0, 1, ...: uniform each, evenly spread over the image's
+own repeats, and more repeats change none already drawn (see `vdm.models.vdm.noise`).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vdm.errors import ConfigError
+from vdm.evaluation.bounds.base import TERMS, Bound, from_terms, require_scalar
+from vdm.evaluation.bounds.density import UNIFORM, Density, fit_density
+from vdm.models.vdm.elbo import NoiseLevels, encode, noise_levels, terms_at
+from vdm.models.vdm.noise import all_evaluation_times, evaluation_noise
+from vdm.runtime.devices import batch_sharding, replicated, to_host
+from vdm.schedules.base import endpoints, per_example
+from vdm.types import Params, PerExample
+
+DENSITIES = ("uniform", "fitted")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampled(Bound):
+    """Attributes:
+    repeats: times per image in one randomisation.
+    """
+
+    takes_context: ClassVar[bool] = True
+
+    repeats: int = 24
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.repeats < 1:
+            raise ConfigError(f"--repeats={self.repeats}: choose an integer of at least 1")
+
+    def network_evaluations(self):
+        return self.repeats
+
+    def times(self, seed, randomisations, index):
+        found = all_evaluation_times(seed, self.repeats, randomisations, jnp.asarray(index))
+        return np.asarray(found)
+
+    def _make_step(self, model, seed, mesh, row: str, levels: Callable):
+        def at_one_time(params, batch, randomisation, repeat):
+            noise = evaluation_noise(
+                seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+            )
+            found = levels(params, noise.times, encode(model, params, batch, noise))
+            quiet = dataclasses.replace(model, expected_reconstruction=found.gamma_0.size == 1)
+            return terms_at(quiet, params, batch, noise, found)
+
+        shardings = (replicated(mesh), batch_sharding(mesh), None, None)
+        compiled = jax.jit(at_one_time, in_shardings=shardings, out_shardings=replicated(mesh))
+
+        def step(params, batch, randomisation):
+            found = [
+                to_host(compiled(params, batch, np.int32(randomisation), np.int32(repeat)))
+                for repeat in range(self.repeats)
+            ]
+            means = {n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERMS}
+            return from_terms(row, means, self.repeats)
+
+        return step
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrete(_Sampled):
+    """L_T from `repeats` steps per image: T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2.
+
+    Kingma 2021, eq. 14, with the schedule's exact increment gamma_t - gamma_s.
+    """
+
+    name: ClassVar[str] = "discrete"
+    default_timesteps: ClassVar[int] = 1000
+
+    def make_step(self, model, seed, mesh):
+        def levels(params: Params, times: PerExample, context) -> NoiseLevels:
+            return noise_levels(model, params["schedule"], times, self.num_timesteps, context)
+
+        return self._make_step(model, seed, mesh, f"T = {self.num_timesteps}, sampled", levels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuous(_Sampled):
+    """L_infinity = 1/2 int |eps - eps_hat|^2 dgamma + end terms (Kingma 2021, eq. 18).
+
+    gamma = gamma_0 + F^-1(u) (gamma_1 - gamma_0) for evenly spread u, with the weight
+    1/2 (gamma_1 - gamma_0)/f: unbiased for any density f > 0. A schedule with one gamma per pixel,
+    or one that depends on the image, has a line integral instead, sampled uniformly in t (eq. 17).
+
+    Attributes:
+      density: "uniform" in gamma, or "fitted": proportional to the root mean square of the integrand
+        over training images.
+      fitted: what `fit` found.
+    """
+
+    name: ClassVar[str] = "continuous"
+
+    density: str = "uniform"
+    fitted: Density = UNIFORM
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.density not in DENSITIES:
+            raise ConfigError(f"--density={self.density}: choose one of {', '.join(DENSITIES)}")
+
+    def check(self, model, params):
+        super().check(model, params)
+        if self.density == "fitted":
+            require_scalar("--density=fitted", model, "choose --density=uniform")
+
+    def fit(self, model, params, images, mesh):
+        if self.density == "uniform":
+            return self
+        return dataclasses.replace(self, fitted=fit_density(model, params, images))
+
+    def make_step(self, model, seed, mesh):
+        def levels(params: Params, times: PerExample, context) -> NoiseLevels:
+            if not model.has_scalar_gamma:
+                return noise_levels(model, params["schedule"], times, 0, context)
+            gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
+            share, density = self.fitted.quantile(times)
+            share, density = per_example(share), per_example(density)
+            gamma = (1.0 - share) * gamma_0 + share * gamma_1
+            return NoiseLevels(gamma_0, gamma_1, gamma, 0.5 * (gamma_1 - gamma_0) / density)
+
+        return self._make_step(model, seed, mesh, "continuous time", levels)
+
+    @property
+    def label(self):
+        # What was fitted follows from the model.
+        return super(Continuous, dataclasses.replace(self, fitted=UNIFORM)).label
+
+    def facts(self):
+        return {**super().facts(), "fitted": list(self.fitted.heights)}

@@ -1,0 +1,1 @@
+"""Means with their errors: over images, given the images, between seeds."""

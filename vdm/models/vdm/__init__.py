@@ -1,0 +1,1 @@
+"""The variational diffusion model: its terms, its noise and what it minimises."""

@@ -1,0 +1,227 @@
+"""The negative ELBO of a variational diffusion model, term by term, per example, in nats.
+
+    -log p(x) <= E[-log p(x|z_0)]                                   reconstruction
+               + KL(q(z_1|x) || N(0, I))                            prior matching
+               + sum_i E KL(q(z_s|z_t,x) || p(z_s|z_t))             denoising matching
+
+(Luo 2022, eq. 58; Kingma 2021, sec. 3.5, eq. 11.) Denoising matching, from one time per image:
+
+    T steps       T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2    Kingma 2021, eq. 14; s = t - 1/T
+    continuous    1/2 gamma'(t)                |eps - eps_hat|^2    Kingma 2021, eq. 17
+
+With one gamma per dimension each dimension has its own weight; in continuous time the sum is then a
+line integral, see `vdm.schedules.per_pixel.base`. With a context c ~ q(c|x) every term is given c, and
+the fourth term, auxiliary, is KL(q(c|x) || p(c)).
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid, softplus
+
+from vdm import diffusion
+from vdm.distributions import Draw, codes, value_of
+from vdm.errors import ConfigError
+from vdm.models.vdm.model import VDM
+from vdm.models.vdm.noise import Noise, timestep
+from vdm.schedules.base import endpoints, gamma_and_derivative, step_times
+from vdm.types import (
+    Batch,
+    Conditioning,
+    Context,
+    ElboTerms,
+    Gamma,
+    Latents,
+    Params,
+    PerExample,
+    PRNGKey,
+)
+
+
+def elbo_terms(
+    model: VDM,
+    params: Params,
+    batch: Batch,
+    noise: Noise,
+    num_timesteps: int = 0,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> ElboTerms:
+    """All terms for every image of `batch`, [B] each, nats.
+
+    Args:
+      model, params: see `vdm.models.vdm.model`.
+      batch: integer codes and conditioning; padding is computed like any image, mask it afterwards.
+      noise: times and Gaussian draws, see `vdm.models.vdm.noise`.
+      num_timesteps: T, or 0 for continuous time.
+      train, dropout_key: dropout, on only while training.
+    """
+    context = encode(model, params, batch, noise, train=train)
+    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps, context)
+    return terms_at(model, params, batch, noise, levels, train=train, dropout_key=dropout_key)
+
+
+def encode(
+    model: VDM, params: Params, batch: Batch, noise: Noise, *, train: bool = False
+) -> Draw | None:
+    """The context of every image, see `VDM.encode`; None for a model without."""
+    if model.context is None:
+        return None
+    x = codes.encode(batch.images, model.num_levels)
+    return model.encode(params, x, noise.context, train=train)
+
+
+class NoiseLevels(NamedTuple):
+    """All that the bound takes from the schedule.
+
+    Attributes:
+      gamma_0, gamma_1: the end points.
+      gamma_t: at each image's time.
+      weight: of |eps - eps_hat|^2 there.
+      context: what the schedule was told of each image, with its price; None = nothing.
+    """
+
+    gamma_0: Gamma
+    gamma_1: Gamma
+    gamma_t: Gamma
+    weight: Gamma
+    context: Draw | None = None
+
+
+def noise_levels(
+    model: VDM,
+    schedule_params: Params,
+    times: PerExample,
+    num_timesteps: int,
+    context: Draw | None = None,
+) -> NoiseLevels:
+    """The noise levels at uniform `times` [B], for T steps or T = 0, given the images' contexts."""
+    value = value_of(context)
+    ends = endpoints(model.schedule, schedule_params, value)
+    params = {"schedule": schedule_params}
+    at_times = gamma_and_weight(model, params, times, num_timesteps, value)
+    return NoiseLevels(*ends, *at_times, context)
+
+
+def terms_at(
+    model: VDM,
+    params: Params,
+    batch: Batch,
+    noise: Noise,
+    levels: NoiseLevels,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> ElboTerms:
+    """As `elbo_terms`, from given noise levels: the schedule's parameters and the times go unread."""
+    if batch.images.shape[1:] != model.shape or noise.eps.shape != batch.images.shape:
+        # One channel would broadcast silently to three.
+        raise ValueError(
+            f"images {batch.images.shape} and noise {noise.eps.shape}: the model is for {model.shape}"
+        )
+    x = codes.encode(batch.images, model.num_levels)
+    dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
+    denoising = denoising_matching(
+        model, params, x, batch.conditioning, noise.eps, levels, **dropout
+    )
+    return ElboTerms(
+        reconstruction=reconstruction(model, batch.images, levels.gamma_0, noise.eps_0),
+        prior_matching=prior_matching(x, levels.gamma_1),
+        denoising_matching=denoising if noise.importance is None else noise.importance * denoising,
+        auxiliary=jnp.zeros(x.shape[0]) if levels.context is None else levels.context.kl,
+    )
+
+
+def reconstruction(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
+    """E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
+    return _sum(reconstruction_map(model, images, gamma_0, eps_0))
+
+
+def reconstruction_map(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
+    """The summands of `reconstruction` [B,H,W,C]."""
+    if model.expected_reconstruction:
+        if gamma_0.size != 1:
+            raise ConfigError(
+                f"model.reconstruction='expected': needs one gamma_0, and the schedule gives "
+                f"{gamma_0.shape}, for which tables are costly; choose 'sampled', or equal end points"
+            )
+        surprise = codes.expected_surprise(gamma_0, model.num_levels)
+        return surprise[codes.table_row(images, model.num_levels)]
+    z_0_rescaled = codes.encode(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
+    return -codes.log_prob(images, z_0_rescaled, gamma_0, model.num_levels)
+
+
+def prior_matching(x: Latents, gamma_1: Gamma) -> PerExample:
+    """KL(q(z_1|x) || N(0, I)) = 1/2 sum(alpha_1^2 x^2 + sigma_1^2 - 1 - ln sigma_1^2) [B], nats."""
+    return _sum(prior_matching_map(x, gamma_1))
+
+
+def prior_matching_map(x: Latents, gamma_1: Gamma) -> Latents:
+    """The summands of `prior_matching` [B,H,W,C]."""
+    alpha_squared = sigmoid(-gamma_1)
+    # sigma^2 - 1 = -alpha^2 and ln sigma^2 = -softplus(-gamma): no difference of numbers near 1.
+    return 0.5 * (alpha_squared * jnp.square(x) - alpha_squared + softplus(-gamma_1))
+
+
+def denoising_matching(
+    model: VDM,
+    params: Params,
+    x: Latents,
+    conditioning: Conditioning,
+    eps: Latents,
+    levels: NoiseLevels,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> PerExample:
+    """Sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats, from one time each."""
+    dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
+    return _sum(denoising_matching_map(model, params, x, conditioning, eps, levels, **dropout))
+
+
+def denoising_matching_map(
+    model: VDM,
+    params: Params,
+    x: Latents,
+    conditioning: Conditioning,
+    eps: Latents,
+    levels: NoiseLevels,
+    *,
+    train: bool = False,
+    dropout_key: PRNGKey | None = None,
+) -> Latents:
+    """The summands of `denoising_matching` [B,H,W,C]: weight |eps - eps_hat|^2."""
+    z_t = diffusion.diffuse(x, levels.gamma_t, eps)
+    eps_hat = model.predict_eps(
+        params,
+        z_t,
+        levels.gamma_t,
+        conditioning,
+        context=value_of(levels.context),
+        train=train,
+        dropout_key=dropout_key,
+    )
+    return levels.weight * jnp.square(eps - eps_hat)
+
+
+def gamma_and_weight(
+    model: VDM,
+    params: Params,
+    times: PerExample,
+    num_timesteps: int,
+    context: Context | None = None,
+) -> tuple[Gamma, Gamma]:
+    """(gamma_t, weight of |eps - eps_hat|^2) at uniform `times` [B], for T steps or T = 0."""
+    schedule, shape = model.schedule, params["schedule"]
+    if num_timesteps == 0:
+        gamma_t, slope = gamma_and_derivative(schedule, shape, times, context)
+        return gamma_t, 0.5 * slope
+    step = timestep(times, num_timesteps)
+    gamma_t = schedule.gamma(shape, step_times(step, num_timesteps)[0], context)
+    increment = schedule.gamma_increment(shape, step, num_timesteps, context)
+    return gamma_t, 0.5 * num_timesteps * jnp.expm1(increment)
+
+
+def _sum(per_dim: Latents) -> PerExample:
+    return jnp.sum(per_dim, axis=(1, 2, 3))

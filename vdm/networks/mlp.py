@@ -1,0 +1,71 @@
+"""A residual multi-layer perceptron over the flattened image, for small data and tests."""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vdm.networks.layers import (
+    Dtype,
+    conditioning_vector,
+    fourier_features,
+    gamma_map_features,
+    time_embedding,
+)
+
+
+class MLP(nn.Module):
+    """Residual dense blocks, each modulated by the time and the augmentation flag.
+
+    Takes and gives what `vdm.networks.unet.UNet` does.
+
+    Attributes:
+      width: features of every block.
+      num_blocks: number of blocks.
+      fourier_exponents: Fourier features of z join the input; () for none.
+      dropout: rate inside the blocks.
+      dtype: of the computation inside.
+      add_input: predict z + net(z), the natural start for eps.
+      gamma_map: time may be a map [B,H,W,C], whose features join the input.
+    """
+
+    width: int
+    num_blocks: int
+    fourier_exponents: tuple[int, ...]
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    add_input: bool = True
+    gamma_map: bool = False
+
+    @nn.compact
+    def __call__(self, z, time, conditioning, train: bool):
+        features = [z]
+        if self.gamma_map:
+            of_map, time = gamma_map_features(time, z.shape)
+            features.append(of_map)
+        if time.shape[1:] != (1, 1, 1):
+            raise ValueError(f"MLP takes one gamma per image; got time of shape {time.shape}")
+        batch, num_dims = z.shape[0], math.prod(z.shape[1:])
+        time = jnp.broadcast_to(time.reshape(-1), (batch,))
+        known = conditioning_vector(conditioning)
+        cond = jnp.concatenate([time_embedding(time, self.width), known], axis=1)
+        cond = nn.swish(nn.Dense(self.width, name="cond")(cond)).astype(self.dtype)
+        if self.fourier_exponents:
+            features.append(fourier_features(z, self.fourier_exponents))
+        flat = [feature.reshape(batch, -1) for feature in features]
+        h = nn.Dense(self.width, name="dense_in")(jnp.concatenate(flat, axis=1))
+        h = h.astype(self.dtype)
+        for i in range(self.num_blocks):
+            h = h + self._block(h, cond, train, f"block{i}")
+        out = nn.Dense(num_dims, kernel_init=nn.initializers.zeros, name="dense_out")(
+            h.astype(jnp.float32)
+        ).reshape(z.shape)
+        return z + out if self.add_input else out
+
+    def _block(self, h, cond, train: bool, name: str):
+        h = nn.LayerNorm(dtype=self.dtype, name=f"{name}_norm")(h)
+        h = nn.Dense(self.width, dtype=self.dtype, name=f"{name}_dense1")(h)
+        h = h + nn.Dense(self.width, dtype=self.dtype, name=f"{name}_cond")(cond)
+        h = nn.Dropout(self.dropout, deterministic=not train)(nn.swish(h))
+        zero = nn.initializers.zeros
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=zero, name=f"{name}_dense2")(h)

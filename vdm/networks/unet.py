@@ -1,0 +1,196 @@
+"""The paper's network: a U-Net without down-sampling (Kingma 2021, app. B.1), for any image shape."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vdm.networks.cpu.conv3x3 import conv3x3
+from vdm.networks.layers import (
+    AttentionBlock,
+    Dtype,
+    GroupNorm,
+    ResidualBlock,
+    conditioning_vector,
+    fourier_features,
+    gamma_map_features,
+    keep_dear,
+    kept,
+    time_embedding,
+)
+
+
+class _Block(nn.Module):
+    """A residual block, with attention after it if asked."""
+
+    channels: int
+    num_groups: int
+    dropout: float
+    deterministic: bool
+    dtype: Dtype
+    attention: bool
+    in_loop: bool
+    attend_by_image: bool
+
+    @nn.compact
+    def __call__(self, x, cond):
+        h = ResidualBlock(
+            self.channels,
+            self.num_groups,
+            self.dropout,
+            self.deterministic,
+            self.dtype,
+            self.in_loop,
+            name="residual",
+        )(x, cond)
+        if self.attention:
+            attend = AttentionBlock(
+                self.num_groups, self.dtype, self.attend_by_image, name="attention"
+            )
+            h = attend(kept(h))
+        return h
+
+
+class UNet(nn.Module):
+    """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
+
+    `__call__(z, time, conditioning, train)` maps z [B,H,W,C], time (gamma under the model's constant
+    affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and what is known of each image ([B] or [B,K],
+    the augmentation flag first) to a prediction [B,H,W,C] in float32.
+
+    Attributes:
+      channels: width of every block.
+      num_blocks: n.
+      fourier_exponents: Fourier features of z join the input; () for none.
+      dropout: rate inside the blocks.
+      attention: self-attention after every block, not only in the middle.
+      num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
+      dtype: of the computation inside; parameters and Fourier features are float32.
+      unroll: write the blocks out instead of looping; same parameters, same numbers up to rounding.
+      remat: compute each block again in the backward pass instead of keeping what it computed; in a
+        loop, what is not `kept` is computed again in any case.
+      attend_by_image: attention may take large images one by one, see `AttentionBlock`.
+      add_input: predict z + net(z), the natural start for eps.
+      gamma_map: time may be a map [B,H,W,C], whose features join the input.
+    """
+
+    channels: int
+    num_blocks: int
+    fourier_exponents: tuple[int, ...]
+    num_groups: int
+    dropout: float = 0.1
+    attention: bool = False
+    dtype: Dtype = jnp.float32
+    unroll: bool = True
+    remat: bool = False
+    attend_by_image: bool = True
+    add_input: bool = True
+    gamma_map: bool = False
+
+    @nn.compact
+    def __call__(self, z, time, conditioning, train: bool):
+        features = [z]
+        if self.gamma_map:
+            of_map, time = gamma_map_features(time, z.shape)
+            features.append(of_map)
+        cond = self._conditioning(time, conditioning, z.shape[0])
+        if self.fourier_exponents:
+            features.append(fourier_features(z, self.fourier_exponents))
+        # All convolutions: the network itself may be in a loop, and is then told not to unroll.
+        in_loop = train and not self.unroll
+        # The first convolution is float32: in bf16 the Fourier features would be noise.
+        conv_in = conv3x3(self.channels, jnp.float32, train=train, in_loop=in_loop, name="conv_in")
+        h = conv_in(jnp.concatenate(features, axis=-1))
+        h = h.astype(self.dtype)
+        h_in = h
+        skips: Any
+        h, emitted = self._blocks("down", self.num_blocks, h, None, cond, train)
+        h = self._block(train, attention=True, name="middle1")(h, cond)
+        h = self._block(train, attention=False, name="middle2")(h, cond)
+        if self.unroll:
+            skips = [h_in, *emitted][::-1]
+        else:
+            skips = jnp.concatenate([h_in[None], emitted])[::-1]
+        h, _ = self._blocks("up", self.num_blocks + 1, h, skips, cond, train)
+        h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
+        conv_out = conv3x3(
+            z.shape[-1], self.dtype, zero=True, train=train, in_loop=in_loop, name="conv_out"
+        )
+        out = conv_out(h).astype(jnp.float32)
+        return z + out if self.add_input else out
+
+    def _conditioning(self, time, conditioning, batch: int) -> jax.Array:
+        """Two dense layers over the embedded time and the augmentation flag, [B, 4 channels]."""
+        if time.shape[1:] != (1, 1, 1):
+            raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
+        time = jnp.broadcast_to(time.reshape(-1), (batch,))
+        known = conditioning_vector(conditioning)
+        cond = jnp.concatenate([time_embedding(time, self.channels), known], axis=1)
+        cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
+        cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
+        return cond.astype(self.dtype)
+
+    def _block(self, train: bool, attention: bool, name: str | None = None) -> _Block:
+        # An unnamed block is a plain function of its parameters, no child of this module.
+        parent = {"name": name} if name else {"parent": None}
+        return _Block(
+            self.channels,
+            self.num_groups,
+            self.dropout,
+            not train,
+            self.dtype,
+            attention,
+            train and not self.unroll,
+            self.attend_by_image,
+            **parent,
+        )
+
+    def _blocks(self, name: str, length: int, h, skips: Any, cond, train: bool):
+        """`length` identical blocks over parameters stacked on a leading axis.
+
+        Each joins its entry of `skips` [length,B,H,W,C], if any. Returns the last h and every block's
+        h. What is stacked for a loop, skips and these, is a list when blocks are written out.
+        """
+        block = self._block(train, self.attention)
+        joined = h if skips is None else jnp.concatenate([h, skips[0]], axis=-1)
+
+        def init(key):
+            keys = jax.random.split(key, length)
+            return jax.vmap(lambda key: block.init(key, joined, cond)["params"])(keys)
+
+        stacked = self.param(name, init)
+        drop = train and self.dropout > 0.0
+        keys = jax.random.split(self.make_rng("dropout"), length) if drop else None
+
+        def body(h, inputs):
+            params, skip, key = inputs
+            x = h if skip is None else jnp.concatenate([h, skip], axis=-1)
+            rngs = None if key is None else {"dropout": key}
+            h = block.apply({"params": params}, x, cond, rngs=rngs)
+            return h, h
+
+        if self.remat:
+            # A loop separates the two computations of a block by itself.
+            body = jax.checkpoint(body, prevent_cse=self.unroll)
+        elif not self.unroll:
+            # What a loop stores is copied into stacks: norms cost less to compute again.
+            body = jax.checkpoint(body, prevent_cse=False, policy=keep_dear)
+        if not self.unroll:
+            return jax.lax.scan(body, h, (stacked, skips, keys))
+        emitted = []
+        own = _unstack((stacked, keys), length)
+        for (params, key), skip in zip(own, skips or [None] * length, strict=True):
+            h, _ = body(h, (params, skip, key))
+            emitted.append(h)
+        return h, emitted
+
+
+def _unstack(tree, length: int) -> list:
+    """The trees that `tree` stacks.
+
+    By a split, whose gradient is one concatenation; that of an index would be a whole array each.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    parts = [jax.lax.split(leaf, (1,) * length) for leaf in leaves]
+    return [jax.tree.unflatten(structure, [part[i][0] for part in parts]) for i in range(length)]

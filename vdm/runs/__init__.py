@@ -1,0 +1,1 @@
+"""Runs: a configuration and its parts, and what a work folder holds of them."""

@@ -1,0 +1,120 @@
+"""The checkpoints of a work folder, as launchers use them."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vdm.errors import CheckpointError, ConfigError
+from vdm.runs.parts import Parts
+from vdm.training.checkpoint import Checkpoints
+from vdm.training.state import TrainState
+from vdm.training.writers import read_json_lines
+from vdm.types import Params
+
+HAS_CHECKPOINTS = "has_checkpoints"
+"""Entry of config.json: whether the run has saved a checkpoint."""
+
+
+def open_checkpoints(workdir: Path, *, read_only: bool = False, **options: Any) -> Checkpoints:
+    """Those of `workdir`; warnings go to stderr."""
+    return Checkpoints(
+        workdir / "checkpoints",
+        read_only=read_only,
+        warn=lambda line: print(line, file=sys.stderr, flush=True),
+        **options,
+    )
+
+
+def restore_state(checkpoints: Checkpoints, parts: Parts) -> tuple[TrainState, dict[str, Any]]:
+    """The newest undamaged state, and the record saved with it."""
+    abstract = parts.abstract_state()
+    step, state, ema = checkpoints.restore(_without_ema(abstract), abstract.ema_params)
+    return dataclasses.replace(state, ema_params=ema), checkpoints.read_record(step)[1]
+
+
+def save_state(
+    checkpoints: Checkpoints, state: TrainState, record: dict, metrics: dict[str, float]
+) -> None:
+    """Commits `state`; its averaged parameters become an item of their own."""
+    step = int(state.step)
+    checkpoints.save(step, _without_ema(state), state.ema_params, record, metrics)
+
+
+def _without_ema(state: TrainState) -> TrainState:
+    return dataclasses.replace(state, ema_params=None)
+
+
+def load_ema(parts: Parts, workdir: Path, which: str) -> tuple[int, Params]:
+    """(step, averaged parameters) of checkpoint "latest", "best" or a step number."""
+    checkpoints = open_checkpoints(workdir, read_only=True)
+    step = _resolve(checkpoints, which)
+    return checkpoints.restore_ema(parts.abstract_state().ema_params, step)
+
+
+def _resolve(checkpoints: Checkpoints, which: str) -> int | None:
+    if which == "latest":
+        return None
+    if which == "best":
+        best = checkpoints.best_step()
+        if best is None and checkpoints.steps():
+            raise ConfigError(
+                "--step=best: no checkpoint was saved with a validation; choose latest"
+            )
+        return best
+    if not which.isdigit():
+        raise ConfigError(f"--step={which}: choose latest, best or a step such as 1000")
+    return int(which)
+
+
+def check_present(folder: Path, saved: Mapping | None, config: Mapping) -> None:
+    """CheckpointError where a run saved checkpoints in `folder` and none is there.
+
+    Args:
+      folder: the work folder.
+      saved: the contents of its config.json, or None.
+      config: the configuration now; its periods stand in for those of a config.json that is gone.
+    """
+    checkpoints = folder / "checkpoints"
+    if checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir()):
+        return
+    traces = _traces_of_checkpoints(folder, saved, config)
+    if not traces:
+        return
+    lost = [checkpoints] if saved else [folder / "config.json", checkpoints]
+    missing = " and ".join(f"{path} {_state(path)}" for path in lost)
+    raise CheckpointError(
+        f"--workdir={folder}: {missing}, but {traces}; put them back (is their disk mounted?), "
+        "or choose another --workdir to train from the start"
+    )
+
+
+def _state(path: Path) -> str:
+    return "holds no checkpoint" if path.is_dir() else "is missing"
+
+
+def _traces_of_checkpoints(folder: Path, saved: Mapping | None, config: Mapping) -> str:
+    """What in the folder tells that a checkpoint was saved, in words; "" if nothing does."""
+    if saved and saved.get(HAS_CHECKPOINTS):
+        return "config.json says that the run saved some"
+    if any((folder / "evaluations").glob("*.json")):
+        return f"{folder / 'evaluations'} holds numbers of one"
+    if any((folder / "checkpoints").glob("damaged-*")):
+        return "damaged ones lie there"
+    every = (saved["config"] if saved else config)["train"]["save_every_steps"]
+    steps = _logged_steps(folder / "metrics.jsonl")
+    # The step after a save is only logged once the save is done.
+    if every and max(steps, default=0) > every:
+        return f"metrics.jsonl goes to step {max(steps)}, past the first save at {every}"
+    return ""
+
+
+def _logged_steps(path: Path) -> list[float]:
+    """Steps in a metrics file; none of a line that is no record, since it proves nothing."""
+    try:
+        records = read_json_lines(path)
+    except (OSError, ValueError):
+        return []
+    steps = [record.get("step") for record in records if isinstance(record, dict)]
+    return [step for step in steps if isinstance(step, int | float)]

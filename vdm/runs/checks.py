@@ -1,0 +1,80 @@
+"""Numbers out of range, refused before anything is built from a configuration."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from jax.sharding import Mesh
+
+from vdm.errors import ConfigError, choose
+from vdm.networks.base import DTYPES
+from vdm.runtime import devices
+from vdm.training.writers import check_writers
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """ConfigError for numbers out of range: they would end inside a library, or train nonsense."""
+    at_least = {
+        "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
+        | {"num_microbatches": 1, "steps_per_call": 1}
+        | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0}
+        | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1},
+        "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
+        "objective": {"num_timesteps": 0},
+        "optimizer": {"learning_rate": 0, "schedule_learning_rate": 0, "warmup_steps": 0}
+        | {"clip_norm": 0, "schedule_clip_norm": 0, "weight_decay": 0},
+    }
+    for group, fields in at_least.items():
+        for field, least in fields.items():
+            value = config[group][field]
+            if not value >= least:
+                raise ConfigError(f"config.{group}.{field}={value}: must be at least {least}")
+    for field in ("shape_learning_rate", "encoder_learning_rate"):
+        value = config["optimizer"].get(field)
+        if value is not None and not value >= 0:
+            raise ConfigError(f"config.optimizer.{field}={value}: must be at least 0, or None")
+    for field in ("ema_decay", "b1", "b2"):
+        value = config["optimizer"][field]
+        if not 0 <= value < 1:
+            raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
+    for name, seed in (("seed", config["seed"]), ("evaluate.seed", config["evaluate"]["seed"])):
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"config.{name}={seed}: must be in 0..{2**32 - 1}")
+    check_writers(config["train"]["writers"])
+    _check_denoiser(config["denoiser"])
+    _check_steps_per_call(config["train"])
+
+
+def _check_steps_per_call(train: Mapping) -> None:
+    size = train["steps_per_call"]
+    for field, value in train.items():
+        if (field == "num_steps" or field.endswith("_every_steps")) and value % size:
+            raise ConfigError(
+                f"config.train.{field}={value}: must be a multiple of "
+                f"config.train.steps_per_call={size}"
+            )
+
+
+def check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
+    """ConfigError for a dtype that the devices of `mesh` lack; a warning for a useless one."""
+    name = denoiser["name"]
+    dtype = denoiser.get(name, {}).get("dtype", "float32")
+    devices.check_dtype(f"config.denoiser.{name}.dtype", dtype, mesh)
+    if dtype == "bfloat16" and mesh.devices.flat[0].platform == "cpu":
+        message = "denoiser dtype bfloat16: a CPU gains nothing from it, neither speed nor memory"
+        logging.getLogger(__name__).warning(message)
+
+
+def _check_denoiser(denoiser: Mapping) -> None:
+    name = denoiser["name"]
+    options = denoiser.get(name, {})
+    for field, value in options.items():
+        smallest = {"channels": 1, "num_blocks": 0, "width": 1}.get(field)
+        if smallest is not None and value < smallest:
+            raise ConfigError(
+                f"config.denoiser.{name}.{field}={value}: must be at least {smallest}"
+            )
+    if not 0 <= options.get("dropout", 0) < 1:
+        raise ConfigError(f"config.denoiser.{name}.dropout={options['dropout']}: must be in [0, 1)")
+    if "dtype" in options:
+        choose(f"config.denoiser.{name}.dtype", options["dtype"], DTYPES, "dtype")

@@ -1,0 +1,74 @@
+"""Which run a configuration describes: completed with defaults, compared field by field, hashed.
+
+A configuration of an earlier revision lacks the fields added since; it means the default that each had
+when it was added. Hashes leave out every field at that default, so adding a field changes no hash.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from configs import base
+from vdm.runs.provenance import flatten
+from vdm.runtime.hashes import json_hash
+
+EARLIER_DEFAULTS: dict[str, Any] = {}
+"""{dotted field: the default it was added with}, of fields whose default has changed since."""
+ADDED_FIELDS = frozenset({"data.folder.splits"})
+"""Fields added since records of evaluations carry a hash over themselves."""
+
+
+def historical_defaults() -> dict[str, Any]:
+    """{dotted field: the default it was added with}."""
+    return flatten(as_tuples(base.get_config().to_dict())) | EARLIER_DEFAULTS
+
+
+def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
+    """`differences` of two configurations, each completed with the historical defaults."""
+    defaults = historical_defaults()
+    before, after = (flatten(as_tuples(config)) for config in (saved, now))
+    return differences(defaults | before, defaults | after)
+
+
+def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
+    """{dotted field: (saved, now)} where two nested mappings differ."""
+    before, after = flatten(saved), flatten(now)
+    names = sorted(before.keys() | after.keys())
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the fields that differ from their historical default.
+
+    Section "evaluate" and the place of prepared data do not count: neither changes what was trained.
+    """
+    defaults = historical_defaults()
+    fields = _trained_fields(config)
+    return json_hash(
+        {n: v for n, v in fields.items() if n not in defaults or defaults[n] != as_tuples(v)}
+    )
+
+
+def earlier_config_hash(config: Mapping[str, Any]) -> str | None:
+    """SHA-256 as revisions before ADDED_FIELDS computed it, of every field that they had.
+
+    None where an added field differs from its default: such a run did not exist then.
+    """
+    fields, defaults = _trained_fields(config), historical_defaults()
+    if any(fields.get(name, defaults[name]) != defaults[name] for name in ADDED_FIELDS):
+        return None
+    return json_hash({n: v for n, v in fields.items() if n not in ADDED_FIELDS})
+
+
+def as_tuples(value: Any) -> Any:
+    """A nested value with JSON's lists as the tuples they were."""
+    if isinstance(value, Mapping):
+        return {name: as_tuples(item) for name, item in value.items()}
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _trained_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    fields = flatten(config)
+    return {
+        n: v for n, v in fields.items() if not n.startswith("evaluate.") and n != "data.cache_dir"
+    }

@@ -1,0 +1,156 @@
+"""Section "data" of a configuration -> an open data set, prepared first where that is needed."""
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vdm import data
+from vdm.data import Dataset
+from vdm.data.augment import Augmentation
+from vdm.data.base import NotPrepared
+from vdm.errors import DataError
+from vdm.runs.progress import Progress
+
+SHARED = ("bits", "num_validation", "source_dir")
+"""Fields that every source has."""
+
+
+def open_dataset(
+    section: Mapping[str, Any],
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    verify: bool = False,
+    prepare: bool = True,
+) -> Dataset:
+    """The data that `section` describes, from the cache.
+
+    What is not there is prepared: here from files, in a process of its own through TensorFlow Datasets.
+
+    Args:
+      section: "data" of a configuration.
+      cache_dir: where prepared arrays live.
+      verify: hash all pixels again.
+      prepare: False raises NotPrepared instead.
+
+    Raises:
+      NotPrepared: TensorFlow Datasets is needed and not installed; the message has the command to run.
+      VdmError: as `vdm.data.load`.
+    """
+    try:
+        return load(section, cache_dir, verify=verify, prepare=prepare)
+    except NotPrepared as error:
+        if not prepare:
+            raise
+        words = command(section, cache_dir)
+        if not has_tfds():
+            raise NotPrepared(_advice(error, section, cache_dir)) from None
+    print(f"preparing data {section['name']!r} first: {shlex.join(words)}", flush=True)
+    done = subprocess.run([sys.executable, *words[1:]], cwd=_ROOT, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise DataError(
+            f"data {section['name']!r}: preparing it ended with {done.returncode}; see above"
+        )
+    return load(section, cache_dir, verify=verify)
+
+
+def prepare(
+    section: Mapping[str, Any],
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    verify: bool = False,
+) -> Dataset:
+    """Prepares in this process, with TensorFlow Datasets where it is needed and installed."""
+    try:
+        return load(section, cache_dir, verify=verify, with_tfds=has_tfds())
+    except NotPrepared as error:
+        raise NotPrepared(_advice(error, section, cache_dir)) from None
+
+
+def load(
+    section: Mapping[str, Any],
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    verify: bool = False,
+    with_tfds: bool = False,
+    prepare: bool = True,
+) -> Dataset:
+    """`vdm.data.load` with progress on the terminal."""
+    with _Bars() as bars:
+        return data.load(
+            section["name"],
+            section.get(section["name"].partition(":")[0], {}),
+            cache_dir,
+            verify=verify,
+            with_tfds=with_tfds,
+            prepare=prepare,
+            progress=bars.update,
+            wait=lambda line: print(line, file=sys.stderr, flush=True),
+            **{name: section.get(name) for name in SHARED},
+        )
+
+
+def command(section: Mapping[str, Any], cache_dir: str | os.PathLike | None) -> list[str]:
+    """The command line that prepares what `section` describes."""
+    words = ["python", "-m", "experiments.prepare_data", f"--dataset={section['name']}"]
+    if cache_dir:
+        words.append(f"--data_dir={cache_dir}")
+    options = section.get(section["name"].partition(":")[0], {})
+    values = {**{name: section.get(name) for name in SHARED}, **options}
+    return words + [f"--{name}={value}" for name, value in values.items() if value]
+
+
+def make_augmentation(section: Mapping[str, Any]) -> Augmentation:
+    """What `section` says of augmentation; runs from before it existed had none."""
+    return Augmentation(**section.get("augment", {}))
+
+
+def listed() -> str:
+    """The names of all data sets."""
+    return ", ".join([*data.SOURCES, *data.RECIPES])
+
+
+def has_tfds() -> bool:
+    """Whether the extra "data" is installed; imports nothing."""
+    packages = ("tensorflow", "tensorflow_datasets")
+    return all(importlib.util.find_spec(name) is not None for name in packages)
+
+
+def _advice(
+    problem: NotPrepared, section: Mapping[str, Any], cache_dir: str | os.PathLike | None
+) -> str:
+    words = shlex.join(command(section, cache_dir))
+    forms = "" if section.get("source_dir") else data.local_forms(section["name"])
+    local = f"; or give a folder that holds {forms} (source_dir)" if forms else ""
+    return (
+        f"{problem}; TensorFlow Datasets, which downloads it, is not installed: "
+        f"pip install -e '.[data]' (an environment of its own will do), then run {words}{local}"
+    )
+
+
+class _Bars:
+    """One progress bar after another, as the work changes its name."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.__exit__()
+
+    def update(self, title: str, done: int, total: int) -> None:
+        if self._bar is None or title != self._title:
+            self.__exit__()
+            self._title, self._bar = title, Progress(title, total, "images")
+        self._bar.update(done, show=done == total)
+
+
+_ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,204 @@
+"""A work folder: who it belongs to, the lock on it, and the files of an evaluation.
+
+config.json   configuration, data identity, and where the run was started from
+checkpoints/  metrics.jsonl  tensorboard/  evaluations/*.json + *.npz
+"""
+
+import datetime
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
+from vdm.runs.config_identity import as_tuples, config_changes, differences
+from vdm.runtime.files import write_whole
+from vdm.runtime.processes import is_first
+from vdm.types import DataSpec
+
+CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer", "devices")
+"""What --allow_change may name: the rest would make it another model, or other data."""
+CHANGEABLE_FIELDS = (
+    "data.cache_dir",
+    "data.source_dir",
+    "denoiser.unet.unroll",
+    "denoiser.unet.remat",
+)
+FIXED_FIELDS = {
+    "train.batch_size": "it decides which images a step sees",
+    "evaluate.seed": "validations before and after would not compare",
+    "evaluate.num_timesteps": "validations before and after would not compare",
+}
+"""Of those groups, what may not change within a run, and why."""
+
+
+def default_workdir(config_path: str) -> Path:
+    """runs/{config}-{time}."""
+    stem = Path(config_path.partition(":")[0]).stem
+    return Path("runs") / f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def data_identity(spec: DataSpec) -> dict[str, Any]:
+    """What tells one data set from another."""
+    facts = {"name": spec.name, "shape": list(spec.shape), "num_levels": spec.num_levels}
+    return {**facts, "split_sizes": dict(spec.split_sizes), "content_hash": spec.content_hash}
+
+
+def check_writable(workdir: Path, flag: str = "--workdir") -> None:
+    """ConfigError unless the folder, or the nearest one above it, can be written. Makes nothing."""
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"{flag}={workdir}: {existing} is a file; choose another folder")
+    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise ConfigError(f"{flag}={workdir}: {existing} cannot be written; choose another")
+
+
+def read_identity(workdir: Path) -> dict[str, Any] | None:
+    """The contents of config.json, lists as tuples; None when there is none."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return None
+    try:
+        found = as_tuples(json.loads(path.read_text()))
+        if not {"config", "data"} <= set(found):
+            raise ValueError("no configuration in it")
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error}); restore it or delete the folder"
+        ) from None
+    return found
+
+
+def require_identity(workdir: Path, flag: str = "--workdir") -> dict[str, Any]:
+    """The contents of config.json of a folder that must hold a run."""
+    found = read_identity(workdir) if workdir.is_dir() else None
+    if found is None:
+        what = "holds no run" if workdir.is_dir() else "is no folder"
+        raise CheckpointError(f"{flag}={workdir}: {what}; train first, or correct the path")
+    return found
+
+
+def distinct_names(folders: Sequence[str]) -> list[str]:
+    """The folders' own names, numbered where they repeat."""
+    stems = [Path(f).resolve().name for f in folders]
+    return [s if stems.count(s) == 1 else f"{s} ({n})" for n, s in enumerate(stems, start=1)]
+
+
+def check_resumable(
+    saved: Mapping, config: Mapping, data: Mapping, allowed: Sequence[str]
+) -> dict[str, list]:
+    """{field: [saved, now]} of the changes that `allowed` covers.
+
+    Raises:
+      DataError: the folder belongs to other data.
+      ConfigError: any other difference, field by field.
+    """
+    changes = config_changes(saved["config"], config)
+    refused = {n: pair for n, pair in changes.items() if n not in allowed}
+    data_changes = differences(saved["data"], as_tuples(dict(data)))
+    if data_changes and not any(n not in CHANGEABLE_FIELDS for n in refused):
+        raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
+    if refused:
+        raise ConfigError(
+            f"the folder holds another run: {_list(refused)}; choose another --workdir"
+            + _offer([n for n in refused if _is_changeable(n)], len(refused))
+        )
+    return {name: list(pair) for name, pair in changes.items()}
+
+
+def check_changeable(names: Sequence[str]) -> None:
+    """ConfigError unless --allow_change may name each of `names`."""
+    for name in names:
+        if name in FIXED_FIELDS:
+            raise ConfigError(
+                f"--allow_change={name}: {FIXED_FIELDS[name]}; start a run in another --workdir"
+            )
+        if not _is_changeable(name):
+            groups = ", ".join(f"{g}.*" for g in CHANGEABLE_GROUPS)
+            listed = ", ".join([groups, *CHANGEABLE_FIELDS])
+            raise ConfigError(f"--allow_change={name}: only {listed} may change")
+
+
+def _is_changeable(name: str) -> bool:
+    within = name.partition(".")[0] in CHANGEABLE_GROUPS and name not in FIXED_FIELDS
+    return within or name in CHANGEABLE_FIELDS
+
+
+def check_same_data(saved: Mapping, spec: DataSpec) -> None:
+    """DataError unless `spec` is the data a run was trained on."""
+    if changes := differences(saved, as_tuples(data_identity(spec))):
+        raise DataError(f"data is not what this folder was trained on: {_list(changes)}")
+
+
+def _list(changes: Mapping[str, tuple]) -> str:
+    return ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items())
+
+
+def _offer(changeable: list[str], num_refused: int) -> str:
+    if len(changeable) < num_refused:
+        return ""
+    return f", or --allow_change={','.join(changeable)}"
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Makes the folder and holds its lock; the system frees it when the process ends, however.
+
+    Of several processes only the first one holds it.
+    """
+    if not is_first():
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("a+")
+    except OSError as error:
+        raise ConfigError(f"--workdir={workdir}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise ConfigError(
+                f"--workdir={workdir}: in use by {owner}; wait, or choose another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes the whole file or nothing; of several processes only the first one writes."""
+    if not is_first():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be written ({error})") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes the whole file or nothing."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """A compressed .npz, the whole file or nothing."""
+    write_bytes(path, npz(arrays))
+
+
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """The bytes of a compressed .npz; the same arrays give the same bytes."""
+    file = io.BytesIO()
+    content: Any = dict(arrays)
+    np.savez_compressed(file, **content)
+    return file.getvalue()

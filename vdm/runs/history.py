@@ -1,0 +1,51 @@
+"""What a run logged while it learned."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vdm.models.vdm.time_density import DRAWN, QUANTILES
+from vdm.training.writers import read_json_lines
+
+Curves = dict[str, np.ndarray]
+"""{column: one number per logged step}."""
+
+_TRAIN = {
+    "step": "step",
+    "images": "images_seen",
+    "seconds": "seconds",
+    "train": "bits_per_dim",
+}
+_VALIDATION = {"step": "step", "validation": "validation_bits_per_dim"}
+
+
+def training_curves(workdir: Path) -> Curves:
+    """{"step", "images", "seconds", "train"}: the training loss in bits/dim; empty at first."""
+    return _columns(workdir, _TRAIN)
+
+
+def validation_curves(workdir: Path) -> Curves:
+    """{"step", "validation"}: bits/dim of the averaged parameters on the validation split."""
+    return _columns(workdir, _VALIDATION)
+
+
+def drawn_gammas(workdir: Path) -> Curves:
+    """{"images", "0.05", ..., "0.95"}: quantiles of the gammas that training drew."""
+    shares = {f"{share:g}": f"{DRAWN}{share:g}" for share in QUANTILES}
+    return _columns(workdir, {"images": "images_seen", **shares})
+
+
+def loss_range(
+    train: Sequence[np.ndarray], validation: Sequence[np.ndarray] = ()
+) -> tuple[float, float]:
+    """What a picture of these losses shows; the first of training are far above the rest."""
+    lowest = min(float(values.min()) for values in (*train, *validation) if len(values))
+    highest = max(float(np.quantile(values, 0.9)) for values in train)
+    return 0.98 * lowest, 1.05 * highest
+
+
+def _columns(workdir: Path, columns: Mapping[str, str]) -> Curves:
+    lines = read_json_lines(workdir / "metrics.jsonl")
+    logged = [line for line in lines if set(columns.values()) <= set(line)]
+    return {name: np.array([line[key] for line in logged]) for name, key in columns.items()}

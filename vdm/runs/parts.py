@@ -1,0 +1,246 @@
+"""Configuration -> data, model, devices and the parts of training: what launchers have in common."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from vdm.data import RECIPES, Dataset, open_content
+from vdm.data.augment import Augmentation
+from vdm.data.batches import train_batch
+from vdm.errors import DataError, choose
+from vdm.models.vdm.model import VDM, make_model
+from vdm.models.vdm.objective import GradientFn, make_gradient
+from vdm.models.vdm.weights import make_weight
+from vdm.runs import checks
+from vdm.runs.dataset import make_augmentation, open_dataset
+from vdm.runs.earlier_data import open_earlier
+from vdm.runs.folder import check_same_data
+from vdm.runtime import devices
+from vdm.seeds import stream_key
+from vdm.training.optimizer import make_optimizer
+from vdm.training.state import TrainState, init_state
+from vdm.training.step import (
+    TrainStep,
+    jit_train_step,
+    make_train_step,
+    several_steps,
+    sharded_gradient,
+)
+from vdm.types import Batch, DataSpec
+
+Config = Mapping[str, Any]
+TIMES = {"uniform": False, "adaptive": True}
+"""Whether times are drawn from a density that follows the loss."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a configuration describes, before any parameters exist."""
+
+    config: Config
+    dataset: Dataset
+    model: VDM
+    mesh: Mesh
+
+    @property
+    def steps_per_call(self) -> int:
+        """Steps that one call of `train_step` makes."""
+        return self.config["train"].get("steps_per_call", 1)
+
+    def train_batch(self, step: int) -> Batch:
+        """Training batch number `step`, augmented as configured, on the devices.
+
+        With several steps per call, all those that one call takes from there, stacked.
+        """
+        if self.steps_per_call == 1:
+            return devices.place_share(self._host_batch(step), self.mesh)
+        hosts = [self._host_batch(step + k) for k in range(self.steps_per_call)]
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *hosts)
+        return devices.place_share(stacked, self.mesh, leading_axes=1)
+
+    def _host_batch(self, step: int) -> Batch:
+        share = (jax.process_index(), jax.process_count())
+        size, augmentation = self.config["train"]["batch_size"], self.augmentation
+        return train_batch(
+            self.dataset, self.config["seed"], step, size, "train", *share, augmentation
+        )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Transforms of training images."""
+        return make_augmentation(self.config["data"])
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the training state, without arrays."""
+        shapes = jax.eval_shape(self._init, jax.random.key(0))
+        return devices.abstract_like(shapes, devices.state_shardings(shapes, self.mesh))
+
+    def fresh_state(self) -> TrainState:
+        """The state before step 0."""
+        shapes = jax.eval_shape(self._init, jax.random.key(0))
+        init = jax.jit(self._init, out_shardings=devices.state_shardings(shapes, self.mesh))
+        return init(stream_key(self.config["seed"], "initialisation"))
+
+    def train_step(self) -> TrainStep:
+        """The compiled training step; with several steps per call, on as many stacked batches."""
+        config, state = self.config, self.abstract_state()
+        step = make_train_step(
+            self.model,
+            sharded_gradient(self.gradient(), self.mesh, state.params),
+            self.optimizer(),
+            config["seed"],
+            config["optimizer"]["ema_decay"],
+        )
+        several = self.steps_per_call > 1
+        return jit_train_step(several_steps(step) if several else step, self.mesh, state, several)
+
+    def gradient(self) -> GradientFn:
+        """What every parameter group descends along."""
+        objective = self.config["objective"]
+        weighting = objective.get("weight", {"name": "elbo"})  # older configurations had none
+        weight = make_weight(
+            weighting["name"], weighting.get(weighting["name"], {}), self.model.time_map
+        )
+        return make_gradient(
+            self.model,
+            objective["num_timesteps"],
+            objective["shape"],
+            weight,
+            per_image=self._adaptive_times,
+            num_microbatches=self.config["train"].get("num_microbatches", 1),
+        )
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of all parameter groups."""
+        has_encoder = self.model.encoder is not None
+        return make_optimizer(
+            self.config["optimizer"], self.config["train"]["num_steps"], has_encoder
+        )
+
+    @property
+    def _adaptive_times(self) -> bool:
+        # Runs of older configurations drew them uniformly.
+        times = self.config["objective"].get("times", "uniform")
+        return choose("config.objective.times", times, TIMES, "density of times")
+
+    def _init(self, key):
+        return init_state(self.model, self.optimizer(), key, self._adaptive_times)
+
+
+def build(
+    config: Config,
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    verify_data: bool = False,
+    saved: Mapping[str, Any] | None = None,
+) -> Parts:
+    """The parts `config` describes; its data are prepared in `cache_dir` where it names none.
+
+    Args:
+      config: every field.
+      cache_dir: where prepared arrays live.
+      verify_data: hash all pixels again.
+      saved: config.json of the run that is resumed, which keeps the splits it was trained on.
+
+    Raises:
+      ConfigError: a value that does not fit, named.
+      DataError: unsuitable data.
+    """
+    checks.check(config)
+    mesh = mesh_of(config)
+    cache_dir = config["data"]["cache_dir"] or cache_dir
+    dataset = open_earlier(config["data"], saved, cache_dir, verify_data) if saved else None
+    dataset = dataset or open_dataset(config["data"], cache_dir, verify=verify_data)
+    parts = _assemble(config, mesh, dataset)
+    parts.gradient()  # refuses an objective that does not exist
+    parts.abstract_state()  # and parameters that cannot be split
+    return parts
+
+
+def mesh_of(config: Config) -> Mesh:
+    """The mesh for training; it can share out the batch."""
+    mesh, train = devices.make_mesh(**devices.options_of(config)), config["train"]
+    devices.check_divisible(
+        "config.train.batch_size", train["batch_size"], mesh, train["num_microbatches"]
+    )
+    checks.check_dtype(config["denoiser"], mesh)
+    return mesh
+
+
+def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> Parts:
+    """The parts of a run, from its config.json, on however many devices there are now.
+
+    Parameters are not split: evaluation and sampling need no optimizer's state, which is most of them.
+    `verify_data` hashes all pixels again. Raises DataError when its data have changed since.
+    """
+    config = identity["config"]
+    dataset = _open_trained(identity, verify_data)
+    parts = _assemble(config, devices.make_mesh(), dataset)
+    check_same_data(identity["data"], parts.dataset.spec)
+    return parts
+
+
+def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
+    """Prepared data, by their hash where the files they came from are gone."""
+    data, saved = identity["config"]["data"], identity["data"]
+    cache_dir = data["cache_dir"]
+    if data["name"].partition(":")[0] in RECIPES:
+        try:
+            found = open_dataset(data, cache_dir, verify=verify_data, prepare=False)
+        except DataError:
+            found = None
+        if found is not None and found.spec.content_hash == saved["content_hash"]:
+            return found
+        if found := open_earlier(data, identity, cache_dir, verify_data):
+            return found
+        # Without labels, which belong to the request.
+        found = open_content(saved["content_hash"], cache_dir, verify_data)
+        if found is not None and found.spec.name == saved["name"]:
+            return found
+    return open_dataset(data, cache_dir, verify=verify_data)
+
+
+def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
+    devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
+    make_augmentation(config["data"]).check(dataset.spec.shape)
+    return Parts(config, dataset, assemble_model(config, dataset.spec), mesh)
+
+
+def assemble_model(config: Config, spec: DataSpec) -> VDM:
+    """The model for data of `spec`."""
+    denoiser, train = dict(config["denoiser"]), config["train"]
+    if max(train.get("num_microbatches", 1), train.get("steps_per_call", 1)) > 1:
+        # The network is in a loop already, so its convolutions had better be those made for loops.
+        options = dict(denoiser.get(denoiser["name"], {}))
+        if options.get("unroll", True) is None:
+            denoiser[denoiser["name"]] = {**options, "unroll": False}
+    # Older configurations have no section "context".
+    return make_model(spec, config["model"], config["schedule"], denoiser, config.get("context"))
+
+
+def use_compilation_cache() -> None:
+    """Compiled programs are kept in ~/.cache/vdm/jax, unless JAX_COMPILATION_CACHE_DIR says where."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path("~/.cache/vdm/jax").expanduser()
+        try:
+            # Private: whoever can write here decides what others run.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = folder.stat()
+        except OSError:
+            return  # only slower
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            logging.getLogger(__name__).warning(
+                f"{folder}: others can write there, so no compiled programs are kept; chmod 700 it"
+            )
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,154 @@
+"""The number a user publishes: an evaluation of one checkpoint, printed and written with its facts."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vdm.data.batches import eval_batches
+from vdm.evaluation.evaluate import (
+    Estimate,
+    Evaluation,
+    Sampling,
+    evaluate,
+    format_table,
+    summarise,
+)
+from vdm.runs import evaluations
+from vdm.runs.config_identity import config_hash, earlier_config_hash
+from vdm.runs.folder import data_identity
+from vdm.runs.parts import Parts
+from vdm.runs.progress import Progress, evaluation_progress
+from vdm.runs.provenance import provenance
+from vdm.runtime.hashes import tree_hash
+from vdm.types import Params
+
+
+def make_sampling(options: Mapping[str, Any], trained_timesteps: int) -> Sampling:
+    """The sampling that section "evaluate" of a configuration describes."""
+    timesteps = options["num_timesteps"]
+    return Sampling(
+        num_timesteps=trained_timesteps if timesteps is None else timesteps,
+        **{name: options[name] for name in ("repeats", "randomisations", "seed")},
+    )
+
+
+def run_evaluation(
+    parts: Parts,
+    params: Params,
+    split: str,
+    sampling: Sampling,
+    step: Callable,
+    check: Callable,
+    title: str = "",
+) -> Evaluation:
+    """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
+    batches = eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"])
+    with Progress(f"evaluating {title or split}", len(batches), "batches") as bar:
+        report = evaluation_progress(bar, check)
+        return evaluate(parts.model, params, batches, sampling, parts.mesh, report, step)
+
+
+def describe(
+    parts: Parts, params: Params, evaluation: Evaluation, split: str, step: int
+) -> dict[str, Any]:
+    """Everything that must stand beside the number, and the number, as JSON."""
+    sampling = evaluation.sampling
+    summary = {name: vars(row) for name, row in summarise(evaluation).items()}
+    return {
+        "bits_per_dim": summary,
+        "bound": "negative ELBO, "
+        + (f"T = {sampling.num_timesteps}" if sampling.num_timesteps else "continuous time"),
+        **identity(parts, params, split, step),
+        **settings(sampling),
+    }
+
+
+def settings(sampling: Sampling) -> dict[str, int]:
+    """The part of a record that says how the bound was estimated."""
+    return {
+        "timesteps_eval": sampling.num_timesteps,
+        "repeats": sampling.repeats,
+        "randomisations": sampling.randomisations,
+        "evaluation_seed": sampling.seed,
+    }
+
+
+def wanted(
+    config: Mapping[str, Any], hashes: Mapping[str, str], step: int, sampling: Sampling
+) -> dict[str, Any]:
+    """The identity by which `evaluations.read` tells whether a stored record may be shown.
+
+    Args:
+      config: the run's configuration now.
+      hashes: {"checkpoint", "data"} now.
+      step: the checkpoint's.
+      sampling: how the bound is to be estimated.
+    """
+    return {
+        "split": config["evaluate"]["split"],
+        "checkpoint_step": step,
+        **settings(sampling),
+        "hashes": {**hashes, "config": config_hash(config)},
+        "earlier_config_hash": earlier_config_hash(config),
+    }
+
+
+def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, Any]:
+    """What was evaluated and on what, however it was: the same for every number of a checkpoint."""
+    config, spec = parts.config, parts.dataset.spec
+    denoiser = config["denoiser"]
+    return {
+        "split": split,
+        "num_images": spec.split_sizes[split],
+        "missing_images": spec.missing.get(split, 0),
+        "timesteps_train": config["objective"]["num_timesteps"],
+        "checkpoint_step": step,
+        "parameters": "ema",
+        "train_seed": config["seed"],
+        "schedule": config["schedule"]["name"],
+        "dtype": denoiser.get(denoiser["name"], {}).get("dtype", "float32"),
+        "data": data_identity(spec) | {"notes": spec.notes},
+        "hashes": {
+            "data": spec.content_hash,
+            "checkpoint": tree_hash(params),
+            "config": config_hash(config),
+        },
+        "provenance": provenance(),
+    }
+
+
+def format_report(facts: Mapping[str, Any]) -> str:
+    """The table of terms, and the facts that belong to it."""
+    rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
+    precision = facts["provenance"]["matmul_precision"]
+    lines = [
+        format_table(rows),
+        f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}; "
+        f"checkpoint step {facts['checkpoint_step']}, averaged parameters, "
+        f"training seed {facts['train_seed']}",
+        f"T_train = {steps_name(facts['timesteps_train'])}, "
+        f"T_eval = {steps_name(facts['timesteps_eval'])}; "
+        f"{facts['repeats']} time(s) per image in each of {facts['randomisations']} "
+        f"randomisation(s), seed {facts['evaluation_seed']}; "
+        f"{facts['dtype']}, matmul precision {precision}",
+    ]
+    if facts["data"]["notes"]:
+        lines.append(facts["data"]["notes"])
+    return "\n".join(lines)
+
+
+def report_path(workdir: Path, split: str, step: int, sampling: Sampling) -> Path:
+    """Where the evaluation's JSON goes: a name per checkpoint, split and sampling."""
+    bound = f"T{sampling.num_timesteps}" if sampling.num_timesteps else "continuous"
+    size = f"{sampling.repeats}x{sampling.randomisations}-seed{sampling.seed}"
+    return workdir / "evaluations" / f"{split}-step{step}-{bound}-{size}.json"
+
+
+def write_report(path: Path, facts: Mapping[str, Any], evaluation: Evaluation) -> None:
+    """The JSON, and beside it per image and per term in nats: index [N], terms [randomisations, N]."""
+    evaluations.write(path, facts, {"index": evaluation.index, **evaluation.terms})
+
+
+def steps_name(num_timesteps: int) -> str:
+    """T as it is printed."""
+    return str(num_timesteps) if num_timesteps else "continuous"

@@ -1,0 +1,1 @@
+"""What everything runs on: devices, processes, files and hashes."""

@@ -1,0 +1,1 @@
+"""Schedules with a gamma for every dimension, and for every image."""

@@ -1,0 +1,140 @@
+"""The training loop: it is given its step, its batches and what to do at times, and owns none."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vdm.errors import NonFiniteError
+from vdm.runtime.devices import to_host
+from vdm.training.state import TrainState
+from vdm.training.step import TrainStep
+
+BLOCK_EVERY_STEPS = 10
+"""Steps in flight before the loop waits: more deadlock on simulated CPU devices."""
+
+Window = list[dict[str, float]]
+"""The metrics of every step since the last log; saved with the state, so that a resumed run logs the
+same averages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What happens besides stepping, each after every so many steps (0: never) and after the last.
+
+    In one step, logging comes first, then evaluation, then sampling, then saving.
+
+    Attributes:
+      log: (step, metrics averaged since the last log).
+      evaluate: (state); left out, like `sample`, once a stop is asked for.
+      sample: (state).
+      save: (state, window); every metric up to that step is finite.
+      stop: whether to stop after this step, e.g. for a signal; the state is saved first.
+    """
+
+    log: Callable[[int, dict[str, float]], None]
+    log_every_steps: int
+    evaluate: Callable[[TrainState], None]
+    evaluate_every_steps: int
+    save: Callable[[TrainState, Window], None]
+    save_every_steps: int
+    sample: Callable[[TrainState], None] = lambda state: None
+    sample_every_steps: int = 0
+    stop: Callable[[], bool] = lambda: False
+
+
+def train(
+    state: TrainState,
+    train_step: TrainStep,
+    make_batch: Callable[[int], Any],
+    num_steps: int,
+    hooks: Hooks,
+    window: Sequence[dict[str, float]] = (),
+    steps_per_call: int = 1,
+) -> TrainState:
+    """Steps until `num_steps` updates are made, or a stop is asked for; returns the last state.
+
+    Args:
+      state: where to start; donated.
+      train_step: (state, batch) -> (state, metrics).
+      make_batch: the placed batch of step n.
+      num_steps: updates in all, those already in `state` included.
+      hooks: see `Hooks`.
+      window: what was saved with `state`.
+      steps_per_call: how many steps `train_step` makes at once, from as many batches stacked by
+        `make_batch` of the first; its metrics are then [steps_per_call]. Divides all periods.
+
+    Raises:
+      NonFiniteError: within BLOCK_EVERY_STEPS of the first step whose metrics are not finite.
+    """
+    step = int(state.step)
+    pending: list[tuple[int, dict]] = []
+    window = list(window)
+    stopping = hooks.stop()
+    while step < num_steps and not stopping:
+        state, metrics = train_step(state, make_batch(step))
+        step += steps_per_call
+        pending.append((step, metrics))
+        log = is_due(hooks.log_every_steps, step, num_steps)
+        evaluate = is_due(hooks.evaluate_every_steps, step, num_steps)
+        sample = is_due(hooks.sample_every_steps, step, num_steps)
+        save = is_due(hooks.save_every_steps, step, num_steps)
+        stopping = hooks.stop()
+        if (
+            log
+            or evaluate
+            or sample
+            or save
+            or stopping
+            or len(pending) * steps_per_call >= BLOCK_EVERY_STEPS
+        ):
+            window += _collect(pending)
+        if log:
+            hooks.log(step, _average(window))
+            window = []
+        if evaluate and not hooks.stop():
+            hooks.evaluate(state)
+        if sample and not hooks.stop():
+            hooks.sample(state)
+        # A signal before or within these saves this very step, for them to be done on resuming.
+        stopping = stopping or hooks.stop()
+        if save or stopping:
+            hooks.save(state, window)
+    return state
+
+
+def is_due(every_steps: int, step: int, num_steps: int) -> bool:
+    """Whether something done every so many steps (0: never), and after the last, follows `step`."""
+    return step == num_steps or (every_steps > 0 and step % every_steps == 0)
+
+
+def _collect(pending: list[tuple[int, dict]]) -> Window:
+    """Waits for the pending steps, checks that all they report is finite, and empties the list."""
+    collected = []
+    for step, values in _by_step(to_host(pending)):
+        if not all(np.isfinite(list(values.values()))):
+            listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
+            raise NonFiniteError(
+                f"step {int(step)}: not finite ({listed}); gamma ranges over "
+                f"[{values.get('gamma_0', np.nan):.4g}, {values.get('gamma_1', np.nan):.4g}]. "
+                "The last checkpoint is intact: lower optimizer.learning_rate or "
+                "optimizer.clip_norm and resume"
+            )
+        collected.append(values)
+    pending.clear()
+    return collected
+
+
+def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, float]]]:
+    """(step, metrics) of every step; a call of several gave arrays, and the last step's number."""
+    for step, metrics in pending:
+        rows = {name: np.atleast_1d(value) for name, value in metrics.items()}
+        count = len(next(iter(rows.values()), ()))
+        for k in range(count):
+            yield int(step) - count + 1 + k, {name: float(row[k]) for name, row in rows.items()}
+
+
+def _average(window: Window) -> dict[str, float]:
+    names = window[0] if window else {}
+    return {name: float(np.mean([values[name] for values in window])) for name in names}

@@ -1,0 +1,50 @@
+"""What a training run carries from step to step."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from vdm.models.vdm.model import VDM
+from vdm.models.vdm.time_density import TimeDensity, init_density
+from vdm.types import Params, PRNGKey
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Attributes:
+    step: number of updates made, int32 [].
+    params: the parameters being trained.
+    ema_params: their exponential moving average, which evaluation uses.
+    opt_state: the optimizer's.
+    time_density: what adaptive times are drawn from; None while times are uniform.
+    """
+
+    step: jax.Array
+    params: Params
+    ema_params: Params
+    opt_state: optax.OptState
+    time_density: TimeDensity | None = None
+
+
+def init_state(
+    model: VDM,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKey,
+    adaptive_times: bool = False,
+) -> TrainState:
+    """The state before step 0; `key` is consumed. Jit it: op by op a deep network takes minutes."""
+    params = model.init(key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+        time_density=init_density() if adaptive_times else None,
+    )
+
+
+def ema_decay_at(step: jax.Array, decay: float) -> jax.Array:
+    """min(decay, (1 + n)/(10 + n)): a young average forgets its start sooner."""
+    step = step.astype(jnp.float32)
+    return jnp.minimum(decay, (1.0 + step) / (10.0 + step))

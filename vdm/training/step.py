@@ -1,0 +1,101 @@
+"""One training step: (state, batch) -> (state, metrics), pure."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from vdm.models.vdm.model import VDM
+from vdm.models.vdm.noise import training_noise
+from vdm.models.vdm.objective import PER_IMAGE, GradientFn, Metrics
+from vdm.models.vdm.time_density import draw, drawn_gammas, observe
+from vdm.runtime import devices
+from vdm.seeds import stream_key
+from vdm.training.state import TrainState, ema_decay_at
+from vdm.types import Batch, Params
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    model: VDM,
+    gradient_fn: GradientFn,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    ema_decay: float,
+) -> TrainStep:
+    """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them.
+
+    A state with a density of times needs a `gradient_fn` that reports `PER_IMAGE`.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(stream_key(seed, "training"), state.step)
+        key_noise, key_dropout = jax.random.split(key)
+        noise = training_noise(key_noise, batch.images.shape[0], model.shape, model.draw_context)
+        density, schedule_params = state.time_density, state.params["schedule"]
+        if density is not None:
+            times, importance = draw(density, model.schedule, schedule_params, noise.times)
+            noise = dataclasses.replace(noise, times=times, importance=importance)
+        grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
+        if model.has_scalar_gamma:
+            metrics |= drawn_gammas(density, model.schedule, schedule_params)
+        if density is not None:
+            integrand = metrics.pop(PER_IMAGE)
+            density = observe(
+                density, model.schedule, schedule_params, noise.times, integrand, batch.mask
+            )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params = {**params, "schedule": model.schedule.project(params["schedule"])}
+        decay = ema_decay_at(state.step, ema_decay)
+        ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
+        norms = {f"grad_norm/{name}": optax.tree.norm(g) for name, g in grads.items() if g}
+        after = TrainState(state.step + 1, params, ema_params, opt_state, density)
+        return after, {**metrics, **norms}
+
+    return train_step
+
+
+def sharded_gradient(gradient_fn: GradientFn, mesh: Mesh, params: Params) -> GradientFn:
+    """`gradient_fn` with every device's part of the parameters gathered before, and its result split.
+
+    `params` gives the shapes. Where nothing is split, the layouts are those JAX would find itself.
+    """
+    split = devices.state_shardings(params, mesh)
+    batches = devices.batch_sharding(mesh)
+
+    def sharded(params, batch, noise, dropout_key):
+        whole = devices.constrain(params, devices.replicated(mesh))
+        noise = devices.constrain(noise, batches)
+        grads, metrics = gradient_fn(whole, batch, noise, dropout_key)
+        return devices.constrain(grads, split), metrics
+
+    return sharded
+
+
+def several_steps(train_step: TrainStep) -> TrainStep:
+    """As many steps in one call as there are batches [K,B,...]; metrics are those of each step [K]."""
+
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(train_step, state, batches)
+
+    return steps
+
+
+def jit_train_step(
+    train_step: TrainStep, mesh: Mesh, state: TrainState, several: bool = False
+) -> TrainStep:
+    """Compiled over `mesh`: `state` gives the shapes and is donated, the batch is split.
+
+    `several`: the step is one of `several_steps`.
+    """
+    states = devices.state_shardings(state, mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(states, devices.batch_sharding(mesh, int(several))),
+        out_shardings=(states, devices.replicated(mesh)),
+        donate_argnums=0,
+    )
