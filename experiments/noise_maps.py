@@ -23,7 +23,7 @@ def main():
     from pathlib import Path
 
     from experiments.reports import noise_maps
-    from experiments.sweeps import runner
+    from experiments.reports.tables import format_table
     from vdm.runs import checkpoints, provenance
     from vdm.runs.folder import check_writable, require_identity
     from vdm.runs.parts import build_trained, use_compilation_cache
@@ -42,7 +42,7 @@ def main():
     images = parts.dataset.split(_SPLIT.value)[: _NUM.value]
     found = noise_maps.measure(parts.model, params, images, times, _SEED.value)
     for table in noise_maps.all_tables(found).values():
-        print(runner.format_table(table) + "\n")
+        print(format_table(table) + "\n")
     facts = (
         f"the first {len(images)} images of {parts.dataset.spec.name}/{_SPLIT.value}, checkpoint step "
         f"{step}, averaged parameters, contexts of seed {_SEED.value}. {parts.dataset.spec.notes}"

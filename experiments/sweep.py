@@ -28,6 +28,7 @@ def main():
     from pathlib import Path
 
     from experiments.cli.signals import StopRequest
+    from experiments.reports.tables import format_table
     from experiments.sweeps import grid, runner
     from vdm.runs.folder import check_writable, locked
 
@@ -40,9 +41,9 @@ def main():
     runs = grid.points(_CONFIG.value, axes)
     with locked(folder), StopRequest() as stop:
         outcomes = runner.run_all(runs, folder, command, stop)
-    print(runner.format_table(runner.table(outcomes)))
+    print(format_table(runner.table(outcomes)))
     if means := runner.over_seeds(outcomes):
-        print("\nbetween seeds, bits/dim\n" + runner.format_table(means))
+        print("\nbetween seeds, bits/dim\n" + format_table(means))
     print(f"written to {folder / 'summary.json'}")
     # 1 where a run failed or could not be brought to its end.
     return int(any(one.status != "finished" for one in outcomes))

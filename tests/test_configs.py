@@ -12,8 +12,8 @@ import pytest
 from experiments.cli.parsing import load_config
 from vdm.errors import ConfigError
 from vdm.models.vdm.model import make_model
+from vdm.runs.config import flatten
 from vdm.runs.parts import build
-from vdm.runs.provenance import flatten
 from vdm.types import DataSpec
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.sweeps.runner import between_seeds
+from vdm.evaluation.statistics.between_seeds import mean_and_interval
 
 
 def time_in_turns(
@@ -34,6 +34,6 @@ def ratio(
     seconds: Sequence[float], reference: Sequence[float]
 ) -> tuple[float, tuple[float, float]]:
     """exp of the mean of log(seconds/reference) over rounds (2 or more), with its 95 % interval."""
-    mean, interval = between_seeds((np.log(seconds) - np.log(reference)).tolist())
+    mean, interval = mean_and_interval((np.log(seconds) - np.log(reference)).tolist())
     assert mean is not None and interval is not None
     return math.exp(mean), (math.exp(interval[0]), math.exp(interval[1]))

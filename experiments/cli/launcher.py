@@ -31,7 +31,7 @@ from absl import flags
 from experiments.cli import parsing
 from experiments.cli.stdout import outlive_readers
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
-from vdm.runs.provenance import flatten
+from vdm.runs.config import flatten
 
 FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}

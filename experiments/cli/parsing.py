@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from vdm.errors import ConfigError
-from vdm.runs.provenance import flatten
+from vdm.runs.config import flatten
 
 FLAGS = flags.FLAGS
 SHARED_FLAGS = (

@@ -81,3 +81,13 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def format_table(found: Table) -> str:
+    """Plain text in columns."""
+    rows = [[str(name) for name in found.columns], *([show(v) for v in row] for row in found.rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

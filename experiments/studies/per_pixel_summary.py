@@ -9,7 +9,8 @@ import numpy as np
 from experiments.benchmarks import interleaved
 from experiments.reports.tables import Table
 from experiments.sweeps.grid import Point
-from experiments.sweeps.runner import Outcome, between_seeds
+from experiments.sweeps.runner import Outcome
+from vdm.evaluation.statistics.between_seeds import mean_and_interval
 from vdm.models.vdm.model import count_parameters
 from vdm.models.vdm.objective import TERM_NAMES
 from vdm.runs.parts import build
@@ -47,10 +48,10 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
     for kind, seeds in groups.items():
         cells: list = [kind, len(seeds)]
         for name in _NAMES:
-            cells += between_seeds([terms[name] for terms in seeds.values()])
+            cells += mean_and_interval([terms[name] for terms in seeds.values()])
         line = groups.get(REFERENCE, {})
         gaps = [seeds[s]["total"] - line[s]["total"] for s in seeds if s in line]
-        cells += (None, None) if kind == REFERENCE else between_seeds(gaps)
+        cells += (None, None) if kind == REFERENCE else mean_and_interval(gaps)
         rows.append(tuple(cells))
     names = [column for name in (*_NAMES, "minus_linear") for column in (name, f"{name}_95")]
     return Table(("schedule", "seeds", *names), rows)

@@ -23,6 +23,7 @@ def main():
     from pathlib import Path
 
     from experiments.cli.signals import StopRequest
+    from experiments.reports.tables import format_table
     from experiments.studies import schedules_summary
     from experiments.sweeps import grid, runner
     from vdm.runs.folder import check_writable, locked
@@ -44,7 +45,7 @@ def main():
             if result := schedules_summary.measure(outcome, folder, _DRAWS.value, stop.check):
                 results.append(result)
     found = schedules_summary.by_schedule(results)
-    print(runner.format_table(schedules_summary.summary(found)))
+    print(format_table(schedules_summary.summary(found)))
     facts = (
         f"{len(results)} runs of {config.train.num_steps} steps from {_CONFIG_FILE.value}; test "
         f"images; variances in continuous time given the image, {_DRAWS.value} draws each, averaged "

@@ -11,8 +11,9 @@ import numpy as np
 from experiments.reports import page, schedule_numbers
 from experiments.reports.page import Figure, plt
 from experiments.reports.tables import Table, to_html
-from experiments.sweeps.runner import Outcome, between_seeds
+from experiments.sweeps.runner import Outcome
 from vdm.evaluation.analysis import estimator_variance
+from vdm.evaluation.statistics.between_seeds import mean_and_interval
 from vdm.runs.folder import write_json
 from vdm.runtime.hashes import sealed, unsealed
 
@@ -115,8 +116,8 @@ def summary(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
 
 def _mean(name: str, values: Sequence[float]) -> tuple:
     if name == "bits_per_dim":
-        return between_seeds(values)
-    mean, interval = between_seeds([float(np.log(v)) for v in values])
+        return mean_and_interval(values)
+    mean, interval = mean_and_interval([float(np.log(v)) for v in values])
     exp = lambda v: None if v is None else float(np.exp(v))  # noqa: E731
     return exp(mean), None if interval is None else tuple(exp(v) for v in interval)
 

@@ -19,13 +19,12 @@ def main():
 
     from experiments.reports import page, tables
     from experiments.studies import two_pixels_integral
-    from experiments.sweeps import runner
     from vdm.runs.folder import check_writable, write_bytes
 
     out = Path(_OUT.value)
     check_writable(out, "--out")
     found = two_pixels_integral.table()
-    print(runner.format_table(found))
+    print(tables.format_table(found))
     print(f"closed form, I(x; z_0) - I(x; z_1): {two_pixels_integral.closed_form():.4f} nats")
     write_bytes(out / "paths.csv", tables.to_csv(found))
     write_bytes(out / "paths.tex", tables.to_latex(found))

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import math
 import subprocess
 import sys
 import time
@@ -11,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import config_dict
 
 from experiments.cli.parsing import load_config
-from experiments.reports.tables import Table, show, to_csv
+from experiments.reports.tables import Table, to_csv
 from experiments.sweeps.grid import Point
 from vdm.errors import CheckpointError, DataError, Preempted
-from vdm.evaluation.statistics.estimate import t_interval
+from vdm.evaluation.statistics.between_seeds import mean_and_interval
 from vdm.models.vdm.objective import TERM_NAMES
 from vdm.runs import config_identity, evaluations, record
 from vdm.runs.dataset import open_dataset
@@ -195,34 +193,13 @@ def over_seeds(outcomes: Sequence[Outcome]) -> Table | None:
         values = groups.setdefault(tuple(one.overrides.get(field) for field in fields), [])
         if one.status == "finished":
             values.append(one.bits_per_dim["total"])
-    rows = [(*key, len(values), *between_seeds(values)) for key, values in groups.items()]
+    rows = [(*key, len(values), *mean_and_interval(values)) for key, values in groups.items()]
     return Table((*fields, "seeds", "total", "interval_95"), rows)
 
 
 def _fields(outcomes: Sequence[Outcome]) -> list[str]:
     """What any run overrides; runs of several grids vary different fields."""
     return list(dict.fromkeys(field for one in outcomes for field in one.overrides))
-
-
-def between_seeds(
-    values: Sequence[float],
-) -> tuple[float | None, tuple[float, float] | None]:
-    """(mean, its 95 % interval by Student's t), None where there are too few."""
-    if len(values) < 2:
-        return (float(values[0]) if values else None), None
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    mean = float(np.mean(values))
-    return mean, t_interval(mean, error, len(values) - 1)
-
-
-def format_table(found: Table) -> str:
-    """Plain text in columns."""
-    rows = [[str(name) for name in found.columns], *([show(v) for v in row] for row in found.rows)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
 
 
 def read_study(

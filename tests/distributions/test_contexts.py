@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.distributions import CONTEXTS, Draw, codes, make_context, make_encoder
+from vdm.distributions import CONTEXTS, Draw, codes, make_context
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds import make_bound
 from vdm.evaluation.bounds.run import evaluate_bound
 from vdm.models.vdm.elbo import noise_levels, terms_at
 from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise, evaluation_noise, training_noise
+from vdm.networks.encoder import make_encoder
 from vdm.runtime.devices import make_mesh
 from vdm.samplers import make_sampler
 from vdm.schedules import Endpoints, make_schedule

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from vdm.distributions.base import ContextModel, Draw, value_of
 from vdm.distributions.categorical import categorical
 from vdm.distributions.gaussian import gaussian
-from vdm.errors import ConfigError, check_options, choose
-from vdm.networks.encoder import Encoder
+from vdm.errors import check_options, choose
 
 CONTEXTS = {"gaussian": gaussian, "categorical": categorical}
 """Each entry: a function (**options) -> ContextModel."""
@@ -18,9 +17,7 @@ __all__ = [
     "NONE",
     "ContextModel",
     "Draw",
-    "Encoder",
     "make_context",
-    "make_encoder",
     "value_of",
 ]
 
@@ -33,13 +30,3 @@ def make_context(name: str, options: Mapping | None = None) -> ContextModel | No
     options = options or {}
     check_options(f"context.{name}", options, inspect.signature(build).parameters)
     return build(**options)
-
-
-def make_encoder(context: ContextModel, options: Mapping | None = None) -> Encoder:
-    """The encoder of a context's statistics, with its own options."""
-    options = dict(options or {})
-    check_options("context.encoder", options, ("channels", "num_hidden"))
-    for option, value in options.items():
-        if value < 1:
-            raise ConfigError(f"context.encoder.{option}={value}: must be at least 1")
-    return Encoder(context.num_statistics, **options)

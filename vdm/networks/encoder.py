@@ -1,7 +1,12 @@
 """The encoder of an image into the statistics of its context."""
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax.numpy as jnp
+
+from vdm.distributions.base import ContextModel
+from vdm.errors import ConfigError, check_options
 
 
 class Encoder(nn.Module):
@@ -28,3 +33,13 @@ class Encoder(nn.Module):
         small = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
         out = nn.Dense(self.num_statistics, kernel_init=small, name="dense2")(h)
         return out.astype(jnp.float32)
+
+
+def make_encoder(context: ContextModel, options: Mapping | None = None) -> Encoder:
+    """The encoder of a context's statistics, with its own options."""
+    options = dict(options or {})
+    check_options("context.encoder", options, ("channels", "num_hidden"))
+    for option, value in options.items():
+        if value < 1:
+            raise ConfigError(f"context.encoder.{option}={value}: must be at least 1")
+    return Encoder(context.num_statistics, **options)

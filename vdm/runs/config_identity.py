@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import base
-from vdm.runs.provenance import flatten
+from vdm.runs.config import as_tuples, differences, flatten
 from vdm.runtime.hashes import json_hash
 
 EARLIER_DEFAULTS: dict[str, Any] = {}
@@ -27,14 +27,6 @@ def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
     defaults = historical_defaults()
     before, after = (flatten(as_tuples(config)) for config in (saved, now))
     return differences(defaults | before, defaults | after)
-
-
-def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """{dotted field: (saved, now)} where two nested mappings differ."""
-    before, after = flatten(saved), flatten(now)
-    names = sorted(before.keys() | after.keys())
-    pairs = {name: (before.get(name), after.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -58,13 +50,6 @@ def earlier_config_hash(config: Mapping[str, Any]) -> str | None:
     if any(fields.get(name, defaults[name]) != defaults[name] for name in ADDED_FIELDS):
         return None
     return json_hash({n: v for n, v in fields.items() if n not in ADDED_FIELDS})
-
-
-def as_tuples(value: Any) -> Any:
-    """A nested value with JSON's lists as the tuples they were."""
-    if isinstance(value, Mapping):
-        return {name: as_tuples(item) for name, item in value.items()}
-    return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _trained_fields(config: Mapping[str, Any]) -> dict[str, Any]:

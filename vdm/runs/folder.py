@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
-from vdm.runs.config_identity import as_tuples, config_changes, differences
+from vdm.runs.config import as_tuples, differences
+from vdm.runs.config_identity import config_changes
 from vdm.runtime.files import write_whole
 from vdm.runtime.processes import is_first
 from vdm.types import DataSpec

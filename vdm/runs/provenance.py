@@ -4,9 +4,10 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from vdm.runs.config import flatten
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -76,15 +77,6 @@ def matmul_precision() -> str:
     # Only the attribute sees jax.default_matmul_precision(...); it is defined at run time.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return str(precision or "default")
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every field of a nested mapping under its dotted name, sorted."""
-    fields: dict[str, Any] = {}
-    for name, value in sorted(config.items()):
-        is_group = isinstance(value, Mapping) or hasattr(value, "items")
-        fields |= flatten(value, f"{prefix}{name}.") if is_group else {prefix + name: value}
-    return fields
 
 
 def _version(package: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 from vdm.errors import ConfigError, DataError
 from vdm.evaluation.statistics.between_seeds import BetweenSeeds, SeedGap, between_seeds, seed_gap
 from vdm.evaluation.statistics.estimate import holm
-from vdm.runs.config_identity import differences, historical_defaults
-from vdm.runs.provenance import flatten
+from vdm.runs.config import differences, flatten
+from vdm.runs.config_identity import historical_defaults
 
 MIN_SEEDS = 3
 _NO_MATTER = ("data.cache_dir",)

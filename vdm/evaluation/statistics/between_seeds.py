@@ -49,6 +49,16 @@ def between_seeds(values: Sequence[float]) -> BetweenSeeds:
     )
 
 
+def mean_and_interval(
+    values: Sequence[float],
+) -> tuple[float | None, tuple[float, float] | None]:
+    """(mean, its 95 % interval by Student's t), None where there are too few."""
+    if len(values) < 2:
+        return (float(values[0]) if values else None), None
+    found = between_seeds(values)
+    return found.mean, found.interval
+
+
 @dataclasses.dataclass(frozen=True)
 class SeedGap:
     """One group of seeds minus another, Student's t over seeds.

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from vdm import diffusion
-from vdm.distributions import NONE, ContextModel, Draw, codes, make_context, make_encoder
+from vdm.distributions import NONE, ContextModel, Draw, codes, make_context
 from vdm.errors import ConfigError, choose
 from vdm.networks import make_denoiser
+from vdm.networks.encoder import make_encoder
 from vdm.schedules import Endpoints, Schedule, make_schedule
 from vdm.schedules.base import has_scalar_gamma
 from vdm.types import Conditioning, Context, DataSpec, Gamma, Latents, Params, PRNGKey

@@ -1,0 +1,28 @@
+"""Nested mappings such as configurations: their fields by dotted names, and how two differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every field of a nested mapping under its dotted name, sorted."""
+    fields: dict[str, Any] = {}
+    for name, value in sorted(config.items()):
+        is_group = isinstance(value, Mapping) or hasattr(value, "items")
+        fields |= flatten(value, f"{prefix}{name}.") if is_group else {prefix + name: value}
+    return fields
+
+
+def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
+    """{dotted field: (saved, now)} where two nested mappings differ."""
+    before, after = flatten(saved), flatten(now)
+    names = sorted(before.keys() | after.keys())
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def as_tuples(value: Any) -> Any:
+    """A nested value with JSON's lists as the tuples they were."""
+    if isinstance(value, Mapping):
+        return {name: as_tuples(item) for name, item in value.items()}
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
