@@ -7,8 +7,8 @@ when it was added. Hashes leave out every field at that default, so adding a fie
 from collections.abc import Mapping
 from typing import Any
 
-from configs import base
 from vdm.runs.config import as_tuples, differences, flatten
+from vdm.runs.defaults import default_config
 from vdm.runtime.hashes import json_hash
 
 EARLIER_DEFAULTS: dict[str, Any] = {}
@@ -19,7 +19,7 @@ ADDED_FIELDS = frozenset({"data.folder.splits"})
 
 def historical_defaults() -> dict[str, Any]:
     """{dotted field: the default it was added with}."""
-    return flatten(as_tuples(base.get_config().to_dict())) | EARLIER_DEFAULTS
+    return flatten(as_tuples(default_config())) | EARLIER_DEFAULTS
 
 
 def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:

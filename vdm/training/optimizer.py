@@ -68,7 +68,7 @@ def kernels_only(params: Params) -> Params:
 def make_optimizer(
     options: Mapping, num_steps: int, encoder: bool = False
 ) -> optax.GradientTransformation:
-    """The optimizer of a whole model; see `configs/base.py`, section optimizer, for `options`.
+    """The optimizer of a whole model; see `vdm.runs.defaults.optimizer` for `options`.
 
     `encoder`: whether the model has one. Otherwise there is no such group, as in checkpoints of old.
     """

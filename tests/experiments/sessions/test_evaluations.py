@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from configs import base
 from experiments.cli.parsing import load_config
 from experiments.sessions import training
 from experiments.studies import schedules_summary
 from experiments.sweeps import grid, runner
 from vdm.errors import CheckpointError
 from vdm.runs import config_identity, evaluations
+from vdm.runs.defaults import default_config
 
 STEPS = {"num_steps": 4, "evaluate_every_steps": 0, "sample_every_steps": 0, "num_samples": 0}
 STEPS |= {"save_every_steps": 2}
@@ -192,14 +192,13 @@ def test_a_sweep_sees_that_the_data_changed(make_parts, tmp_path, monkeypatch):
 @pytest.fixture
 def one_field_more(monkeypatch):
     """The defaults of a later revision: one more field."""
-    get_config = base.get_config
 
     def extended():
-        config = get_config()
-        config.train.novel_field = 3
-        return config
+        found = default_config()
+        found["train"]["novel_field"] = 3
+        return found
 
-    monkeypatch.setattr(base, "get_config", extended)
+    monkeypatch.setattr("vdm.runs.config_identity.default_config", extended)
 
 
 def test_a_new_field_makes_no_record_stale(run, make_parts, one_field_more, monkeypatch):
