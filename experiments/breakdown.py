@@ -31,7 +31,7 @@ def main():
 
     from experiments.cli.signals import StopRequest
     from experiments.reports import breakdown
-    from vdm.evaluation.evaluate import Sampling
+    from vdm.evaluation.evaluate import Estimation
     from vdm.runs import checkpoints, provenance, record
     from vdm.runs.folder import check_writable, require_identity
     from vdm.runs.parts import build_trained, use_compilation_cache
@@ -47,14 +47,14 @@ def main():
     parts.dataset.split(_SPLIT.value)
     trained = config["objective"]["num_timesteps"]
     timesteps = trained if _TIMESTEPS.value is None else _TIMESTEPS.value
-    sampling = Sampling(timesteps, _REPEATS.value, _RANDOMISATIONS.value, _SEED.value)
+    estimation = Estimation(timesteps, _REPEATS.value, _RANDOMISATIONS.value, _SEED.value)
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
-    name = record.report_path(folder, _SPLIT.value, step, sampling).stem
+    name = record.report_path(folder, _SPLIT.value, step, estimation).stem
     out = Path(_OUT.value) if _OUT.value else folder / "breakdown" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
     print(provenance.header())
     with StopRequest() as stop:
-        found = breakdown.dissect(parts, params, _SPLIT.value, sampling, stop.check)
+        found = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)
     facts = record.describe(parts, params, found.evaluation, _SPLIT.value, step)
     print(record.format_report(facts))
     print(f"written to {breakdown.write(out, parts.dataset, _SPLIT.value, found, facts)}")

@@ -39,7 +39,7 @@ def main():
 
     from experiments.cli.signals import StopRequest
     from experiments.reports.comparison import numbers, page, text
-    from vdm.evaluation.evaluate import Sampling
+    from vdm.evaluation.evaluate import Estimation
     from vdm.runs import provenance
     from vdm.runs.folder import check_writable
     from vdm.runs.parts import use_compilation_cache
@@ -51,10 +51,12 @@ def main():
         _WORKDIRS.value, _STEP.value, _BATCH_SIZE.value, _ALLOW_DIFFERENT.value, _GROUP_BY.value
     )
     timesteps = numbers.shared_timesteps(runs, _TIMESTEPS.value)
-    sampling = Sampling(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
+    estimation = Estimation(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
     print(provenance.header())
     with StopRequest() as stop:
-        found = numbers.run_comparison(runs, _SPLIT.value, sampling, stop.check, groups, differing)
+        found = numbers.run_comparison(
+            runs, _SPLIT.value, estimation, stop.check, groups, differing
+        )
     print(text.format_tables(found))
     print(f"written to {page.write(out, found)}")
 

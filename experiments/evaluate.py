@@ -74,7 +74,7 @@ def main():
     parts.dataset.split(options["split"])
     wanted = _bounds(_BOUND.value) if _BOUND.value is not None else []
     print(provenance.header())
-    sampling = record.make_sampling(options, config["objective"]["num_timesteps"])
+    estimation = record.make_estimation(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     if wanted:
         if jax.process_count() > 1:
@@ -84,13 +84,13 @@ def main():
                 bounds.run(parts, params, folder, step, wanted, _RANDOMISATIONS.value, stop.check)
             )
         return
-    evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
+    evaluation_step = make_evaluation_step(parts.model, estimation, parts.mesh)
     with stop_request() as stop:
         evaluation = record.run_evaluation(
-            parts, params, options["split"], sampling, evaluation_step, stop.check
+            parts, params, options["split"], estimation, evaluation_step, stop.check
         )
     facts = record.describe(parts, params, evaluation, options["split"], step)
-    path = record.report_path(folder, options["split"], step, sampling)
+    path = record.report_path(folder, options["split"], step, estimation)
     record.write_report(path, facts, evaluation)
     print(record.format_report(facts))
     print(f"written to {path}")

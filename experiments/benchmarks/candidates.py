@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.benchmarks import program_cost
 from vdm.errors import ConfigError
-from vdm.evaluation.evaluate import Sampling, make_evaluation_step
+from vdm.evaluation.evaluate import Estimation, make_evaluation_step
 from vdm.models.vdm.model import count_parameters
 from vdm.runs.flops import without_loops
 from vdm.runs.parts import Parts, assemble_model
@@ -83,7 +83,7 @@ def _our_evaluation(parts: Parts, holder: list, facts: dict) -> Callable[[], Any
     )
     batch = devices.place_batch(host, parts.mesh)
     step = make_evaluation_step(
-        parts.model, Sampling(parts.config["objective"]["num_timesteps"]), parts.mesh
+        parts.model, Estimation(parts.config["objective"]["num_timesteps"]), parts.mesh
     )
     zero = np.int32(0)
     compiled, found = compile_timed(step, holder[0].ema_params, batch, zero, zero)
@@ -101,7 +101,7 @@ def flops_per_image(parts: Parts) -> dict[str, float | None]:
     host = random_batch(bare.model.shape, bare.model.num_levels, size)
     train = bare.train_step()
     evaluate = make_evaluation_step(
-        bare.model, Sampling(config["objective"]["num_timesteps"]), bare.mesh
+        bare.model, Estimation(config["objective"]["num_timesteps"]), bare.mesh
     )
     zero = np.int32(0)
     return {

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.cli.rendezvous import roll_call
+from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
 
 SHUTDOWN_SECONDS = 30
@@ -45,12 +45,12 @@ def join(
       timeout_seconds: how long to wait for the others.
 
     Raises:
-      ConfigError: this is no cluster that JAX knows, or see `roll_call`; in every process.
+      ConfigError: this is no cluster that JAX knows, or see `rendezvous`; in every process.
     """
     import jax
 
     place = find(coordinator, num_processes, process_id, timeout_seconds)
-    roll_call(
+    rendezvous(
         place.coordinator,
         place.process_id,
         place.num_processes,

@@ -18,7 +18,7 @@ _RETRY_SECONDS = 0.2
 _HELLO_SECONDS = 5.0
 
 
-def roll_call(
+def rendezvous(
     address: str, index: int, count: int, settings: Mapping[str, Any], timeout_seconds: float
 ) -> None:
     """Returns once all `count` processes are there with the same `settings`.

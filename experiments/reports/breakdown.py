@@ -15,9 +15,9 @@ from experiments.reports.tables import Table, to_html
 from vdm.data import Dataset
 from vdm.data.batches import eval_batches
 from vdm.evaluation.analysis import breakdown
-from vdm.evaluation.analysis.breakdown import MAPPED, Anatomy, Extremes
+from vdm.evaluation.analysis.breakdown import MAPPED, Breakdown, Extremes
 from vdm.evaluation.analysis.noise_levels import profile
-from vdm.evaluation.evaluate import Sampling
+from vdm.evaluation.evaluate import Estimation
 from vdm.runs import record
 from vdm.runs.folder import write_arrays, write_json
 from vdm.runs.parts import Parts
@@ -35,14 +35,14 @@ _CAPTIONS = {
 }
 
 
-def dissect(
-    parts: Parts, params: Params, split: str, sampling: Sampling, check: Callable[[], None]
-) -> Anatomy:
+def break_down(
+    parts: Parts, params: Params, split: str, estimation: Estimation, check: Callable[[], None]
+) -> Breakdown:
     """One pass over `split`, with progress; `check` may raise to stop it within a batch."""
     batches = list(eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]))
-    with Progress(f"dissecting {split}", len(batches), "batches") as bar:
+    with Progress(f"breaking down {split}", len(batches), "batches") as bar:
         tell = evaluation_progress(bar, check)
-        return breakdown.dissect(parts.model, params, batches, sampling, parts.mesh, tell)
+        return breakdown.break_down(parts.model, params, batches, estimation, parts.mesh, tell)
 
 
 def labels_of(dataset: Dataset, split: str) -> np.ndarray | None:
@@ -51,7 +51,7 @@ def labels_of(dataset: Dataset, split: str) -> np.ndarray | None:
 
 
 def write(
-    out: Path, dataset: Dataset, split: str, found: Anatomy, facts: Mapping[str, Any]
+    out: Path, dataset: Dataset, split: str, found: Breakdown, facts: Mapping[str, Any]
 ) -> Path:
     """Writes everything into `out`; returns the page."""
     labels, extremes = labels_of(dataset, split), breakdown.extremes(found.evaluation, NUM_EXTREMES)
@@ -89,7 +89,7 @@ _EXTREMES = page.paragraph(
 )
 
 
-def _tables(found: Anatomy, labels: np.ndarray | None, extremes: Extremes) -> dict[str, Table]:
+def _tables(found: Breakdown, labels: np.ndarray | None, extremes: Extremes) -> dict[str, Table]:
     names = ("bits_per_dim", "low_95", "high_95", "monte_carlo_error")
     terms = (*found.evaluation.terms, "total")
     tables = {
@@ -128,7 +128,7 @@ def _row(row) -> tuple:
     return (row.mean, *(row.interval or (None, None)), row.monte_carlo_error)
 
 
-def _arrays(found: Anatomy) -> dict[str, np.ndarray]:
+def _arrays(found: Breakdown) -> dict[str, np.ndarray]:
     """Bits per dimension of every pixel and channel, by term, and their standard errors."""
     arrays = {name: found.maps[name].bits for name in MAPPED}
     errors = {f"{name}_error": found.maps[name].standard_error for name in MAPPED}
@@ -136,7 +136,11 @@ def _arrays(found: Anatomy) -> dict[str, np.ndarray]:
 
 
 def _drawings(
-    found: Anatomy, tables: Mapping[str, Table], extremes: Extremes, images: np.ndarray, levels: int
+    found: Breakdown,
+    tables: Mapping[str, Table],
+    extremes: Extremes,
+    images: np.ndarray,
+    levels: int,
 ) -> dict[str, Drawing]:
     drawings: dict[str, Drawing] = {
         "profile": functools.partial(_profile, found),
@@ -153,7 +157,7 @@ def _drawings(
     return drawings
 
 
-def _profile(found: Anatomy) -> Figure:
+def _profile(found: Breakdown) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     plot_profile(axes, profile(found.binned), "denoising matching", all_at_once=True)
     axes.set(xlabel="γ", ylabel="bits/dim per unit of γ")
@@ -161,7 +165,7 @@ def _profile(found: Anatomy) -> Figure:
     return figure
 
 
-def _maps(found: Anatomy) -> Figure:
+def _maps(found: Breakdown) -> Figure:
     """A row per channel, a column per term; bits of a dimension."""
     depth = found.channels.shape[2]
     figure, rows = plt.subplots(
@@ -185,7 +189,7 @@ def _maps(found: Anatomy) -> Figure:
     return figure
 
 
-def _bars(table: Table, found: Anatomy, first: int) -> Figure:
+def _bars(table: Table, found: Breakdown, first: int) -> Figure:
     """A point with its 95 % interval per row of a table."""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for row in table.rows:

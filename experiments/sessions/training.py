@@ -12,7 +12,7 @@ from experiments.sessions.sampling import NUM_FRAMES, draw_samples, make_sample_
 from experiments.sessions.throughput import Speed
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
-from vdm.evaluation.evaluate import Sampling, make_evaluation_step, summarise
+from vdm.evaluation.evaluate import Estimation, make_evaluation_step, summarise
 from vdm.runs import checkpoints, evaluations
 from vdm.runs.folder import (
     check_changeable,
@@ -28,7 +28,7 @@ from vdm.runs.provenance import provenance
 from vdm.runs.record import (
     describe,
     format_report,
-    make_sampling,
+    make_estimation,
     report_path,
     run_evaluation,
     wanted,
@@ -58,13 +58,13 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         # Within the lock: until now another process may have been starting another run here.
         identity = processes.together(lambda: _check_identity(parts, folder, allowed))
         trained = parts.config["objective"]["num_timesteps"]
-        sampling = make_sampling(parts.config["evaluate"], trained)
+        estimation = make_estimation(parts.config["evaluate"], trained)
         # One program serves the validations and, if it takes as many steps, the final evaluation.
-        evaluation_step = make_evaluation_step(parts.model, sampling, parts.mesh)
-        session = _Session(parts, folder, stop, sampling, evaluation_step)
+        evaluation_step = make_evaluation_step(parts.model, estimation, parts.mesh)
+        session = _Session(parts, folder, stop, estimation, evaluation_step)
         state = session.train(identity)
         stop.check()
-        _final_report(parts, folder, state, sampling, evaluation_step, stop)
+        _final_report(parts, folder, state, estimation, evaluation_step, stop)
 
 
 def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def _identity(parts: Parts) -> dict[str, Any]:
 class _Session:
     """The part of a run between two starts of the program."""
 
-    def __init__(self, parts: Parts, folder: Path, stop: Stop, sampling, evaluation_step):
+    def __init__(self, parts: Parts, folder: Path, stop: Stop, estimation, evaluation_step):
         self._parts, self._folder, self._stop = parts, folder, stop
-        self._sampling, self._evaluation_step = sampling, evaluation_step
+        self._estimation, self._evaluation_step = estimation, evaluation_step
         self._options = parts.config["train"]
         self._sample_step = make_sample_step(
             parts, ancestral, self._options["num_sample_steps"], NUM_FRAMES
@@ -195,13 +195,13 @@ class _Session:
     def _evaluate(self, state: TrainState) -> None:
         """The validation split, one randomisation; abandoned when a signal comes."""
         self._speed.stop()
-        sampling = dataclasses.replace(self._sampling, repeats=1, randomisations=1)
+        estimation = dataclasses.replace(self._estimation, repeats=1, randomisations=1)
         try:
             evaluation = run_evaluation(
                 self._parts,
                 state.ema_params,
                 "validation",
-                sampling,
+                estimation,
                 self._evaluation_step,
                 self._stop.check,
             )
@@ -267,19 +267,19 @@ def _make_writer(names: Sequence[str], folder: Path, step: int) -> Writer:
 
 
 def _final_report(
-    parts: Parts, folder: Path, state: TrainState, sampling: Sampling, evaluation_step, stop
+    parts: Parts, folder: Path, state: TrainState, estimation: Estimation, evaluation_step, stop
 ) -> None:
     split, step = parts.config["evaluate"]["split"], int(state.step)
-    path = report_path(folder, split, step, sampling)
+    path = report_path(folder, split, step, estimation)
     hashes = {
         "checkpoint": tree_hash(state.ema_params),
         "data": parts.dataset.spec.content_hash,
     }
-    found = evaluations.read(path, wanted(parts.config, hashes, step, sampling))
+    found = evaluations.read(path, wanted(parts.config, hashes, step, estimation))
     facts = None if found is None or found.fault else found.facts
     if processes.from_first(facts is None):
         evaluation = run_evaluation(
-            parts, state.ema_params, split, sampling, evaluation_step, stop.check
+            parts, state.ema_params, split, estimation, evaluation_step, stop.check
         )
         facts = describe(parts, state.ema_params, evaluation, split, step)
         write_report(path, facts, evaluation)

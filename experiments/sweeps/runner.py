@@ -112,9 +112,9 @@ def look(point: Point, folder: Path, failure: str = "") -> Outcome:
 def _current_report(point: Point, run: Path) -> Mapping[str, Any] | None:
     """The final evaluation of a run, if it is of this checkpoint, configuration and data."""
     config = point.config
-    sampling = record.make_sampling(config["evaluate"], config["objective"]["num_timesteps"])
+    estimation = record.make_estimation(config["evaluate"], config["objective"]["num_timesteps"])
     step = config["train"]["num_steps"]
-    path = record.report_path(run, config["evaluate"]["split"], step, sampling)
+    path = record.report_path(run, config["evaluate"]["split"], step, estimation)
     if not path.exists():
         return None
     try:
@@ -123,7 +123,7 @@ def _current_report(point: Point, run: Path) -> Mapping[str, Any] | None:
     except (CheckpointError, DataError):
         return None  # the run itself says what is wrong
     hashes = {"checkpoint": checkpoint, "data": data.spec.content_hash}
-    found = evaluations.read(path, record.wanted(config, hashes, step, sampling))
+    found = evaluations.read(path, record.wanted(config, hashes, step, estimation))
     return None if found is None or found.fault else found.facts
 
 

@@ -10,7 +10,7 @@ from vdm.data import batches
 from vdm.data.cache import prepared
 from vdm.errors import ConfigError
 from vdm.evaluation import evaluate
-from vdm.evaluation.evaluate import Evaluation, Sampling
+from vdm.evaluation.evaluate import Estimation, Evaluation
 from vdm.models.vdm.model import make_model
 from vdm.models.vdm.noise import evaluation_noise
 from vdm.runtime.devices import make_mesh
@@ -44,8 +44,8 @@ def params(model):
     return jax.tree.unflatten(tree, noisy)
 
 
-def run(model, params, dataset, batch_size=NUM, **sampling):
-    sampled = Sampling(**{"randomisations": 2, **sampling})
+def run(model, params, dataset, batch_size=NUM, **estimation):
+    sampled = Estimation(**{"randomisations": 2, **estimation})
     found = batches.eval_batches(dataset, "test", batch_size)
     return evaluate.evaluate(model, params, found, sampled, make_mesh())
 
@@ -104,7 +104,7 @@ def test_one_randomisation_is_not_an_error_of_zero(model, params, dataset):
 @pytest.mark.parametrize("field", ["repeats", "randomisations"])
 def test_bad_sampling(field):
     with pytest.raises(ConfigError, match=f"{field}=0"):
-        Sampling(**{field: 0})
+        Estimation(**{field: 0})
 
 
 def test_padding_never_reaches_the_result(model, params, dataset):
@@ -113,9 +113,10 @@ def test_padding_never_reaches_the_result(model, params, dataset):
     last = clean[-1]
     images = np.where(last.mask[:, None, None, None], last.images, LEVELS - 1 - last.images)
     spoilt = [*clean[:-1], last.replace(images=images)]
-    sampling = Sampling(randomisations=2)
+    estimation = Estimation(randomisations=2)
     results = [
-        evaluate.evaluate(model, params, found, sampling, make_mesh()) for found in (clean, spoilt)
+        evaluate.evaluate(model, params, found, estimation, make_mesh())
+        for found in (clean, spoilt)
     ]
     np.testing.assert_array_equal(results[0].total, results[1].total)
 
@@ -123,7 +124,7 @@ def test_padding_never_reaches_the_result(model, params, dataset):
 def test_times_of_an_evaluation_are_those_it_drew():
     """The error takes away what values share in time: the times must be the ones behind them."""
     index = np.array([3, 0, 7])
-    found = Evaluation(index, {}, 1, Sampling(repeats=2, randomisations=3, seed=4)).times
+    found = Evaluation(index, {}, 1, Estimation(repeats=2, randomisations=3, seed=4)).times
     for repeat, randomisation in np.ndindex(2, 3):
         noise = evaluation_noise(4, randomisation, repeat, index, (1, 1, 1))
         np.testing.assert_array_equal(found[repeat, randomisation], noise.times)

@@ -134,20 +134,20 @@ def test_samples_that_cannot_be_drawn(workdir, launch, case):
 
 
 @pytest.fixture(scope="module")
-def dissected(workdir, launch, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dissected")
+def broken_down(workdir, launch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken_down")
     flags = [f"--out={folder / 'breakdown'}", "--repeats=1", "--randomisations=2"]
     done = launch("breakdown", workdir, *flags)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_the_anatomy_s_page_in_a_browser(dissected, in_browser):
-    in_browser(dissected / "breakdown" / "index.html")
+def test_the_breakdown_s_page_in_a_browser(broken_down, in_browser):
+    in_browser(broken_down / "breakdown" / "index.html")
 
 
-def test_anatomy(workdir, launch, dissected):
-    tmp_path = dissected
+def test_breakdown(workdir, launch, broken_down):
+    tmp_path = broken_down
     record = json.loads((tmp_path / "breakdown" / "record.json").read_text())
     terms = record["bits_per_dim"]
     with np.load(tmp_path / "breakdown" / "maps.npz") as maps:

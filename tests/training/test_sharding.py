@@ -12,7 +12,7 @@ from vdm.runs import checkpoints
 from experiments.benchmarks import program_cost
 from experiments.cli.parsing import load_config
 from vdm.runtime import devices, hashes
-from vdm.evaluation.evaluate import Sampling, make_evaluation_step
+from vdm.evaluation.evaluate import Estimation, make_evaluation_step
 from vdm.data.batches import eval_batches
 from pathlib import Path
 
@@ -39,7 +39,7 @@ for count, shards in {meshes}:
     for step in range(3):
         state, metrics = compiled(state, parts.train_batch(step))
         losses += [float(metrics["bits_per_dim"]), float(metrics["grad_norm/denoiser"])]
-    evaluate = make_evaluation_step(parts.model, Sampling(), parts.mesh)
+    evaluate = make_evaluation_step(parts.model, Estimation(), parts.mesh)
     batch = devices.place_batch(next(iter(eval_batches(parts.dataset, "test", 8))), parts.mesh)
     terms = devices.to_host(evaluate(state.ema_params, batch, np.int32(0), np.int32(0)))
     layout = jax.tree.map(lambda leaf, wanted: leaf.sharding == wanted.sharding,

@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class Estimation:
     """How the bound is estimated.
 
     Attributes:
@@ -70,13 +70,13 @@ class Evaluation:
     index: position of each image in its split [N].
     terms: every term of every image in nats, {name: [randomisations, N]}, averaged over repeats.
     num_dims: D.
-    sampling: how it was estimated.
+    estimation: how it was estimated.
     """
 
     index: np.ndarray
     terms: dict[str, np.ndarray]
     num_dims: int
-    sampling: Sampling
+    estimation: Estimation
 
     @property
     def total(self) -> np.ndarray:
@@ -86,9 +86,9 @@ class Evaluation:
     @property
     def times(self) -> np.ndarray:
         """The uniform times behind the terms, [repeats, randomisations, N]."""
-        sampling = self.sampling
-        sizes = (sampling.repeats, sampling.randomisations)
-        return np.asarray(all_evaluation_times(sampling.seed, *sizes, jnp.asarray(self.index)))
+        estimation = self.estimation
+        sizes = (estimation.repeats, estimation.randomisations)
+        return np.asarray(all_evaluation_times(estimation.seed, *sizes, jnp.asarray(self.index)))
 
     def estimate(self, name: str = "total") -> Estimate:
         """The mean of a term or of the total over images, bits/dim."""
@@ -100,7 +100,9 @@ class Evaluation:
         return self.total if name == "total" else self.terms[name]
 
 
-def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., ElboTerms]:
+def make_evaluation_step(
+    model: VDM, estimation: Estimation, mesh: Mesh
+) -> Callable[..., ElboTerms]:
     """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`.
 
     Parameters come as they lie, copied or split over devices.
@@ -110,9 +112,9 @@ def make_evaluation_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable
     def step(params, batch, randomisation, repeat):
         params = devices.constrain(params, whole)
         noise = evaluation_noise(
-            sampling.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+            estimation.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
         )
-        return elbo_terms(model, params, batch, noise, sampling.num_timesteps)
+        return elbo_terms(model, params, batch, noise, estimation.num_timesteps)
 
     shardings = (None, devices.batch_sharding(mesh), None, None)
     return jax.jit(step, in_shardings=shardings, out_shardings=whole)
@@ -122,7 +124,7 @@ def evaluate(
     model: VDM,
     params: Params,
     batches: Batches,
-    sampling: Sampling,
+    estimation: Estimation,
     mesh: Mesh,
     progress: Progress = lambda done, total: None,
     step: Callable[..., ElboTerms] | None = None,
@@ -132,31 +134,31 @@ def evaluate(
     Args:
       model, params: what is evaluated; pass the EMA parameters.
       batches: every image once, padding masked; one is held at a time.
-      sampling: how the bound is estimated.
+      estimation: how the bound is estimated.
       mesh: the devices; each batch must divide evenly.
       progress: called after every batch.
       step: a compiled step from `make_evaluation_step` to use again.
     """
-    step = step or make_evaluation_step(model, sampling, mesh)
+    step = step or make_evaluation_step(model, estimation, mesh)
     done: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for batch in batches:
         devices.check_divisible("evaluate.batch_size", len(batch.index), mesh)
         mask = np.asarray(batch.mask)
-        terms = _terms_of_batch(step, params, devices.place_batch(batch, mesh), sampling)
+        terms = _terms_of_batch(step, params, devices.place_batch(batch, mesh), estimation)
         done.append((np.asarray(batch.index)[mask], {n: v[:, mask] for n, v in terms.items()}))
         progress(len(done), len(batches))
     index = np.concatenate([index for index, _ in done])
     terms = {n: np.concatenate([t[n] for _, t in done], axis=1) for n in TERM_NAMES}
-    return Evaluation(index, terms, math.prod(model.shape), sampling)
+    return Evaluation(index, terms, math.prod(model.shape), estimation)
 
 
-def _terms_of_batch(step, params, batch: Any, sampling: Sampling) -> dict[str, np.ndarray]:
+def _terms_of_batch(step, params, batch: Any, estimation: Estimation) -> dict[str, np.ndarray]:
     """{name: [randomisations, B]} in nats, float64, averaged over repeats."""
     rows = []
-    for randomisation in range(sampling.randomisations):
+    for randomisation in range(estimation.randomisations):
         repeats = [
             devices.to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
-            for repeat in range(sampling.repeats)
+            for repeat in range(estimation.repeats)
         ]
         rows.append(
             {n: np.mean([np.float64(getattr(r, n)) for r in repeats], axis=0) for n in TERM_NAMES}

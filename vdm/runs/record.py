@@ -7,8 +7,8 @@ from typing import Any
 from vdm.data.batches import eval_batches
 from vdm.evaluation.evaluate import (
     Estimate,
+    Estimation,
     Evaluation,
-    Sampling,
     evaluate,
     format_table,
     summarise,
@@ -23,10 +23,10 @@ from vdm.runtime.hashes import tree_hash
 from vdm.types import Params
 
 
-def make_sampling(options: Mapping[str, Any], trained_timesteps: int) -> Sampling:
-    """The sampling that section "evaluate" of a configuration describes."""
+def make_estimation(options: Mapping[str, Any], trained_timesteps: int) -> Estimation:
+    """The estimation that section "evaluate" of a configuration describes."""
     timesteps = options["num_timesteps"]
-    return Sampling(
+    return Estimation(
         num_timesteps=trained_timesteps if timesteps is None else timesteps,
         **{name: options[name] for name in ("repeats", "randomisations", "seed")},
     )
@@ -36,7 +36,7 @@ def run_evaluation(
     parts: Parts,
     params: Params,
     split: str,
-    sampling: Sampling,
+    estimation: Estimation,
     step: Callable,
     check: Callable,
     title: str = "",
@@ -45,36 +45,36 @@ def run_evaluation(
     batches = eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"])
     with Progress(f"evaluating {title or split}", len(batches), "batches") as bar:
         report = evaluation_progress(bar, check)
-        return evaluate(parts.model, params, batches, sampling, parts.mesh, report, step)
+        return evaluate(parts.model, params, batches, estimation, parts.mesh, report, step)
 
 
 def describe(
     parts: Parts, params: Params, evaluation: Evaluation, split: str, step: int
 ) -> dict[str, Any]:
     """Everything that must stand beside the number, and the number, as JSON."""
-    sampling = evaluation.sampling
+    estimation = evaluation.estimation
     summary = {name: vars(row) for name, row in summarise(evaluation).items()}
     return {
         "bits_per_dim": summary,
         "bound": "negative ELBO, "
-        + (f"T = {sampling.num_timesteps}" if sampling.num_timesteps else "continuous time"),
+        + (f"T = {estimation.num_timesteps}" if estimation.num_timesteps else "continuous time"),
         **identity(parts, params, split, step),
-        **settings(sampling),
+        **settings(estimation),
     }
 
 
-def settings(sampling: Sampling) -> dict[str, int]:
+def settings(estimation: Estimation) -> dict[str, int]:
     """The part of a record that says how the bound was estimated."""
     return {
-        "timesteps_eval": sampling.num_timesteps,
-        "repeats": sampling.repeats,
-        "randomisations": sampling.randomisations,
-        "evaluation_seed": sampling.seed,
+        "timesteps_eval": estimation.num_timesteps,
+        "repeats": estimation.repeats,
+        "randomisations": estimation.randomisations,
+        "evaluation_seed": estimation.seed,
     }
 
 
 def wanted(
-    config: Mapping[str, Any], hashes: Mapping[str, str], step: int, sampling: Sampling
+    config: Mapping[str, Any], hashes: Mapping[str, str], step: int, estimation: Estimation
 ) -> dict[str, Any]:
     """The identity by which `evaluations.read` tells whether a stored record may be shown.
 
@@ -82,12 +82,12 @@ def wanted(
       config: the run's configuration now.
       hashes: {"checkpoint", "data"} now.
       step: the checkpoint's.
-      sampling: how the bound is to be estimated.
+      estimation: how the bound is to be estimated.
     """
     return {
         "split": config["evaluate"]["split"],
         "checkpoint_step": step,
-        **settings(sampling),
+        **settings(estimation),
         "hashes": {**hashes, "config": config_hash(config)},
         "earlier_config_hash": earlier_config_hash(config),
     }
@@ -137,10 +137,10 @@ def format_report(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def report_path(workdir: Path, split: str, step: int, sampling: Sampling) -> Path:
-    """Where the evaluation's JSON goes: a name per checkpoint, split and sampling."""
-    bound = f"T{sampling.num_timesteps}" if sampling.num_timesteps else "continuous"
-    size = f"{sampling.repeats}x{sampling.randomisations}-seed{sampling.seed}"
+def report_path(workdir: Path, split: str, step: int, estimation: Estimation) -> Path:
+    """Where the evaluation's JSON goes: a name per checkpoint, split and estimation."""
+    bound = f"T{estimation.num_timesteps}" if estimation.num_timesteps else "continuous"
+    size = f"{estimation.repeats}x{estimation.randomisations}-seed{estimation.seed}"
     return workdir / "evaluations" / f"{split}-step{step}-{bound}-{size}.json"
 
 

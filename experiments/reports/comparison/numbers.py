@@ -26,7 +26,7 @@ from vdm.evaluation.analysis.paired import (
     common_range,
     make_paired_step,
 )
-from vdm.evaluation.evaluate import Evaluation, Sampling
+from vdm.evaluation.evaluate import Estimation, Evaluation
 from vdm.models.vdm.objective import TERM_NAMES
 from vdm.runs import checkpoints, record
 from vdm.runs.flops import train_step_flops
@@ -127,7 +127,7 @@ def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
 def run_comparison(
     runs: Sequence[Run],
     split: str,
-    sampling: Sampling,
+    estimation: Estimation,
     check: Callable[[], None],
     groups: Sequence[Group] = (),
     differing: Sequence[str] = (),
@@ -137,10 +137,10 @@ def run_comparison(
     evaluations = {}
     for run in runs:
         mesh = run.parts.mesh
-        step = make_paired_step(run.parts.model, sampling, gammas, mesh)
+        step = make_paired_step(run.parts.model, estimation, gammas, mesh)
         title = f"{split} by {run.name}"
         evaluations[run.name] = record.run_evaluation(
-            run.parts, run.params, split, sampling, step, check, title
+            run.parts, run.params, split, estimation, step, check, title
         )
     facts = {
         run.name: record.describe(run.parts, run.params, evaluations[run.name], split, run.step)
@@ -151,7 +151,7 @@ def run_comparison(
         name: {term: row["mean"] for term, row in fact["bits_per_dim"].items()}
         for name, fact in facts.items()
     }
-    profiles, gap_profiles, bands = _profiles(evaluations, paired, sampling, gammas)
+    profiles, gap_profiles, bands = _profiles(evaluations, paired, estimation, gammas)
     return Comparison(
         runs={run.name: run for run in runs},
         evaluations=evaluations,
@@ -186,11 +186,11 @@ def _paired(
 def _profiles(
     evaluations: Mapping[str, Evaluation],
     paired: Sequence[str],
-    sampling: Sampling,
+    estimation: Estimation,
     gammas: tuple[float, float],
 ) -> tuple[dict[str, Profile], dict[str, Profile], dict[str, Band]]:
     several = all(len(evaluation.index) > 1 for evaluation in evaluations.values())
-    if sampling.num_timesteps or not several:
+    if estimation.num_timesteps or not several:
         return {}, {}, {}
     binned = {name: noise_levels.bin_paired(e, gammas) for name, e in evaluations.items()}
     gaps = {name: binned[name] - binned[paired[0]] for name in paired[1:]}

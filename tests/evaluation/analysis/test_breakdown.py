@@ -11,7 +11,7 @@ from vdm.data import batches
 from vdm.data.cache import prepared
 from vdm.evaluation.analysis import breakdown
 from vdm.evaluation.analysis.noise_levels import profile
-from vdm.evaluation.evaluate import Evaluation, Sampling, evaluate
+from vdm.evaluation.evaluate import Estimation, Evaluation, evaluate
 from vdm.evaluation.statistics.estimate import estimate
 from vdm.models.vdm.elbo import elbo_terms
 from vdm.models.vdm.model import make_model
@@ -43,10 +43,14 @@ def run(request, dataset):
 
 @pytest.fixture(scope="module")
 def found(run, dataset):
-    sampling = Sampling(0 if run[0].expected_reconstruction else 10, repeats=2, randomisations=3)
+    estimation = Estimation(
+        0 if run[0].expected_reconstruction else 10, repeats=2, randomisations=3
+    )
     data = list(batches.eval_batches(dataset, "test", 8))
     mesh = make_mesh()
-    return breakdown.dissect(*run, data, sampling, mesh), evaluate(*run, data, sampling, mesh)
+    return breakdown.break_down(*run, data, estimation, mesh), evaluate(
+        *run, data, estimation, mesh
+    )
 
 
 def test_maps_sum_to_the_terms_of_every_image(run, dataset):
@@ -103,7 +107,7 @@ def test_errors_of_a_map_are_those_of_each_dimension():
 
 def test_a_class_is_counted_by_its_own_images():
     terms = {"x": np.array([[1.0, 2.0, 30.0], [3.0, 2.0, 50.0]]) * math.log(2.0)}
-    evaluation = Evaluation(np.array([2, 0, 1]), terms, 1, Sampling(randomisations=2))
+    evaluation = Evaluation(np.array([2, 0, 1]), terms, 1, Estimation(randomisations=2))
     # Positions 2, 0, 1 of the split have labels 7, 5, 9.
     classes = breakdown.per_class(evaluation, np.array([5, 9, 7]))
     assert {label: row.mean for label, (_, row) in classes.items()} == pytest.approx(
@@ -114,7 +118,7 @@ def test_a_class_is_counted_by_its_own_images():
 def test_extremes_are_chosen_and_valued_apart():
     """Pure noise: the chosen images look extreme by what chose them, and not by what values them."""
     values = np.random.default_rng(0).normal(size=(8, 4000))
-    evaluation = Evaluation(np.arange(4000), {"x": values}, 1, Sampling())
+    evaluation = Evaluation(np.arange(4000), {"x": values}, 1, Estimation())
     found = breakdown.extremes(evaluation, 50)
     chosen = values[0::2].mean(axis=0)
     assert chosen[found.hardest].min() > 0.9 and chosen[found.easiest].max() < -0.9
@@ -124,4 +128,4 @@ def test_extremes_are_chosen_and_valued_apart():
     whole = values[1::2].mean() / math.log(2.0)
     assert np.mean(list(found.bits.values())) == pytest.approx(whole)
     with pytest.raises(ValueError, match="randomisations=1"):
-        breakdown.extremes(Evaluation(np.arange(2), {"x": values[:1, :2]}, 1, Sampling()), 1)
+        breakdown.extremes(Evaluation(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)

@@ -17,7 +17,7 @@ from vdm.evaluation.analysis.paired import (
     difference,
     make_paired_step,
 )
-from vdm.evaluation.evaluate import Evaluation, Sampling, evaluate, summarise
+from vdm.evaluation.evaluate import Estimation, Evaluation, evaluate, summarise
 from vdm.models.vdm.model import make_model
 from vdm.runtime.devices import make_mesh
 
@@ -46,13 +46,13 @@ def make(dataset, name, gamma_0=None, gamma_1=None, seed=0):
 
 
 def paired(dataset, runs, **options):
-    sampling = Sampling(**{"randomisations": 16, **options})
+    estimation = Estimation(**{"randomisations": 16, **options})
     gammas, mesh = common_range(runs), make_mesh()
     found = []
     for model, params in runs:
-        step = make_paired_step(model, sampling, gammas, mesh)
+        step = make_paired_step(model, estimation, gammas, mesh)
         data = batches.eval_batches(dataset, "test", NUM)
-        found.append(evaluate(model, params, data, sampling, mesh, step=step))
+        found.append(evaluate(model, params, data, estimation, mesh, step=step))
     return found, gammas
 
 
@@ -66,7 +66,7 @@ def test_common_gammas_estimate_each_run_s_own_bound(dataset):
     found, _ = paired(dataset, runs, randomisations=64)
     for (model, params), evaluation in zip(runs, found, strict=True):
         data = batches.eval_batches(dataset, "test", NUM)
-        own = evaluate(model, params, data, Sampling(randomisations=64, seed=5), make_mesh())
+        own = evaluate(model, params, data, Estimation(randomisations=64, seed=5), make_mesh())
         for name in ("reconstruction", "prior_matching", "denoising_matching", "total"):
             pair = [summarise(e)[name] for e in (evaluation, own)]
             error = math.hypot(*(row.monte_carlo_error for row in pair))
@@ -85,7 +85,7 @@ def test_pairing_narrows_the_interval(dataset):
     gap = difference(*found)
     assert gap.shrinkage > 1.2
     independent = paired(dataset, [make(dataset, "linear", seed=1)], seed=9)[0][0]
-    independent = dataclasses.replace(independent, sampling=found[0].sampling)
+    independent = dataclasses.replace(independent, estimation=found[0].estimation)
     wide = difference(found[0], independent)
     assert np.diff(wide.interval) > np.diff(gap.interval)
 
@@ -93,7 +93,7 @@ def test_pairing_narrows_the_interval(dataset):
 def test_difference_by_hand():
     def evaluation(values):
         nats = np.array([values]) * math.log(2.0)
-        return Evaluation(np.arange(4), {"x": nats}, 1, Sampling(randomisations=1))
+        return Evaluation(np.arange(4), {"x": nats}, 1, Estimation(randomisations=1))
 
     gap = difference(evaluation([3.0, 2.0, 5.0, 6.0]), evaluation([1.0, 1.0, 4.0, 2.0]))
     # Differences 2, 1, 1, 4: mean 2, variance 2; t with 3 degrees of freedom reaches 3.18245.
@@ -104,7 +104,7 @@ def test_difference_by_hand():
 
 def test_a_constant_difference_is_not_identity():
     one, other = (
-        Evaluation(np.arange(4), {"x": np.full((1, 4), v)}, 1, Sampling(randomisations=1))
+        Evaluation(np.arange(4), {"x": np.full((1, 4), v)}, 1, Estimation(randomisations=1))
         for v in (2.0, 1.0)
     )
     gap = difference(one, other)
@@ -112,7 +112,7 @@ def test_a_constant_difference_is_not_identity():
 
 
 def test_one_image_has_no_interval():
-    one = Evaluation(np.arange(1), {"x": np.array([[1.0]])}, 1, Sampling(randomisations=1))
+    one = Evaluation(np.arange(1), {"x": np.array([[1.0]])}, 1, Estimation(randomisations=1))
     assert difference(one, one).interval is None
 
 
@@ -121,11 +121,11 @@ def test_one_image_has_no_interval():
     [
         ({"index": np.array([1, 0])}, "other images"),
         ({"num_dims": 2}, "num_dims: 1 and 2"),
-        ({"sampling": Sampling(seed=1)}, "sampling: .*seed=0.* and .*seed=1"),
+        ({"estimation": Estimation(seed=1)}, "estimation: .*seed=0.* and .*seed=1"),
     ],
 )
 def test_what_does_not_pair_is_refused(change, match):
-    one = Evaluation(np.arange(2), {"x": np.ones((8, 2))}, 1, Sampling())
+    one = Evaluation(np.arange(2), {"x": np.ones((8, 2))}, 1, Estimation())
     with pytest.raises(ValueError, match=match):
         difference(one, dataclasses.replace(one, **change))
 
@@ -133,7 +133,7 @@ def test_what_does_not_pair_is_refused(change, match):
 def test_a_profile_needs_one_time_per_value():
     terms = {"denoising_matching": np.ones((8, 2))}
     with pytest.raises(ValueError, match="repeats=3"):
-        bin_paired(Evaluation(np.arange(2), terms, 1, Sampling(repeats=3)), (-8.0, 5.0))
+        bin_paired(Evaluation(np.arange(2), terms, 1, Estimation(repeats=3)), (-8.0, 5.0))
 
 
 def test_intervals_cover_the_population_difference():
@@ -143,7 +143,9 @@ def test_intervals_cover_the_population_difference():
     for _ in range(2000):
         shared, own = rng.normal(size=(1, 30)), rng.normal(size=(2, 1, 30))
         values = [(shared + o + m) * math.log(2.0) for o, m in zip(own, (0.1, 0.0), strict=True)]
-        found = [Evaluation(np.arange(30), {"x": v}, 1, Sampling(randomisations=1)) for v in values]
+        found = [
+            Evaluation(np.arange(30), {"x": v}, 1, Estimation(randomisations=1)) for v in values
+        ]
         gap = difference(*found)
         hits += gap.interval[0] <= 0.1 <= gap.interval[1]
         resampled += gap.bootstrap[0] <= 0.1 <= gap.bootstrap[1]
@@ -186,7 +188,7 @@ def evaluations(gaps, noise, rng):
             np.arange(50),
             {"x": (shared + gap + noise * rng.normal(size=50)) * math.log(2.0)},
             1,
-            Sampling(randomisations=4),
+            Estimation(randomisations=4),
         )
         for n, gap in enumerate(gaps)
     }

@@ -10,7 +10,7 @@ from vdm.evaluation import bounds
 from vdm.evaluation.bounds import BOUNDS, base, make_bound
 from vdm.evaluation.bounds.run import evaluate_bound
 from vdm.evaluation.bounds.table import format_gaps, format_rows, gaps, table_rows
-from vdm.evaluation.evaluate import Sampling
+from vdm.evaluation.evaluate import Estimation
 from vdm.evaluation.evaluate import evaluate as plain_evaluate
 from vdm.evaluation.statistics.estimate import estimate
 from vdm.runtime.devices import make_mesh
@@ -111,8 +111,8 @@ def test_errors_are_those_of_the_plain_evaluation(small, images, batches_of):
     """On the log-SNR line both are the same draws, and the same part shared in time is removed."""
     bound = make_bound("continuous", {"continuous": {"repeats": 2}})
     found = evaluate_bound(bound, *small, batches_of(images, NUM), make_mesh(), 8)
-    sampling = Sampling(repeats=2, randomisations=8)
-    plain = plain_evaluate(*small, batches_of(images, NUM), sampling, make_mesh())
+    estimation = Estimation(repeats=2, randomisations=8)
+    plain = plain_evaluate(*small, batches_of(images, NUM), estimation, make_mesh())
     one, other = found.estimate(found.rows["continuous time"]), plain.estimate()
     assert one.mean == pytest.approx(other.mean, rel=1e-5)
     assert one.standard_error == pytest.approx(other.standard_error, rel=1e-3)

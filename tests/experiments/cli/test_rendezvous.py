@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from experiments.cli.rendezvous import roll_call
+from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
 
 SETTINGS = {"--config.seed": "0", "jax": "0.10.2"}
@@ -25,7 +25,7 @@ def call(port, processes, timeout=10.0, count=None):
 
     def one(index):
         try:
-            roll_call(f"127.0.0.1:{port}", index, count, processes[index], timeout)
+            rendezvous(f"127.0.0.1:{port}", index, count, processes[index], timeout)
         except ConfigError as error:
             return str(error)
 
@@ -38,7 +38,7 @@ def test_all_there_with_the_same_settings(port):
 
 
 def test_one_process_needs_nobody():
-    roll_call("nowhere", 0, 1, SETTINGS, 0.1)
+    rendezvous("nowhere", 0, 1, SETTINGS, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_other_settings_are_named_with_both_values(port):
 def test_the_same_number_twice(port):
     def one(index):
         try:
-            roll_call(f"127.0.0.1:{port}", index, 3, SETTINGS, 5.0)
+            rendezvous(f"127.0.0.1:{port}", index, 3, SETTINGS, 5.0)
         except ConfigError as error:
             return str(error)
 
@@ -73,15 +73,15 @@ def test_the_same_number_twice(port):
 
 def test_a_stranger_does_not_disturb(port):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        first = pool.submit(roll_call, f"127.0.0.1:{port}", 0, 2, SETTINGS, 10.0)
+        first = pool.submit(rendezvous, f"127.0.0.1:{port}", 0, 2, SETTINGS, 10.0)
         time.sleep(0.3)
         with socket.create_connection(("127.0.0.1", port)) as stranger:
             stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        roll_call(f"127.0.0.1:{port}", 1, 2, SETTINGS, 10.0)
+        rendezvous(f"127.0.0.1:{port}", 1, 2, SETTINGS, 10.0)
         assert first.result() is None
 
 
 @pytest.mark.parametrize("address", ["node", "node:", ":9000", "node:x"])
 def test_an_address_without_host_and_port(address):
     with pytest.raises(ConfigError, match="give HOST:PORT"):
-        roll_call(address, 1, 2, SETTINGS, 0.1)
+        rendezvous(address, 1, 2, SETTINGS, 0.1)

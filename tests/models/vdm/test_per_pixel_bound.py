@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
-from vdm.evaluation.analysis.breakdown import dissect
+from vdm.evaluation.analysis.breakdown import break_down
 from vdm.evaluation.analysis.estimator_variance import scatter
 from vdm.evaluation.analysis.paired import make_paired_step
 from vdm.evaluation.bounds import BOUNDS, make_bound
 from vdm.evaluation.bounds.base import Bound
 from vdm.evaluation.bounds.run import evaluate_bound
-from vdm.evaluation.evaluate import Sampling, evaluate
+from vdm.evaluation.evaluate import Estimation, evaluate
 from vdm.models.vdm.elbo import denoising_matching, noise_levels
 from vdm.models.vdm.elbo import elbo_terms as uncompiled
 from vdm.models.vdm.model import VDM, make_model
@@ -374,7 +374,7 @@ def refusals():
     model, told = make(), make("conditional_polynomial", GAUSSIAN)
     weight = make_weight("sigmoid", {}, (-7.0, 5.0))
     batch, params = make_batch(2), shaken(told)
-    sampling = Sampling(randomisations=1)
+    estimation = Estimation(randomisations=1)
     return {
         "variance": (
             lambda: make_gradient(model, 0, "variance"),
@@ -389,7 +389,7 @@ def refusals():
             "times='adaptive': with one gamma",
         ),
         "paired": (
-            lambda: make_paired_step(model, sampling, (-7.0, 5.0), make_mesh(1)),
+            lambda: make_paired_step(model, estimation, (-7.0, 5.0), make_mesh(1)),
             "PerPixel: runs are paired .* at equal gamma.*--timesteps=T",
         ),
         "scatter": (
@@ -458,9 +458,9 @@ def test_the_network_sees_the_map_and_the_context_or_the_mean_alone():
 
 def test_dissecting_and_evaluating_charge_the_same_context():
     model, batch = make("conditional_polynomial", GAUSSIAN), make_batch(3)
-    params, sampling = shaken(model), Sampling(randomisations=2)
-    whole = evaluate(model, params, [batch], sampling, make_mesh(1))
-    parts = dissect(model, params, [batch], sampling, make_mesh(1))
+    params, estimation = shaken(model), Estimation(randomisations=2)
+    whole = evaluate(model, params, [batch], estimation, make_mesh(1))
+    parts = break_down(model, params, [batch], estimation, make_mesh(1))
     assert (whole.terms["auxiliary"] > 0).all()
     for name, values in whole.terms.items():
         np.testing.assert_allclose(parts.evaluation.terms[name], values, rtol=1e-4)

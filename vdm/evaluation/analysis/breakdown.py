@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from vdm.distributions import codes
 from vdm.evaluation.analysis.noise_levels import NUM_BINS, Binned, bin_values
-from vdm.evaluation.evaluate import Evaluation, Progress, Sampling
+from vdm.evaluation.evaluate import Estimation, Evaluation, Progress
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.vdm.elbo import (
     denoising_matching_map,
@@ -58,7 +58,7 @@ class Map:
 
 
 @dataclasses.dataclass(frozen=True)
-class Anatomy:
+class Breakdown:
     """Attributes:
     evaluation: what `vdm.evaluation.evaluate.evaluate` gives.
     maps: by term.
@@ -93,35 +93,35 @@ def term_maps(model: VDM, params: Params, batch: Batch, noise, num_timesteps: in
     )
 
 
-def make_anatomy_step(model: VDM, sampling: Sampling, mesh: Mesh) -> Callable[..., TermMaps]:
+def make_breakdown_step(model: VDM, estimation: Estimation, mesh: Mesh) -> Callable[..., TermMaps]:
     """(params, batch, randomisation, repeat) -> TermMaps, compiled once over `mesh`."""
 
     def step(params, batch, randomisation, repeat):
         noise = evaluation_noise(
-            sampling.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
+            estimation.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
         )
-        return term_maps(model, params, batch, noise, sampling.num_timesteps)
+        return term_maps(model, params, batch, noise, estimation.num_timesteps)
 
     shardings = (replicated(mesh), batch_sharding(mesh), None, None)
     return jax.jit(step, in_shardings=shardings, out_shardings=replicated(mesh))
 
 
-def dissect(
+def break_down(
     model: VDM,
     params: Params,
     batches: Iterable[Batch],
-    sampling: Sampling,
+    estimation: Estimation,
     mesh: Mesh,
     progress: Progress = lambda done, total: None,
-) -> Anatomy:
+) -> Breakdown:
     """One pass over `batches`; arguments as in `vdm.evaluation.evaluate.evaluate`."""
-    batches, step = list(batches), make_anatomy_step(model, sampling, mesh)
+    batches, step = list(batches), make_breakdown_step(model, estimation, mesh)
     sums, rows = {name: _Sums() for name in MAPPED}, []
     for batch in batches:
         check_divisible("evaluate.batch_size", len(batch.index), mesh)
         mask = np.asarray(batch.mask)
         maps, auxiliary, gammas, by_time = _maps_of_batch(
-            step, params, place_batch(batch, mesh), sampling
+            step, params, place_batch(batch, mesh), estimation
         )
         for name, values in maps.items():
             sums[name].add(values[:, mask])
@@ -137,23 +137,23 @@ def dissect(
     num_dims = int(np.prod(model.shape))
     gammas, by_time = (np.concatenate([row[n] for row in rows], axis=2) for n in (3, 4))
     edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
-    return Anatomy(
-        Evaluation(np.concatenate([row[0] for row in rows]), joined, num_dims, sampling),
+    return Breakdown(
+        Evaluation(np.concatenate([row[0] for row in rows]), joined, num_dims, estimation),
         {name: found.result() for name, found in sums.items()},
         np.concatenate([row[2] for row in rows], axis=1),
         bin_values(by_time, gammas, edges, num_dims),
     )
 
 
-def _maps_of_batch(step, params, batch, sampling: Sampling):
+def _maps_of_batch(step, params, batch, estimation: Estimation):
     """Maps {name: [R,B,H,W,C]} and auxiliary nats [R,B], averaged over repeats; gammas and denoising
     nats [repeats,R,B]."""
     maps: dict[str, list] = {name: [] for name in MAPPED}
     auxiliary, gammas, by_time = [], [], []
-    for randomisation in range(sampling.randomisations):
+    for randomisation in range(estimation.randomisations):
         found = [
             to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
-            for repeat in range(sampling.repeats)
+            for repeat in range(estimation.repeats)
         ]
         for name, rows in maps.items():
             rows.append(np.mean([np.float64(getattr(f, name)) for f in found], axis=0))

@@ -106,9 +106,11 @@ def bin_paired(evaluation: Evaluation, gammas: tuple[float, float]) -> Binned:
     Raises:
       ValueError: several times per image, whose values are averaged, or one image alone.
     """
-    sampling, num_images = evaluation.sampling, len(evaluation.index)
-    if sampling.repeats != 1 or num_images < 2:
-        raise ValueError(f"repeats={sampling.repeats}, {num_images} images: need 1, and at least 2")
+    estimation, num_images = evaluation.estimation, len(evaluation.index)
+    if estimation.repeats != 1 or num_images < 2:
+        raise ValueError(
+            f"repeats={estimation.repeats}, {num_images} images: need 1, and at least 2"
+        )
     low, high = gammas
     at = low + evaluation.times * (high - low)
     edges = np.linspace(low, high, NUM_BINS + 1)

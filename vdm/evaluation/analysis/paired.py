@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from scipy import stats
 
 from vdm.errors import ConfigError
-from vdm.evaluation.evaluate import Evaluation, Sampling, make_evaluation_step
+from vdm.evaluation.evaluate import Estimation, Evaluation, make_evaluation_step
 from vdm.evaluation.statistics.bootstrap import bootstrap_interval
 from vdm.evaluation.statistics.estimate import estimate, holm, shared_in_time
 from vdm.models.vdm.elbo import NoiseLevels, terms_at
@@ -64,16 +64,16 @@ def common_range(models: Sequence[tuple[VDM, Params]]) -> tuple[float, float]:
 
 
 def make_paired_step(
-    model: VDM, sampling: Sampling, gammas: tuple[float, float], mesh: Mesh
+    model: VDM, estimation: Estimation, gammas: tuple[float, float], mesh: Mesh
 ) -> Callable[..., ElboTerms]:
     """A step for `vdm.evaluation.evaluate.evaluate` whose noise is the same for all runs at equal
     gamma.
 
     `gammas` is the common range; for T steps it goes unused.
     """
-    if sampling.num_timesteps > 0:
+    if estimation.num_timesteps > 0:
         # Runs with contexts share them too.
-        return make_evaluation_step(model, sampling, mesh)
+        return make_evaluation_step(model, estimation, mesh)
     if not model.has_scalar_gamma:
         raise ConfigError(
             f"schedule {type(model.schedule).__name__}: runs are paired in continuous time at equal "
@@ -83,7 +83,7 @@ def make_paired_step(
     low, high = gammas
 
     def step(params, batch, randomisation, repeat):
-        noise = evaluation_noise(sampling.seed, randomisation, repeat, batch.index, model.shape)
+        noise = evaluation_noise(estimation.seed, randomisation, repeat, batch.index, model.shape)
         gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
         gamma = low + per_example(noise.times) * (high - low)
         inside = (gamma >= gamma_0) & (gamma <= gamma_1)
@@ -102,7 +102,7 @@ def difference(one: Evaluation, other: Evaluation, name: str = "total") -> Diffe
     Raises:
       ValueError: other images, dimensions or noise than the first's.
     """
-    for field in ("num_dims", "sampling"):
+    for field in ("num_dims", "estimation"):
         if getattr(one, field) != getattr(other, field):
             raise ValueError(
                 f"{field}: {getattr(one, field)} and {getattr(other, field)} do not pair"
