@@ -45,7 +45,7 @@ def main():
     count = len(batches) * _TRAJECTORIES.value
     with StopRequest() as stop, Progress("trajectories", count, "batches") as bar:
         forms = evaluate_forms(
-            parts.model,
+            parts.model.as_diffusion("decompositions"),
             params,
             batches,
             parts.mesh,

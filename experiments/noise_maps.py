@@ -33,14 +33,15 @@ def main():
     use_compilation_cache()
     parts = build_trained(identity)
     parts.dataset.split(_SPLIT.value)
-    noise_maps.check(parts.model)
+    model = parts.model.as_diffusion("noise_maps")
+    noise_maps.check(model)
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     name = f"{_SPLIT.value}-step{step}"
     out = Path(_OUT.value) if _OUT.value else folder / "noise_maps" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
     print(provenance.header())
     images = parts.dataset.split(_SPLIT.value)[: _NUM.value]
-    found = noise_maps.measure(parts.model, params, images, times, _SEED.value)
+    found = noise_maps.measure(model, params, images, times, _SEED.value)
     for table in noise_maps.all_tables(found).values():
         print(format_table(table) + "\n")
     facts = (

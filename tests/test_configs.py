@@ -11,7 +11,7 @@ import pytest
 
 from experiments.cli.parsing import load_config
 from vdm.errors import ConfigError
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
 from vdm.runs.config import flatten
 from vdm.runs.parts import build
 from vdm.types import DataSpec

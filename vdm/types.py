@@ -102,6 +102,10 @@ class ElboTerms:
         return sum(parts, start=self.auxiliary)
 
 
+TERM_NAMES = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
+"""The fields of `ElboTerms`."""
+
+
 def bits_per_dim(nats, num_dims: int):
     """nats / (D ln 2)."""
     return nats / (num_dims * math.log(2.0))

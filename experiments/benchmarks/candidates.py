@@ -14,9 +14,10 @@ import numpy as np
 from experiments.benchmarks import program_cost
 from vdm.errors import ConfigError
 from vdm.evaluation.evaluate import Estimation, make_evaluation_step
-from vdm.models.vdm.model import count_parameters
+from vdm.models import make_family
+from vdm.models.base import count_parameters
 from vdm.runs.flops import without_loops
-from vdm.runs.parts import Parts, assemble_model
+from vdm.runs.parts import Parts
 from vdm.runtime import devices
 from vdm.types import Batch
 
@@ -94,9 +95,7 @@ def _our_evaluation(parts: Parts, holder: list, facts: dict) -> Callable[[], Any
 def flops_per_image(parts: Parts) -> dict[str, float | None]:
     """Of training and of evaluation, of the program without loops and recomputation."""
     config = plain(parts.config)
-    bare = dataclasses.replace(
-        parts, config=config, model=assemble_model(config, parts.dataset.spec)
-    )
+    bare = dataclasses.replace(parts, config=config, model=make_family(parts.dataset.spec, config))
     state, size = bare.abstract_state(), config["train"]["batch_size"]
     host = random_batch(bare.model.shape, bare.model.num_levels, size)
     train = bare.train_step()

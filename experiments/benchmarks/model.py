@@ -17,9 +17,10 @@ from experiments.benchmarks.candidates import Candidate
 from experiments.sweeps import grid
 from vdm.data import Dataset
 from vdm.errors import ConfigError
+from vdm.models import make_family
 from vdm.networks.base import DTYPES
 from vdm.runs import checks
-from vdm.runs.parts import Parts, assemble_model, build, mesh_of
+from vdm.runs.parts import Parts, build, mesh_of
 from vdm.types import DataSpec
 
 Config = Mapping[str, Any]
@@ -114,7 +115,7 @@ def _parts(config: Config, spec: DataSpec | None) -> Parts:
     )
     dtype = np.uint8 if spec.num_levels <= 256 else np.uint16
     dataset = Dataset(spec, {"train": images.astype(dtype)})
-    return Parts(config, dataset, assemble_model(config, spec), mesh)
+    return Parts(config, dataset, make_family(spec, config), mesh)
 
 
 def _time_in_turns(compared: list[Candidate], timing: Timing) -> dict[str, dict[str, list[float]]]:

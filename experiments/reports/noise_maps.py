@@ -14,10 +14,9 @@ from experiments.reports.page import Drawing, Figure, plt
 from experiments.reports.tables import Table, to_html
 from vdm.distributions import codes, value_of
 from vdm.errors import ConfigError
-from vdm.models.vdm.model import VDM
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.noise import evaluation_contexts
 from vdm.runs.folder import write_arrays
-from vdm.schedules.base import endpoints
 from vdm.types import Params
 
 NUM_GRID = 257
@@ -57,7 +56,7 @@ def read_times(words: Sequence[str]) -> np.ndarray:
     return times
 
 
-def check(model: VDM) -> None:
+def check(model: DiffusionModel) -> None:
     """ConfigError for a scalar schedule, whose maps would be flat."""
     if model.has_scalar_gamma:
         raise ConfigError(
@@ -66,7 +65,9 @@ def check(model: VDM) -> None:
         )
 
 
-def measure(model: VDM, params: Params, images: np.ndarray, times, seed: int) -> NoiseMaps:
+def measure(
+    model: DiffusionModel, params: Params, images: np.ndarray, times, seed: int
+) -> NoiseMaps:
     """The maps of `images` [N,H,W,C], each with one context c ~ q(c|x)."""
     x, index = codes.encode(jnp.asarray(images), model.num_levels), jnp.arange(len(images))
     noise = evaluation_contexts(seed, 0, 0, index, model.draw_context)
@@ -76,10 +77,10 @@ def measure(model: VDM, params: Params, images: np.ndarray, times, seed: int) ->
     def gamma_at(params, t):
         value = value_of(context)
         size = 1 if context is None else len(images)
-        gamma = model.schedule.gamma(params["schedule"], jnp.full(size, t), value)
+        gamma = model.gamma(params, jnp.full(size, t), value)
         return jnp.broadcast_to(gamma, (size, *model.shape))
 
-    ends = endpoints(model.schedule, params["schedule"])
+    ends = model.end_gammas(params)
     half = 0.5 * (float(ends[0].mean()) + float(ends[1].mean()))
     gammas = [np.float64(gamma_at(params, jnp.float32(t))) for t in times]
     below = np.zeros(gammas[0].shape)

@@ -12,14 +12,13 @@ from experiments.reports.comparison.numbers import Run
 from vdm.data.batches import eval_batches, train_batch
 from vdm.evaluation.analysis import estimator_variance
 from vdm.evaluation.analysis.estimator_variance import Interval, Scatter
-from vdm.models.vdm.noise import training_noise
+from vdm.models.vdm.objective import objective_gradient
 from vdm.models.vdm.time_density import NUM_CELLS, TimeDensity, cell_masses
 from vdm.runs import checkpoints
 from vdm.runs.folder import require_identity
 from vdm.runs.parts import build_trained
 from vdm.runs.progress import Progress
 from vdm.runtime import devices
-from vdm.schedules.base import gamma_and_derivative
 from vdm.seeds import stream_key
 
 NUM_CURVE_POINTS = 401
@@ -89,7 +88,7 @@ def measure(
 
         for shape, times in pairs:
             scatters[shape, times] = estimator_variance.scatter(
-                run.parts.model,
+                run.parts.model.as_diffusion("schedules"),
                 run.params,
                 batches,
                 shape,
@@ -110,20 +109,22 @@ def gradient_signal(run: Run, num_gradients: int, seed: int) -> dict[str, Interv
     for step in range(num_gradients):
         batch = train_batch(parts.dataset, seed, step, size)
         keys, model = jax.random.fold_in(key, step), parts.model
-        noise = training_noise(keys, size, model.shape, model.draw_context)
+        noise = model.training_noise(keys, size)
         batches.append((devices.place_batch(batch, parts.mesh), noise))
-    return estimator_variance.gradient_signal(parts.gradient(), run.params, batches, key)
+    return estimator_variance.gradient_signal(
+        objective_gradient(parts.model.as_diffusion("schedules")), run.params, batches, key
+    )
 
 
 def curves(run: Run, density: TimeDensity | None) -> dict[str, np.ndarray]:
     """gamma, SNR, dgamma/dt and the density of gamma, of fresh and of trained parameters."""
     times = jnp.linspace(0.0, 1.0, NUM_CURVE_POINTS)
-    model, seed = run.parts.model, run.parts.config["seed"]
+    model, seed = run.parts.model.as_diffusion("schedules"), run.parts.config["seed"]
     fresh = jax.jit(model.init)(stream_key(seed, "initialisation"))
     found = {"t": np.asarray(times)}
     states = (("before", fresh, None), ("after", run.params, density))
     for when, params, drawn in states:
-        pair = gamma_and_derivative(model.schedule, params["schedule"], times)
+        pair = model.gamma_and_derivative(params, times)
         gamma, slope = (np.float64(v).reshape(NUM_CURVE_POINTS, -1).mean(axis=1) for v in pair)
         found |= {f"gamma_{when}": gamma, f"snr_{when}": np.exp(-gamma), f"slope_{when}": slope}
         found[f"density_{when}"] = time_density(run, params, drawn, found["t"]) / slope
@@ -134,7 +135,9 @@ def time_density(run: Run, params, density: TimeDensity | None, times: np.ndarra
     """p(t) that training draws from."""
     if density is None:
         return np.ones_like(times)
-    mass = np.asarray(cell_masses(density, run.parts.model.schedule, params["schedule"]))
+    mass = np.asarray(
+        cell_masses(density, run.parts.model.as_diffusion("schedules").schedule, params["schedule"])
+    )
     return mass[np.minimum((times * NUM_CELLS).astype(int), NUM_CELLS - 1)] * NUM_CELLS
 
 

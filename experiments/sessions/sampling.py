@@ -23,12 +23,12 @@ NUM_ROWS = 8
 def make_sample_step(parts: Parts, sampler: Sampler, num_steps: int, num_frames: int) -> Callable:
     """(params, seed, index) -> Trajectory, compiled once, samples split over the devices."""
 
-    mesh = parts.mesh
+    model, mesh = parts.model, parts.mesh
     whole = devices.replicated(mesh)
 
     def step(params, seed, index):
         params = devices.constrain(params, whole)
-        return sampler(parts.model, params, seed, index, num_steps, num_frames)
+        return sampler(model, params, seed, index, num_steps, num_frames)
 
     # Parameters come as they lie, copied or split over devices.
     shardings = (None, None, devices.batch_sharding(mesh))

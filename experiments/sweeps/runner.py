@@ -17,11 +17,11 @@ from experiments.reports.tables import Table, to_csv
 from experiments.sweeps.grid import Point
 from vdm.errors import CheckpointError, DataError, Preempted
 from vdm.evaluation.statistics.between_seeds import mean_and_interval
-from vdm.models.vdm.objective import TERM_NAMES
 from vdm.runs import config_identity, evaluations, record
 from vdm.runs.dataset import open_dataset
 from vdm.runs.folder import read_identity, write_bytes, write_json
 from vdm.training.checkpoint_folder import saved_ema_hash
+from vdm.types import TERM_NAMES
 
 POLL_SECONDS = 0.2
 SEED = "seed"

@@ -211,7 +211,7 @@ def bound(params):
                 noise = Noise(
                     jnp.full(size, time), nodes[:, None, None, None], jnp.zeros((size, 1, 1, 1))
                 )
-                levels = noise_levels(model, params["schedule"], noise.times, STEPS, c)
+                levels = noise_levels(model, params, noise.times, STEPS, c)
                 steps.append(terms_at(model, params, batch, noise, levels).total)
             q = jnp.exp(jnp.sum(log_q.ravel() * value))
             parts.append(q * jnp.sum(weights * sum(steps) / STEPS))

@@ -10,8 +10,8 @@ from vdm.data import batches
 from vdm.data.cache import prepared
 from vdm.errors import ConfigError
 from vdm.evaluation import evaluate
-from vdm.evaluation.evaluate import Estimation, Evaluation
-from vdm.models.vdm.model import make_model
+from vdm.evaluation.evaluate import Estimation
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import evaluation_noise
 from vdm.runtime.devices import make_mesh
 
@@ -121,10 +121,10 @@ def test_padding_never_reaches_the_result(model, params, dataset):
     np.testing.assert_array_equal(results[0].total, results[1].total)
 
 
-def test_times_of_an_evaluation_are_those_it_drew():
+def test_times_of_an_evaluation_are_those_it_drew(model):
     """The error takes away what values share in time: the times must be the ones behind them."""
     index = np.array([3, 0, 7])
-    found = Evaluation(index, {}, 1, Estimation(repeats=2, randomisations=3, seed=4)).times
+    found = model.evaluation_times(4, 2, 3, index)
     for repeat, randomisation in np.ndindex(2, 3):
         noise = evaluation_noise(4, randomisation, repeat, index, (1, 1, 1))
         np.testing.assert_array_equal(found[repeat, randomisation], noise.times)

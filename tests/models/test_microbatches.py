@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vdm.models import microbatches
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise
 from vdm.models.vdm.objective import make_gradient
 from vdm.types import Batch, DataSpec

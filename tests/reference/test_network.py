@@ -13,9 +13,9 @@ import pytest
 
 from vdm import diffusion
 from vdm.distributions.codes import decode, encode, log_prob
+from vdm.models.means import mean_bits_per_dim
 from vdm.models.vdm.elbo import elbo_terms, gamma_and_weight, prior_matching
 from vdm.models.vdm.noise import Noise
-from vdm.models.vdm.objective import mean_bits_per_dim
 from vdm.schedules.base import endpoints
 from vdm.types import Batch
 

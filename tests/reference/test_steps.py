@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.models.vdm.objective import gradient_of
-from vdm.schedules import Endpoints, make_schedule
+from vdm.models.base import stateless
+from vdm.models.microbatches import gradient as gradient_of
+from vdm.models.vdm.noise import training_noise
 from vdm.training.optimizer import clipped_adamw, kernels_only, learning_rate
 from vdm.training.state import TrainState, ema_decay_at
 from vdm.training.step import make_train_step
@@ -54,13 +55,11 @@ def run(arrays, optimizer):
         return sum(jax.tree.leaves(parts)), {}
 
     model = types.SimpleNamespace(
-        draw_context=None,
-        shape=(1, 1, 1),
-        schedule=make_schedule("linear", Endpoints(-13.3, 5.0)),
-        has_scalar_gamma=True,
+        training_noise=lambda key, size: training_noise(key, size, (1, 1, 1)),
+        project=lambda params: params,
     )
     step = jax.jit(
-        make_train_step(model, gradient_of(loss_fn), optimizer, seed=0, ema_decay=0.9999)
+        make_train_step(model, stateless(gradient_of(loss_fn)), optimizer, seed=0, ema_decay=0.9999)
     )
     params = tree(arrays, "params_before")
     state = TrainState(jnp.int32(LATE), params, params, optimizer.init(params))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
 from vdm.samplers import SAMPLERS, make_sampler
 from vdm.types import DataSpec
 

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from vdm.models.vdm.model import make_model
+from vdm.models.base import stateless
+from vdm.models.vdm.groups import group_kinds, group_labels
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.objective import make_gradient
 from vdm.schedules.base import endpoints
 from vdm.schedules.endpoints import GAMMA_LIMIT, MIN_WIDTH
@@ -35,9 +37,9 @@ def train(name, options=None, num_steps=1000, num_timesteps=0, **optimizer):
         {"name": name, "gamma_0": None, "gamma_1": None, name: options or {}},
         {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}},
     )
-    chain = make_optimizer({**OPTIONS, **optimizer}, num_steps)
+    chain = make_optimizer({**OPTIONS, **optimizer}, num_steps, group_kinds(), group_labels)
     gradient = make_gradient(model, num_timesteps)
-    step = make_train_step(model, gradient, chain, seed=0, ema_decay=0.99)
+    step = make_train_step(model, stateless(gradient), chain, seed=0, ema_decay=0.99)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 17, (8, 2, 2, 1)).astype(np.int32)
     batch = Batch(images, np.arange(8, dtype=np.int32), np.ones(8, bool), np.zeros(8, np.float32))

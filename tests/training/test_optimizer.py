@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from vdm.errors import ConfigError
+from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.training.optimizer import clipped_adamw, kernels_only, learning_rate, make_optimizer
 
 OPTIONS = {
@@ -85,7 +86,7 @@ def flatten(group) -> dict:
 def test_two_groups_over_six_steps(clip_norm):
     """Each with its own rate and clipping; only kernels decay. Gradients of very unequal sizes."""
     options = {**OPTIONS, "clip_norm": clip_norm}
-    optimizer = make_optimizer(options, NUM_STEPS)
+    optimizer = make_optimizer(options, NUM_STEPS, group_kinds(), group_labels)
     grads = [tree(10 + k, scale) for k, scale in enumerate((0.1, 30.0, 0.01, 1.0, 0.1, 5.0))]
     params, update = tree(0), jax.jit(optimizer.update)
     state, ours = optimizer.init(params), []
@@ -109,7 +110,9 @@ def test_two_groups_over_six_steps(clip_norm):
 
 def test_without_gradient_only_kernels_shrink():
     """By rate times decay; biases, norms and end points stay bit for bit."""
-    optimizer = make_optimizer({**OPTIONS, "decay": "constant", "warmup_steps": 1}, NUM_STEPS)
+    optimizer = make_optimizer(
+        {**OPTIONS, "decay": "constant", "warmup_steps": 1}, NUM_STEPS, group_kinds(), group_labels
+    )
     params = tree(0)
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zero, optimizer.init(params), params)
@@ -122,7 +125,7 @@ def test_without_gradient_only_kernels_shrink():
 
 def test_a_huge_gradient_of_one_group_leaves_the_other_alone():
     """Through two steps, as AdamW forgets the scale of a first one."""
-    optimizer = make_optimizer(OPTIONS, NUM_STEPS)
+    optimizer = make_optimizer(OPTIONS, NUM_STEPS, group_kinds(), group_labels)
 
     def run(schedule_scale, denoiser_scale):
         params = tree(0)
@@ -146,7 +149,9 @@ def test_a_huge_gradient_of_one_group_leaves_the_other_alone():
 def test_the_shape_may_have_a_rate_of_its_own(rate):
     """The first step of Adam has the size of the rate; None is the schedule's."""
     options = {**OPTIONS, "shape_learning_rate": rate, "schedule_learning_rate": 1e-3}
-    optimizer = make_optimizer({**options, "warmup_steps": 1, "decay": "constant"}, NUM_STEPS)
+    optimizer = make_optimizer(
+        {**options, "warmup_steps": 1, "decay": "constant"}, NUM_STEPS, group_kinds(), group_labels
+    )
     params, grads = tree(0), tree(1)
     for one in (params, grads):
         one["schedule"]["shape"] = {"rises": jnp.asarray([0.5, -2.0, 1.0])}
@@ -158,7 +163,7 @@ def test_the_shape_may_have_a_rate_of_its_own(rate):
 
 def test_a_model_without_schedule_parameters_has_an_optimizer():
     params = {**tree(0), "schedule": {}}
-    optimizer = make_optimizer(OPTIONS, NUM_STEPS)
+    optimizer = make_optimizer(OPTIONS, NUM_STEPS, group_kinds(), group_labels)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     assert updates["schedule"] == {} and jax.tree.leaves(updates["denoiser"])
 
@@ -177,6 +182,6 @@ def test_clipping_alone_scales_to_the_norm():
 def test_an_encoder_s_rate_of_zero_freezes_it():
     params = {"denoiser": {"w": jnp.ones(2)}, "schedule": {}, "encoder": {"w": jnp.ones(2)}}
     options = {**OPTIONS, "encoder_learning_rate": 0.0}
-    optimizer = make_optimizer(options, 10, encoder=True)
+    optimizer = make_optimizer(options, 10, group_kinds(encoder=True), group_labels)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     assert not updates["encoder"]["w"].any() and updates["denoiser"]["w"].all()

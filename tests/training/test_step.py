@@ -8,11 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from vdm.models.vdm.model import make_model
+from vdm.models.base import stateless
+from vdm.models.microbatches import gradient as gradient_of
+from vdm.models.vdm.groups import group_kinds, group_labels
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise
-from vdm.models.vdm.objective import gradient_of, make_elbo_loss
+from vdm.models.vdm.objective import make_elbo_loss
 from vdm.runtime.devices import make_mesh, place_batch, replicated
-from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.endpoints import GAMMA_LIMIT, MIN_WIDTH
 from vdm.training.optimizer import make_optimizer
 from vdm.training.state import TrainState, ema_decay_at, init_state
@@ -53,9 +55,9 @@ def test_average_by_hand_over_four_steps():
     """Plain gradient descent on a linear loss; decays 1/10, 2/11, 3/12, then the limit .3."""
     slope = {"denoiser": {"v": jnp.array([1.0, -2.0])}, "schedule": {"w": jnp.float32(0.5)}}
     params = {"denoiser": {"v": jnp.array([3.0, 0.25])}, "schedule": {"w": jnp.float32(-1.0)}}
-    schedule = make_schedule("linear", Endpoints(-5.0, 5.0))
     model = types.SimpleNamespace(
-        shape=SHAPE, schedule=schedule, draw_context=None, has_scalar_gamma=True
+        training_noise=lambda key, size: training_noise(key, size, SHAPE),
+        project=lambda params: params,
     )
     seen = []
 
@@ -66,7 +68,9 @@ def test_average_by_hand_over_four_steps():
         return sum(jax.tree.leaves(parts)), {"loss": parts["denoiser"]["v"]}
 
     optimizer = optax.sgd(0.1)
-    step = jax.jit(make_train_step(model, gradient_of(loss_fn), optimizer, seed=0, ema_decay=0.3))
+    step = jax.jit(
+        make_train_step(model, stateless(gradient_of(loss_fn)), optimizer, seed=0, ema_decay=0.3)
+    )
     state = TrainState(jnp.int32(0), params, params, optimizer.init(params))
     weight, average = np.array([3.0, 0.25, -1.0]), np.array([3.0, 0.25, -1.0])
     for n, decay in enumerate([1 / 10, 2 / 11, 3 / 12, 0.3]):
@@ -94,7 +98,10 @@ def test_average_forgets_its_start_sooner(step, expected):
 def test_a_real_step_is_compiled_once_and_counts():
     """From a fresh state and from its own output, with donation, on a mesh of one device."""
     model, mesh, traces = make_vdm(), make_mesh(1), []
-    optimizer, elbo_loss = make_optimizer(OPTIONS, 100), make_elbo_loss(model, 0)
+    optimizer, elbo_loss = (
+        make_optimizer(OPTIONS, 100, group_kinds(), group_labels),
+        make_elbo_loss(model, 0),
+    )
 
     def loss_fn(*arguments):
         traces.append(len(traces))
@@ -102,7 +109,7 @@ def test_a_real_step_is_compiled_once_and_counts():
 
     init = jax.jit(lambda key: init_state(model, optimizer, key), out_shardings=replicated(mesh))
     state = init(jax.random.key(0))
-    train_step = make_train_step(model, gradient_of(loss_fn), optimizer, 0, 0.99)
+    train_step = make_train_step(model, stateless(gradient_of(loss_fn)), optimizer, 0, 0.99)
     step = jit_train_step(train_step, mesh, state)
     assert int(state.step) == 0
     for a, b in zip(*(jax.tree.leaves(t) for t in (state.params, state.ema_params)), strict=True):
@@ -121,7 +128,7 @@ def test_a_real_step_is_compiled_once_and_counts():
 def run_steps(model, loss_fn, seed: int, count: int):
     optimizer = optax.sgd(0.0)
     state = init_state(model, optimizer, jax.random.key(0))
-    step = jax.jit(make_train_step(model, gradient_of(loss_fn), optimizer, seed, 0.99))
+    step = jax.jit(make_train_step(model, stateless(gradient_of(loss_fn)), optimizer, seed, 0.99))
     found = []
     for _ in range(count):
         state, metrics = step(state, make_batch())
@@ -158,7 +165,9 @@ def test_end_points_are_projected_after_every_step(push):
 
     optimizer = optax.sgd(30.0)
     state = init_state(model, optimizer, jax.random.key(0))
-    step = jax.jit(make_train_step(model, gradient_of(loss_fn), optimizer, 0, ema_decay=0.0))
+    step = jax.jit(
+        make_train_step(model, stateless(gradient_of(loss_fn)), optimizer, 0, ema_decay=0.0)
+    )
     for _ in range(3):
         state, _ = step(state, make_batch())
         for params in (state.params, state.ema_params):
@@ -172,10 +181,12 @@ def test_end_points_are_projected_after_every_step(push):
 
 def test_a_fixed_schedule_has_no_gradient_norm_and_trains():
     model = make_vdm("linear")
-    optimizer = make_optimizer(OPTIONS, 100)
+    optimizer = make_optimizer(OPTIONS, 100, group_kinds(), group_labels)
     state = init_state(model, optimizer, jax.random.key(0))
     step = jax.jit(
-        make_train_step(model, gradient_of(make_elbo_loss(model, 10)), optimizer, 0, 0.99)
+        make_train_step(
+            model, stateless(gradient_of(make_elbo_loss(model, 10))), optimizer, 0, 0.99
+        )
     )
     before = state.params["denoiser"]["dense_out"]["kernel"]
     state, metrics = step(state, make_batch())

@@ -55,6 +55,13 @@ def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: 
     return -jax.lax.cond(narrow, nearby, every, bins_off_centre, precision, codes)
 
 
+def log_probs(z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> jax.Array:
+    """log p(v|z_0) of every code v in nats, equation (1), [B,H,W,C,L]; z_0_rescaled = z_0/alpha_0."""
+    centres = encode(jnp.arange(num_levels), num_levels)
+    square = jnp.square(z_0_rescaled[..., None] - centres[None, None, None, None])
+    return jax.nn.log_softmax(-0.5 * jnp.exp(-gamma_0)[..., None] * square, axis=-1)
+
+
 def sample(keys: PRNGKey, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> Images:
     """A draw of v ~ p(v|z_0), equation (1), int32 [B,H,W,C]; z_0_rescaled = z_0/alpha_0, one key each.
 

@@ -10,23 +10,18 @@ scatter of whole-split means between the independent randomisations, never from 
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
-from vdm.models.vdm.elbo import elbo_terms
-from vdm.models.vdm.model import VDM
-from vdm.models.vdm.noise import all_evaluation_times, evaluation_noise
-from vdm.models.vdm.objective import TERM_NAMES
+from vdm.models.base import Model
 from vdm.runtime import devices
-from vdm.types import Batch, ElboTerms, Params
+from vdm.types import TERM_NAMES, Batch, ElboTerms, Params
 
 
 class Batches(Protocol):
@@ -71,29 +66,29 @@ class Evaluation:
     terms: every term of every image in nats, {name: [randomisations, N]}, averaged over repeats.
     num_dims: D.
     estimation: how it was estimated.
+    times: the uniform times behind the terms [repeats, randomisations, N]; None for a model whose
+      terms take none.
     """
 
     index: np.ndarray
     terms: dict[str, np.ndarray]
     num_dims: int
     estimation: Estimation
+    times: np.ndarray | None = None
 
     @property
     def total(self) -> np.ndarray:
         """The negative ELBO in nats, [randomisations, N]."""
         return np.sum(list(self.terms.values()), axis=0)
 
-    @property
-    def times(self) -> np.ndarray:
-        """The uniform times behind the terms, [repeats, randomisations, N]."""
-        estimation = self.estimation
-        sizes = (estimation.repeats, estimation.randomisations)
-        return np.asarray(all_evaluation_times(estimation.seed, *sizes, jnp.asarray(self.index)))
-
     def estimate(self, name: str = "total") -> Estimate:
         """The mean of a term or of the total over images, bits/dim."""
         nats = self.nats(name)
-        return estimate(nats, self.num_dims, shared_in_time(nats, self.times))
+        return estimate(nats, self.num_dims, self.shared(nats))
+
+    def shared(self, nats: np.ndarray) -> np.ndarray | None:
+        """What the times of all images share of values [randomisations, N]; None without times."""
+        return None if self.times is None else shared_in_time(nats, self.times)
 
     def nats(self, name: str) -> np.ndarray:
         """A term or the total, [randomisations, N]."""
@@ -101,27 +96,25 @@ class Evaluation:
 
 
 def make_evaluation_step(
-    model: VDM, estimation: Estimation, mesh: Mesh
+    model: Model, estimation: Estimation, mesh: Mesh
 ) -> Callable[..., ElboTerms]:
     """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`.
 
     Parameters come as they lie, copied or split over devices.
     """
-    whole = devices.replicated(mesh)
+    whole, model = devices.replicated(mesh), model.with_timesteps(estimation.num_timesteps)
 
     def step(params, batch, randomisation, repeat):
         params = devices.constrain(params, whole)
-        noise = evaluation_noise(
-            estimation.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
-        )
-        return elbo_terms(model, params, batch, noise, estimation.num_timesteps)
+        noise = model.evaluation_noise(estimation.seed, randomisation, repeat, batch.index)
+        return model.terms(params, batch, noise)
 
     shardings = (None, devices.batch_sharding(mesh), None, None)
     return jax.jit(step, in_shardings=shardings, out_shardings=whole)
 
 
 def evaluate(
-    model: VDM,
+    model: Model,
     params: Params,
     batches: Batches,
     estimation: Estimation,
@@ -149,7 +142,9 @@ def evaluate(
         progress(len(done), len(batches))
     index = np.concatenate([index for index, _ in done])
     terms = {n: np.concatenate([t[n] for _, t in done], axis=1) for n in TERM_NAMES}
-    return Evaluation(index, terms, math.prod(model.shape), estimation)
+    sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
+    times = model.evaluation_times(*sizes, index)
+    return Evaluation(index, terms, model.num_dims, estimation, times)
 
 
 def _terms_of_batch(step, params, batch: Any, estimation: Estimation) -> dict[str, np.ndarray]:

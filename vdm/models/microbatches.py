@@ -46,3 +46,24 @@ def average(function: Callable[..., tuple[Any, Any]], parts: tuple, weights: jax
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     total, rows = jax.lax.scan(add, zeros, (weights, parts))
     return total, join(rows)
+
+
+def gradient(loss_fn: Callable, num_microbatches: int = 1) -> Callable:
+    """(params, batch, noise, key) -> (gradient of one loss by all parameters, its metrics).
+
+    Args:
+      loss_fn: (params, batch, noise, key) -> (a mean over unmasked images, metrics).
+      num_microbatches: parts that a batch is taken in; only dropout then draws differently.
+    """
+
+    def gradient_fn(params, batch, noise, key):
+        def part(batch, noise, key):
+            return jax.grad(loss_fn, has_aux=True)(params, batch, noise, key), ()
+
+        if num_microbatches == 1:
+            return part(batch, noise, key)[0]
+        batch, noise = split((batch, noise), num_microbatches)
+        keys = jax.random.split(key, num_microbatches)
+        return average(part, (batch, noise, keys), shares(batch.mask))[0]
+
+    return gradient_fn

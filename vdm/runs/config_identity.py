@@ -13,7 +13,7 @@ from vdm.runtime.hashes import json_hash
 
 EARLIER_DEFAULTS: dict[str, Any] = {}
 """{dotted field: the default it was added with}, of fields whose default has changed since."""
-ADDED_FIELDS = frozenset({"data.folder.splits"})
+ADDED_FIELDS = frozenset({"data.folder.splits", "model.family"})
 """Fields added since records of evaluations carry a hash over themselves."""
 
 

@@ -15,6 +15,8 @@ def default_config() -> dict[str, Any]:
         "seed": 0,
         "data": data(),
         "model": {
+            # The model family, a key of vdm.models.FAMILIES.
+            "family": "vdm",
             # What the network's output means: eps, x, v or score.
             "parameterisation": "eps",
             # "expected" takes E[-log p(x|z_0)] exactly; "sampled" draws z_0, as the paper did.

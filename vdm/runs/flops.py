@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from vdm.data.batches import train_batch
-from vdm.runs.parts import Parts, assemble_model
+from vdm.models import make_family
+from vdm.runs.parts import Parts
 from vdm.runtime import devices
 
 
@@ -31,9 +32,7 @@ def train_step_flops(parts: Parts) -> float | None:
 
 def _unrolled(parts: Parts) -> Parts:
     config = without_loops(parts.config)
-    return dataclasses.replace(
-        parts, config=config, model=assemble_model(config, parts.dataset.spec)
-    )
+    return dataclasses.replace(parts, config=config, model=make_family(parts.dataset.spec, config))
 
 
 def without_loops(config: Mapping[str, Any]) -> dict[str, Any]:

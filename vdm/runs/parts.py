@@ -15,10 +15,9 @@ from jax.sharding import Mesh
 from vdm.data import RECIPES, Dataset, open_content
 from vdm.data.augment import Augmentation
 from vdm.data.batches import train_batch
-from vdm.errors import DataError, choose
-from vdm.models.vdm.model import VDM, make_model
-from vdm.models.vdm.objective import GradientFn, make_gradient
-from vdm.models.vdm.weights import make_weight
+from vdm.errors import DataError
+from vdm.models import make_family
+from vdm.models.base import Model
 from vdm.runs import checks
 from vdm.runs.dataset import make_augmentation, open_dataset
 from vdm.runs.earlier_data import open_earlier
@@ -34,11 +33,9 @@ from vdm.training.step import (
     several_steps,
     sharded_gradient,
 )
-from vdm.types import Batch, DataSpec
+from vdm.types import Batch
 
 Config = Mapping[str, Any]
-TIMES = {"uniform": False, "adaptive": True}
-"""Whether times are drawn from a density that follows the loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Parts:
 
     config: Config
     dataset: Dataset
-    model: VDM
+    model: Model
     mesh: Mesh
 
     @property
@@ -94,7 +91,7 @@ class Parts:
         config, state = self.config, self.abstract_state()
         step = make_train_step(
             self.model,
-            sharded_gradient(self.gradient(), self.mesh, state.params),
+            sharded_gradient(self.model.gradient, self.mesh, state.params),
             self.optimizer(),
             config["seed"],
             config["optimizer"]["ema_decay"],
@@ -102,37 +99,13 @@ class Parts:
         several = self.steps_per_call > 1
         return jit_train_step(several_steps(step) if several else step, self.mesh, state, several)
 
-    def gradient(self) -> GradientFn:
-        """What every parameter group descends along."""
-        objective = self.config["objective"]
-        weighting = objective.get("weight", {"name": "elbo"})  # older configurations had none
-        weight = make_weight(
-            weighting["name"], weighting.get(weighting["name"], {}), self.model.time_map
-        )
-        return make_gradient(
-            self.model,
-            objective["num_timesteps"],
-            objective["shape"],
-            weight,
-            per_image=self._adaptive_times,
-            num_microbatches=self.config["train"].get("num_microbatches", 1),
-        )
-
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer of all parameter groups."""
-        has_encoder = self.model.encoder is not None
-        return make_optimizer(
-            self.config["optimizer"], self.config["train"]["num_steps"], has_encoder
-        )
-
-    @property
-    def _adaptive_times(self) -> bool:
-        # Runs of older configurations drew them uniformly.
-        times = self.config["objective"].get("times", "uniform")
-        return choose("config.objective.times", times, TIMES, "density of times")
+        options, num_steps = self.config["optimizer"], self.config["train"]["num_steps"]
+        return make_optimizer(options, num_steps, self.model.group_kinds(), self.model.groups)
 
     def _init(self, key):
-        return init_state(self.model, self.optimizer(), key, self._adaptive_times)
+        return init_state(self.model, self.optimizer(), key)
 
 
 def build(
@@ -160,8 +133,7 @@ def build(
     dataset = open_earlier(config["data"], saved, cache_dir, verify_data) if saved else None
     dataset = dataset or open_dataset(config["data"], cache_dir, verify=verify_data)
     parts = _assemble(config, mesh, dataset)
-    parts.gradient()  # refuses an objective that does not exist
-    parts.abstract_state()  # and parameters that cannot be split
+    parts.abstract_state()  # refuses parameters that cannot be split
     return parts
 
 
@@ -211,19 +183,7 @@ def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
 def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
     devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
     make_augmentation(config["data"]).check(dataset.spec.shape)
-    return Parts(config, dataset, assemble_model(config, dataset.spec), mesh)
-
-
-def assemble_model(config: Config, spec: DataSpec) -> VDM:
-    """The model for data of `spec`."""
-    denoiser, train = dict(config["denoiser"]), config["train"]
-    if max(train.get("num_microbatches", 1), train.get("steps_per_call", 1)) > 1:
-        # The network is in a loop already, so its convolutions had better be those made for loops.
-        options = dict(denoiser.get(denoiser["name"], {}))
-        if options.get("unroll", True) is None:
-            denoiser[denoiser["name"]] = {**options, "unroll": False}
-    # Older configurations have no section "context".
-    return make_model(spec, config["model"], config["schedule"], denoiser, config.get("context"))
+    return Parts(config, dataset, make_family(dataset.spec, config), mesh)
 
 
 def use_compilation_cache() -> None:

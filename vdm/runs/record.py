@@ -96,17 +96,14 @@ def wanted(
 def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, Any]:
     """What was evaluated and on what, however it was: the same for every number of a checkpoint."""
     config, spec = parts.config, parts.dataset.spec
-    denoiser = config["denoiser"]
     return {
         "split": split,
         "num_images": spec.split_sizes[split],
         "missing_images": spec.missing.get(split, 0),
-        "timesteps_train": config["objective"]["num_timesteps"],
         "checkpoint_step": step,
         "parameters": "ema",
         "train_seed": config["seed"],
-        "schedule": config["schedule"]["name"],
-        "dtype": denoiser.get(denoiser["name"], {}).get("dtype", "float32"),
+        **parts.model.facts(),
         "data": data_identity(spec) | {"notes": spec.notes},
         "hashes": {
             "data": spec.content_hash,

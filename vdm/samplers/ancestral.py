@@ -9,14 +9,15 @@ import jax.numpy as jnp
 
 from vdm import diffusion
 from vdm.distributions import codes
-from vdm.models.vdm.model import VDM
+from vdm.models.base import Model
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.samplers.base import Trajectory, draw, draw_context, sample_keys
-from vdm.schedules.base import alpha_sigma, endpoints, step_times
+from vdm.schedules.base import alpha_sigma, step_times
 from vdm.types import Index, Latents, Params, PRNGKey
 
 
 def ancestral(
-    model: VDM,
+    model: Model,
     params: Params,
     seed: int | jax.Array,
     index: Index,
@@ -24,12 +25,13 @@ def ancestral(
     num_frames: int = 1,
 ) -> Trajectory:
     """See `vdm.samplers.base`; one compiled loop, whatever the number of steps."""
+    diffuses: DiffusionModel = model.as_diffusion("sampler ancestral")
     keys = sample_keys(seed, index)
-    z_1 = draw(keys, 0, model.shape)
-    context = draw_context(model, keys)
+    z_1 = draw(keys, 0, diffuses.shape)
+    context = draw_context(diffuses, keys)
 
     def step(done, z):
-        return _step(model, params, keys, context, z, num_steps - done, num_steps)
+        return _step(diffuses, params, keys, context, z, num_steps - done, num_steps)
 
     def frame(z, bounds):
         z = jax.lax.fori_loop(bounds[0], bounds[1], step, z)
@@ -39,29 +41,28 @@ def ancestral(
     z_0, later = jax.lax.scan(frame, z_1, jnp.stack([ends[:-1], ends[1:]], axis=1))
     z = jnp.concatenate([z_1[None], later])
     x_hat = jax.lax.map(
-        lambda pair: _x_hat(model, params, context, *pair), (z, 1.0 - ends / num_steps)
+        lambda pair: _x_hat(diffuses, params, context, *pair), (z, 1.0 - ends / num_steps)
     )
-    gamma_0, _ = endpoints(model.schedule, params["schedule"], context)
+    gamma_0, _ = diffuses.end_gammas(params, context)
     # The first key of a sample's stream that no step uses.
     key = jax.vmap(lambda k: jax.random.fold_in(k, num_steps + 1))(keys)
     rescaled = z_0 / alpha_sigma(gamma_0)[0]
-    return Trajectory(codes.sample(key, rescaled, gamma_0, model.num_levels), z, x_hat)
+    return Trajectory(codes.sample(key, rescaled, gamma_0, diffuses.num_levels), z, x_hat)
 
 
 def _step(
-    model: VDM, params: Params, keys: PRNGKey, context, z_t: Latents, i, num_steps: int
+    model: DiffusionModel, params: Params, keys: PRNGKey, context, z_t: Latents, i, num_steps: int
 ) -> Latents:
     """A draw of z_s ~ p(z_s|z_t, c) for t = i/T, s = (i - 1)/T."""
     steps = jnp.full((z_t.shape[0],), i)
-    schedule, own = model.schedule, params["schedule"]
-    gamma_t = schedule.gamma(own, step_times(steps, num_steps)[0], context)
-    increment = schedule.gamma_increment(own, steps, num_steps, context)
+    gamma_t = model.gamma(params, step_times(steps, num_steps)[0], context)
+    increment = model.gamma_increment(params, steps, num_steps, context)
     eps_hat = model.predict_eps(params, z_t, gamma_t, jnp.zeros(len(z_t)), context=context)
     reverse = diffusion.reverse_step(z_t, eps_hat, gamma_t, increment)
     return reverse.sample(draw(keys, i, model.shape))
 
 
-def _x_hat(model: VDM, params: Params, context, z: Latents, t) -> Latents:
-    gamma = model.schedule.gamma(params["schedule"], jnp.full((z.shape[0],), t), context)
+def _x_hat(model: DiffusionModel, params: Params, context, z: Latents, t) -> Latents:
+    gamma = model.gamma(params, jnp.full((z.shape[0],), t), context)
     eps_hat = model.predict_eps(params, z, gamma, jnp.zeros(z.shape[0]), context=context)
     return diffusion.x_from_eps(eps_hat, z, gamma)

@@ -12,7 +12,8 @@ import flax.struct
 import jax
 from jaxtyping import Array, Float
 
-from vdm.models.vdm.model import VDM
+from vdm.models.base import Model
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.seeds import stream_key
 from vdm.types import Context, Images, Index, Latents, Params, PRNGKey
 
@@ -37,7 +38,7 @@ class Sampler(Protocol):
 
     def __call__(
         self,
-        model: VDM,
+        model: Model,
         params: Params,
         seed: int | jax.Array,
         index: Index,
@@ -52,7 +53,7 @@ def sample_keys(seed: int | jax.Array, index: Index) -> PRNGKey:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
-def draw_context(model: VDM, keys: PRNGKey) -> Context | None:
+def draw_context(model: DiffusionModel, keys: PRNGKey) -> Context | None:
     """c ~ p(c) of every sample; None for a model without a context."""
     return model.sample_context(jax.vmap(lambda key: jax.random.fold_in(key, _CONTEXT_STAGE))(keys))
 

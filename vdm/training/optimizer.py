@@ -1,5 +1,6 @@
-"""AdamW per parameter group: denoiser, schedule and encoder have their own clipping and rate."""
+"""AdamW per parameter group, each with its own clipping and learning rate."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax
@@ -65,53 +66,54 @@ def kernels_only(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def make_optimizer(
-    options: Mapping, num_steps: int, encoder: bool = False
-) -> optax.GradientTransformation:
-    """The optimizer of a whole model; see `vdm.runs.defaults.optimizer` for `options`.
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """The options of one kind of parameter group.
 
-    `encoder`: whether the model has one. Otherwise there is no such group, as in checkpoints of old.
+    Attributes:
+      rates: fields of its peak learning rate; the first that is set counts.
+      clip_norm: field of the largest norm of its gradient.
+      decays: whether weight decay acts on its kernels.
     """
-    if options.get("shape_learning_rate") is None:
-        options = {**options, "shape_learning_rate": options["schedule_learning_rate"]}
-    rates = {
-        group: learning_rate(options[peak], options["warmup_steps"], options["decay"], num_steps)
-        for group, peak in (
-            ("denoiser", "learning_rate"),
-            ("endpoints", "schedule_learning_rate"),
-            ("shape", "shape_learning_rate"),
-        )
-    }
-    no_decay = {**options, "weight_decay": 0.0}
-    endpoints, shape = (
-        clipped_adamw(rates[group], no_decay, options["schedule_clip_norm"])
-        for group in ("endpoints", "shape")
-    )
-    groups = {
-        "denoiser": clipped_adamw(
-            rates["denoiser"], options, options["clip_norm"], decay_mask=kernels_only
-        ),
-        # End points and shape have gradients of different things: clipped apart.
-        "schedule/endpoints": endpoints,
-        "schedule/shape": shape,
-    }
-    if encoder:
-        rate = options.get("encoder_learning_rate")
-        rate = options["learning_rate"] if rate is None else rate
-        groups["encoder"] = clipped_adamw(
-            learning_rate(rate, options["warmup_steps"], options["decay"], num_steps),
-            options,
-            options["clip_norm"],
-            decay_mask=kernels_only,
-        )
-    return optax.partition(groups, group_labels)
+
+    rates: tuple[str, ...]
+    clip_norm: str
+    decays: bool
 
 
-def group_labels(params: Params) -> Params:
-    """The name of its parameter group for every leaf: its branch, two levels deep in the schedule."""
+KINDS = {
+    "network": Kind(("learning_rate",), "clip_norm", decays=True),
+    "encoder": Kind(("encoder_learning_rate", "learning_rate"), "clip_norm", decays=True),
+    "endpoints": Kind(("schedule_learning_rate",), "schedule_clip_norm", decays=False),
+    "shape": Kind(
+        ("shape_learning_rate", "schedule_learning_rate"), "schedule_clip_norm", decays=False
+    ),
+}
+"""End points and shape of a schedule have gradients of different things: they are clipped apart."""
 
-    def label(path, _):
-        depth = 2 if path[0].key == "schedule" else 1
-        return "/".join(str(step.key) for step in path[:depth])
 
-    return jax.tree_util.tree_map_with_path(label, params)
+def make_optimizer(
+    options: Mapping,
+    num_steps: int,
+    kinds: Mapping[str, str],
+    labels: Callable[[Params], Params],
+) -> optax.GradientTransformation:
+    """The optimizer of a whole model.
+
+    Args:
+      options: section "optimizer" of a configuration, see `vdm.runs.defaults`.
+      num_steps: updates of the whole run.
+      kinds: {parameter group: key of KINDS}, see `Model.group_kinds`.
+      labels: parameters -> the group of every leaf, see `Model.groups`.
+    """
+    groups = {group: _of_kind(KINDS[kind], options, num_steps) for group, kind in kinds.items()}
+    return optax.partition(groups, labels)
+
+
+def _of_kind(kind: Kind, options: Mapping, num_steps: int) -> optax.GradientTransformation:
+    peak = next(value for value in map(options.get, kind.rates) if value is not None)
+    rate = learning_rate(peak, options["warmup_steps"], options["decay"], num_steps)
+    clip_norm = options[kind.clip_norm]
+    if kind.decays:
+        return clipped_adamw(rate, options, clip_norm, decay_mask=kernels_only)
+    return clipped_adamw(rate, {**options, "weight_decay": 0.0}, clip_norm)

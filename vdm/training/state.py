@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vdm.models.vdm.model import VDM
-from vdm.models.vdm.time_density import TimeDensity, init_density
+from vdm.models.base import Model, ModelState
 from vdm.types import Params, PRNGKey
 
 
@@ -17,21 +16,21 @@ class TrainState:
     params: the parameters being trained.
     ema_params: their exponential moving average, which evaluation uses.
     opt_state: the optimizer's.
-    time_density: what adaptive times are drawn from; None while times are uniform.
+    time_density: the model's own state, see `Model.init_state`; None for a model without. It has the
+      name of the first such state, a density of times, because checkpoints name arrays by path.
     """
 
     step: jax.Array
     params: Params
     ema_params: Params
     opt_state: optax.OptState
-    time_density: TimeDensity | None = None
+    time_density: ModelState = None
 
 
 def init_state(
-    model: VDM,
+    model: Model,
     optimizer: optax.GradientTransformation,
     key: PRNGKey,
-    adaptive_times: bool = False,
 ) -> TrainState:
     """The state before step 0; `key` is consumed. Jit it: op by op a deep network takes minutes."""
     params = model.init(key)
@@ -40,7 +39,7 @@ def init_state(
         params=params,
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
-        time_density=init_density() if adaptive_times else None,
+        time_density=model.init_state(),
     )
 
 

@@ -1,16 +1,13 @@
 """One training step: (state, batch) -> (state, metrics), pure."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
 import optax
 from jax.sharding import Mesh
 
-from vdm.models.vdm.model import VDM
-from vdm.models.vdm.noise import training_noise
-from vdm.models.vdm.objective import PER_IMAGE, GradientFn, Metrics
-from vdm.models.vdm.time_density import draw, drawn_gammas, observe
+from vdm.models.base import Model, ModelGradient
+from vdm.models.means import Metrics
 from vdm.runtime import devices
 from vdm.seeds import stream_key
 from vdm.training.state import TrainState, ema_decay_at
@@ -20,46 +17,42 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    model: VDM,
-    gradient_fn: GradientFn,
+    model: Model,
+    gradient_fn: ModelGradient,
     optimizer: optax.GradientTransformation,
     seed: int,
     ema_decay: float,
 ) -> TrainStep:
     """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them.
 
-    A state with a density of times needs a `gradient_fn` that reports `PER_IMAGE`.
+    Args:
+      model: gives the noise and projects updated parameters.
+      gradient_fn: most often `model.gradient`, sharded.
+      optimizer: of all parameter groups.
+      seed: of the run.
+      ema_decay: of the averaged parameters, per step.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(stream_key(seed, "training"), state.step)
         key_noise, key_dropout = jax.random.split(key)
-        noise = training_noise(key_noise, batch.images.shape[0], model.shape, model.draw_context)
-        density, schedule_params = state.time_density, state.params["schedule"]
-        if density is not None:
-            times, importance = draw(density, model.schedule, schedule_params, noise.times)
-            noise = dataclasses.replace(noise, times=times, importance=importance)
-        grads, metrics = gradient_fn(state.params, batch, noise, key_dropout)
-        if model.has_scalar_gamma:
-            metrics |= drawn_gammas(density, model.schedule, schedule_params)
-        if density is not None:
-            integrand = metrics.pop(PER_IMAGE)
-            density = observe(
-                density, model.schedule, schedule_params, noise.times, integrand, batch.mask
-            )
+        noise = model.training_noise(key_noise, batch.images.shape[0])
+        grads, model_state, metrics = gradient_fn(
+            state.params, state.time_density, batch, noise, key_dropout
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        params = {**params, "schedule": model.schedule.project(params["schedule"])}
+        params = model.project(params)
         decay = ema_decay_at(state.step, ema_decay)
         ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
         norms = {f"grad_norm/{name}": optax.tree.norm(g) for name, g in grads.items() if g}
-        after = TrainState(state.step + 1, params, ema_params, opt_state, density)
+        after = TrainState(state.step + 1, params, ema_params, opt_state, model_state)
         return after, {**metrics, **norms}
 
     return train_step
 
 
-def sharded_gradient(gradient_fn: GradientFn, mesh: Mesh, params: Params) -> GradientFn:
+def sharded_gradient(gradient_fn: ModelGradient, mesh: Mesh, params: Params) -> ModelGradient:
     """`gradient_fn` with every device's part of the parameters gathered before, and its result split.
 
     `params` gives the shapes. Where nothing is split, the layouts are those JAX would find itself.
@@ -67,11 +60,11 @@ def sharded_gradient(gradient_fn: GradientFn, mesh: Mesh, params: Params) -> Gra
     split = devices.state_shardings(params, mesh)
     batches = devices.batch_sharding(mesh)
 
-    def sharded(params, batch, noise, dropout_key):
+    def sharded(params, state, batch, noise, dropout_key):
         whole = devices.constrain(params, devices.replicated(mesh))
         noise = devices.constrain(noise, batches)
-        grads, metrics = gradient_fn(whole, batch, noise, dropout_key)
-        return devices.constrain(grads, split), metrics
+        grads, state, metrics = gradient_fn(whole, state, batch, noise, dropout_key)
+        return devices.constrain(grads, split), state, metrics
 
     return sharded
 

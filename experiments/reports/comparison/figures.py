@@ -13,8 +13,8 @@ from experiments.reports.comparison.numbers import (
 )
 from experiments.reports.page import Drawing, Figure, plt
 from vdm.evaluation.analysis.noise_levels import Profile
-from vdm.models.vdm.objective import TERM_NAMES
 from vdm.runs.history import loss_range
+from vdm.types import TERM_NAMES
 
 
 def drawings(found: Comparison) -> dict[str, Drawing]:

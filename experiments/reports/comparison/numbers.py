@@ -27,14 +27,13 @@ from vdm.evaluation.analysis.paired import (
     make_paired_step,
 )
 from vdm.evaluation.evaluate import Estimation, Evaluation
-from vdm.models.vdm.objective import TERM_NAMES
 from vdm.runs import checkpoints, record
 from vdm.runs.flops import train_step_flops
 from vdm.runs.folder import distinct_names, require_identity
 from vdm.runs.history import training_curves
 from vdm.runs.parts import Parts, build_trained
 from vdm.seeds import stream_key
-from vdm.types import Params
+from vdm.types import TERM_NAMES, Params
 
 NUM_CURVE_POINTS = 201
 NUM_CONTEXTS = 16
@@ -187,10 +186,10 @@ def _profiles(
     evaluations: Mapping[str, Evaluation],
     paired: Sequence[str],
     estimation: Estimation,
-    gammas: tuple[float, float],
+    gammas: tuple[float, float] | None,
 ) -> tuple[dict[str, Profile], dict[str, Profile], dict[str, Band]]:
     several = all(len(evaluation.index) > 1 for evaluation in evaluations.values())
-    if estimation.num_timesteps or not several:
+    if estimation.num_timesteps or not several or gammas is None:
         return {}, {}, {}
     binned = {name: noise_levels.bin_paired(e, gammas) for name, e in evaluations.items()}
     gaps = {name: binned[name] - binned[paired[0]] for name in paired[1:]}
@@ -208,13 +207,13 @@ def schedule_curves(run: Run) -> dict[str, np.ndarray]:
     A conditional schedule's are means over NUM_CONTEXTS contexts c ~ p(c) as well.
     """
     times = jnp.linspace(0.0, 1.0, NUM_CURVE_POINTS)
-    model, seed = run.parts.model, run.parts.config["seed"]
+    model, seed = run.parts.model.as_diffusion("schedule curves"), run.parts.config["seed"]
     fresh = jax.jit(model.init)(stream_key(seed, "initialisation"))
     curves = {"t": np.asarray(times)}
     drawn = model.sample_context(jax.random.split(stream_key(seed, "context"), NUM_CONTEXTS))
     contexts = [None] if drawn is None else [jnp.tile(c, (NUM_CURVE_POINTS, 1)) for c in drawn]
     for name, params in (("before", fresh), ("after", run.params)):
-        gammas = [model.schedule.gamma(params["schedule"], times, c) for c in contexts]
+        gammas = [model.gamma(params, times, c) for c in contexts]
         means = [np.asarray(g.reshape(NUM_CURVE_POINTS, -1).mean(axis=1)) for g in gammas]
         curves[name] = np.mean(means, axis=0)
     return curves

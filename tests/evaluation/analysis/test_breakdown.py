@@ -14,9 +14,17 @@ from vdm.evaluation.analysis.noise_levels import profile
 from vdm.evaluation.evaluate import Estimation, Evaluation, evaluate
 from vdm.evaluation.statistics.estimate import estimate
 from vdm.models.vdm.elbo import elbo_terms
-from vdm.models.vdm.model import make_model
-from vdm.models.vdm.noise import evaluation_noise
+from vdm.models.vdm.make import make_model
+from vdm.models.vdm.noise import all_evaluation_times, evaluation_noise
 from vdm.runtime.devices import make_mesh
+
+
+def evaluated(index, terms, num_dims, estimation):
+    """An evaluation at the times of its images."""
+    sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
+    times = np.asarray(all_evaluation_times(*sizes, jnp.asarray(index)))
+    return Evaluation(index, terms, num_dims, estimation, times)
+
 
 SHAPE, LEVELS, NUM = (4, 3, 2), 17, 21
 
@@ -57,7 +65,7 @@ def test_maps_sum_to_the_terms_of_every_image(run, dataset):
     batch = next(iter(batches.eval_batches(dataset, "test", NUM)))
     noise = evaluation_noise(0, 0, 0, jnp.asarray(batch.index), SHAPE)
     for num_timesteps in (0, 10):
-        maps = breakdown.term_maps(*run, batch, noise, num_timesteps)
+        maps = run[0].with_timesteps(num_timesteps).term_maps(run[1], batch, noise)
         terms = elbo_terms(*run, batch, noise, num_timesteps)
         for name in breakdown.MAPPED:
             assert getattr(maps, name).shape == (NUM, *SHAPE)
@@ -107,7 +115,7 @@ def test_errors_of_a_map_are_those_of_each_dimension():
 
 def test_a_class_is_counted_by_its_own_images():
     terms = {"x": np.array([[1.0, 2.0, 30.0], [3.0, 2.0, 50.0]]) * math.log(2.0)}
-    evaluation = Evaluation(np.array([2, 0, 1]), terms, 1, Estimation(randomisations=2))
+    evaluation = evaluated(np.array([2, 0, 1]), terms, 1, Estimation(randomisations=2))
     # Positions 2, 0, 1 of the split have labels 7, 5, 9.
     classes = breakdown.per_class(evaluation, np.array([5, 9, 7]))
     assert {label: row.mean for label, (_, row) in classes.items()} == pytest.approx(
@@ -118,7 +126,7 @@ def test_a_class_is_counted_by_its_own_images():
 def test_extremes_are_chosen_and_valued_apart():
     """Pure noise: the chosen images look extreme by what chose them, and not by what values them."""
     values = np.random.default_rng(0).normal(size=(8, 4000))
-    evaluation = Evaluation(np.arange(4000), {"x": values}, 1, Estimation())
+    evaluation = evaluated(np.arange(4000), {"x": values}, 1, Estimation())
     found = breakdown.extremes(evaluation, 50)
     chosen = values[0::2].mean(axis=0)
     assert chosen[found.hardest].min() > 0.9 and chosen[found.easiest].max() < -0.9
@@ -128,4 +136,4 @@ def test_extremes_are_chosen_and_valued_apart():
     whole = values[1::2].mean() / math.log(2.0)
     assert np.mean(list(found.bits.values())) == pytest.approx(whole)
     with pytest.raises(ValueError, match="randomisations=1"):
-        breakdown.extremes(Evaluation(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)
+        breakdown.extremes(evaluated(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)

@@ -18,8 +18,17 @@ from vdm.evaluation.analysis.paired import (
     make_paired_step,
 )
 from vdm.evaluation.evaluate import Estimation, Evaluation, evaluate, summarise
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
+from vdm.models.vdm.noise import all_evaluation_times
 from vdm.runtime.devices import make_mesh
+
+
+def evaluated(index, terms, num_dims, estimation):
+    """An evaluation at the times of its images."""
+    sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
+    times = np.asarray(all_evaluation_times(*sizes, jnp.asarray(index)))
+    return Evaluation(index, terms, num_dims, estimation, times)
+
 
 SHAPE, LEVELS, NUM = (4, 4, 1), 17, 40
 
@@ -93,7 +102,7 @@ def test_pairing_narrows_the_interval(dataset):
 def test_difference_by_hand():
     def evaluation(values):
         nats = np.array([values]) * math.log(2.0)
-        return Evaluation(np.arange(4), {"x": nats}, 1, Estimation(randomisations=1))
+        return evaluated(np.arange(4), {"x": nats}, 1, Estimation(randomisations=1))
 
     gap = difference(evaluation([3.0, 2.0, 5.0, 6.0]), evaluation([1.0, 1.0, 4.0, 2.0]))
     # Differences 2, 1, 1, 4: mean 2, variance 2; t with 3 degrees of freedom reaches 3.18245.
@@ -104,7 +113,7 @@ def test_difference_by_hand():
 
 def test_a_constant_difference_is_not_identity():
     one, other = (
-        Evaluation(np.arange(4), {"x": np.full((1, 4), v)}, 1, Estimation(randomisations=1))
+        evaluated(np.arange(4), {"x": np.full((1, 4), v)}, 1, Estimation(randomisations=1))
         for v in (2.0, 1.0)
     )
     gap = difference(one, other)
@@ -112,7 +121,7 @@ def test_a_constant_difference_is_not_identity():
 
 
 def test_one_image_has_no_interval():
-    one = Evaluation(np.arange(1), {"x": np.array([[1.0]])}, 1, Estimation(randomisations=1))
+    one = evaluated(np.arange(1), {"x": np.array([[1.0]])}, 1, Estimation(randomisations=1))
     assert difference(one, one).interval is None
 
 
@@ -125,7 +134,7 @@ def test_one_image_has_no_interval():
     ],
 )
 def test_what_does_not_pair_is_refused(change, match):
-    one = Evaluation(np.arange(2), {"x": np.ones((8, 2))}, 1, Estimation())
+    one = evaluated(np.arange(2), {"x": np.ones((8, 2))}, 1, Estimation())
     with pytest.raises(ValueError, match=match):
         difference(one, dataclasses.replace(one, **change))
 
@@ -133,7 +142,7 @@ def test_what_does_not_pair_is_refused(change, match):
 def test_a_profile_needs_one_time_per_value():
     terms = {"denoising_matching": np.ones((8, 2))}
     with pytest.raises(ValueError, match="repeats=3"):
-        bin_paired(Evaluation(np.arange(2), terms, 1, Estimation(repeats=3)), (-8.0, 5.0))
+        bin_paired(evaluated(np.arange(2), terms, 1, Estimation(repeats=3)), (-8.0, 5.0))
 
 
 def test_intervals_cover_the_population_difference():
@@ -144,7 +153,7 @@ def test_intervals_cover_the_population_difference():
         shared, own = rng.normal(size=(1, 30)), rng.normal(size=(2, 1, 30))
         values = [(shared + o + m) * math.log(2.0) for o, m in zip(own, (0.1, 0.0), strict=True)]
         found = [
-            Evaluation(np.arange(30), {"x": v}, 1, Estimation(randomisations=1)) for v in values
+            evaluated(np.arange(30), {"x": v}, 1, Estimation(randomisations=1)) for v in values
         ]
         gap = difference(*found)
         hits += gap.interval[0] <= 0.1 <= gap.interval[1]
@@ -184,7 +193,7 @@ def evaluations(gaps, noise, rng):
     """Runs whose totals exceed the first's by `gaps`, on 50 images and 4 randomisations."""
     shared = rng.normal(size=(4, 50))
     return {
-        f"run {n}": Evaluation(
+        f"run {n}": evaluated(
             np.arange(50),
             {"x": (shared + gap + noise * rng.normal(size=50)) * math.log(2.0)},
             1,

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from vdm.models.vdm.model import VDM, make_model
+from vdm.models.vdm.make import make_model
+from vdm.models.vdm.model import VDM
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import alpha_sigma
 from vdm.types import Batch, DataSpec

@@ -248,7 +248,7 @@ import numpy as np, jax
 from vdm.runtime.devices import make_mesh
 from vdm.evaluation.bounds import make_bound
 from vdm.evaluation.bounds.run import evaluate_bound
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
 from vdm.types import Batch, DataSpec
 OPTIONS = {options}
 spec = DataSpec("random", (4, 4, 1), 17, {{"test": 16}}, "")

@@ -10,9 +10,8 @@ from experiments.reports import noise_maps
 from experiments.studies import per_pixel_summary
 from experiments.sweeps.runner import Outcome
 from vdm.errors import ConfigError
-from vdm.models.vdm.model import make_model
-from vdm.models.vdm.objective import TERM_NAMES
-from vdm.types import DataSpec
+from vdm.models.vdm.make import make_model
+from vdm.types import TERM_NAMES, DataSpec
 
 SHAPE = (3, 4, 2)
 

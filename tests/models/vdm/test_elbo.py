@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from vdm import diffusion
+from vdm.models.means import mean_bits_per_dim
 from vdm.models.vdm.elbo import elbo_terms as uncompiled
 from vdm.models.vdm.elbo import gamma_and_weight, prior_matching, reconstruction
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import Noise, training_noise
-from vdm.models.vdm.objective import TERM_NAMES, make_elbo_loss, mean_bits_per_dim
-from vdm.types import Batch, DataSpec, ElboTerms, bits_per_dim
+from vdm.models.vdm.objective import make_elbo_loss
+from vdm.types import TERM_NAMES, Batch, DataSpec, ElboTerms, bits_per_dim
 
 SHAPE = (4, 3, 1)
 DIMS = 12

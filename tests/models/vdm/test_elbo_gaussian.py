@@ -82,7 +82,7 @@ def expected_at(model, params, times, num_timesteps):
         if model.context is not None:
             value = jnp.broadcast_to(jnp.array([[0.7, -1.0]]), (times.size, 2))
             context = Draw(value, jnp.zeros(times.size), jnp.zeros(times.size))
-        levels = noise_levels(model, params["schedule"], times, num_timesteps, context)
+        levels = noise_levels(model, params, times, num_timesteps, context)
         x, eps, flags = jnp.full(shape, x), jnp.full(shape, eps), jnp.zeros(times.size)
         values.append(denoising_matching(model, params, x, flags, eps, levels))
     return sum(values) / len(nodes)
@@ -203,7 +203,7 @@ def test_training_noise_gives_an_unbiased_estimate(num_timesteps):
         key_x, key_noise = jax.random.split(key)
         x = S_SQUARED**0.5 * jax.random.normal(key_x, (2000, 1, 1, 1))
         noise = training_noise(key_noise, 2000, (1, 1, 1))
-        levels = noise_levels(model, params["schedule"], noise.times, num_timesteps)
+        levels = noise_levels(model, params, noise.times, num_timesteps)
         terms = denoising_matching(model, params, x, jnp.zeros(2000), noise.eps, levels)
         return jnp.mean(terms)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from vdm.models.vdm.elbo import elbo_terms
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise
-from vdm.models.vdm.objective import TERM_NAMES, make_elbo_loss, make_gradient
-from vdm.types import Batch, DataSpec
+from vdm.models.vdm.objective import make_elbo_loss, make_gradient
+from vdm.types import TERM_NAMES, Batch, DataSpec
 
 SHAPE = (3, 2, 2)
 LEVELS = 17

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
-from vdm.models.vdm.model import VDM, count_parameters, make_model
+from vdm.models.base import count_parameters
+from vdm.models.vdm.make import make_model
+from vdm.models.vdm.model import VDM
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import endpoints
 from vdm.types import DataSpec

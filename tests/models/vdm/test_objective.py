@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
+from vdm.models.microbatches import gradient as gradient_of
 from vdm.models.vdm import objective
 from vdm.models.vdm.elbo import elbo_terms
-from vdm.models.vdm.model import VDM, make_model
+from vdm.models.vdm.make import make_model
+from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise, training_noise
-from vdm.models.vdm.objective import gradient_of, make_elbo_loss, make_gradient
+from vdm.models.vdm.objective import make_elbo_loss, make_gradient
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import gamma_and_derivative
 from vdm.types import Batch, DataSpec

@@ -22,11 +22,14 @@ from vdm.evaluation.bounds import BOUNDS, make_bound
 from vdm.evaluation.bounds.base import Bound
 from vdm.evaluation.bounds.run import evaluate_bound
 from vdm.evaluation.evaluate import Estimation, evaluate
+from vdm.models.base import stateless
 from vdm.models.vdm.elbo import denoising_matching, noise_levels
 from vdm.models.vdm.elbo import elbo_terms as uncompiled
-from vdm.models.vdm.model import VDM, make_model
+from vdm.models.vdm.groups import group_kinds, group_labels
+from vdm.models.vdm.make import make_model
+from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import training_noise
-from vdm.models.vdm.objective import TERM_NAMES, make_elbo_loss, make_gradient
+from vdm.models.vdm.objective import make_elbo_loss, make_gradient
 from vdm.models.vdm.weights import make_weight
 from vdm.runtime.devices import make_mesh
 from vdm.samplers import SAMPLERS, make_sampler
@@ -36,7 +39,7 @@ from vdm.schedules.linear import Linear
 from vdm.training.optimizer import make_optimizer
 from vdm.training.state import init_state
 from vdm.training.step import make_train_step
-from vdm.types import Batch, DataSpec
+from vdm.types import TERM_NAMES, Batch, DataSpec
 
 SHAPE = (3, 4, 1)
 GAUSSIAN = {"name": "gaussian", "gaussian": {"num_features": 3}}
@@ -266,7 +269,7 @@ def path_params(path):
 def expected_at(model, params, times, num_timesteps):
     """The term at each of `times` [N], nats, in exact expectation over x and eps."""
     root = jnp.asarray(np.linalg.cholesky(COVARIANCE), jnp.float32)
-    levels = noise_levels(model, params["schedule"], times, num_timesteps)
+    levels = noise_levels(model, params, times, num_timesteps)
 
     def at(node):
         wide = lambda v: jnp.broadcast_to(v.reshape(1, 1, 3, 1), (times.size, 1, 3, 1))  # noqa: E731
@@ -474,17 +477,18 @@ def test_a_training_step_moves_the_encoder_and_the_shape():
     options |= {"decay": "constant", "b1": 0.9, "b2": 0.99, "eps": 1e-8, "weight_decay": 0.0}
     options |= {"clip_norm": 1.0, "schedule_clip_norm": 1.0, "encoder_learning_rate": 2e-3}
     model = make("conditional_polynomial", BITS)
-    optimizer = make_optimizer(options, 10, encoder=True)
+    optimizer = make_optimizer(options, 10, group_kinds(encoder=True), group_labels)
     state = jax.jit(lambda key: init_state(model, optimizer, key))(jax.random.key(0))
     params = shaken(model)
     state = dataclasses.replace(state, params=params, ema_params=params)
-    step = make_train_step(model, make_gradient(model, 0), optimizer, 0, 0.9)
+    step = make_train_step(model, stateless(make_gradient(model, 0)), optimizer, 0, 0.9)
     after, metrics = jax.jit(step)(state, make_batch(4))
     assert float(metrics["auxiliary"]) > 0 and float(metrics["grad_norm/encoder"]) > 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, params)
     assert max(jax.tree.leaves(moved["encoder"])) == pytest.approx(2e-3, rel=0.01)
     assert max(jax.tree.leaves(moved["schedule"]["shape"])) == pytest.approx(1e-3, rel=0.01)
     plain = make("learned_linear")
-    init = lambda key: make_optimizer(options, 10).init(plain.init(key))  # noqa: E731
+    optimizer = make_optimizer(options, 10, group_kinds(), group_labels)
+    init = lambda key: optimizer.init(plain.init(key))  # noqa: E731
     groups = jax.eval_shape(init, jax.random.key(0)).inner_states
     assert set(groups) == {"denoiser", "schedule/endpoints", "schedule/shape"}

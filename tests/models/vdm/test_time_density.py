@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vdm.models.vdm.model import make_model
+from vdm.models.vdm.groups import group_kinds, group_labels
+from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import stratified_times
-from vdm.models.vdm.objective import make_gradient
+from vdm.models.vdm.objective import Objective
 from vdm.models.vdm.time_density import (
     FLOOR,
     NUM_BINS,
@@ -159,14 +160,15 @@ def test_training_learns_the_density_and_resumes_exactly(num_timesteps, tmp_path
         {"name": "linear", "gamma_0": None, "gamma_1": None},
         {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}},
     )
-    chain = make_optimizer(OPTIONS, 100)
-    gradient = make_gradient(model, num_timesteps, None, per_image=True)
-    step = jax.jit(make_train_step(model, gradient, chain, 0, 0.9))
+    chain = make_optimizer(OPTIONS, 100, group_kinds(), group_labels)
+    objective = Objective(num_timesteps=num_timesteps, adaptive_times=True)
+    model = dataclasses.replace(model, objective=objective)
+    step = jax.jit(make_train_step(model, model.gradient, chain, 0, 0.9))
     images = np.random.default_rng(0).integers(0, 17, (64, 2, 2, 1)).astype(np.int32)
     batch = Batch(
         images, np.arange(64, dtype=np.int32), np.ones(64, bool), np.zeros(64, np.float32)
     )
-    first = init_state(model, chain, jax.random.key(0), adaptive_times=True)
+    first = init_state(model, chain, jax.random.key(0))
     state, halves = first, None
     for number in range(40):
         state, metrics = step(state, batch)
@@ -189,5 +191,7 @@ def test_off_there_is_no_state():
         {"name": "linear", "gamma_0": None, "gamma_1": None},
         {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}},
     )
-    state = init_state(model, make_optimizer(OPTIONS, 100), jax.random.key(0))
+    state = init_state(
+        model, make_optimizer(OPTIONS, 100, group_kinds(), group_labels), jax.random.key(0)
+    )
     assert state.time_density is None

@@ -8,42 +8,19 @@ the integral over gamma the denoising term.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vdm.distributions import codes
 from vdm.evaluation.analysis.noise_levels import NUM_BINS, Binned, bin_values
 from vdm.evaluation.evaluate import Estimation, Evaluation, Progress
-from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
-from vdm.models.vdm.elbo import (
-    denoising_matching_map,
-    encode,
-    noise_levels,
-    prior_matching_map,
-    reconstruction_map,
-)
-from vdm.models.vdm.model import VDM
-from vdm.models.vdm.noise import evaluation_noise
-from vdm.models.vdm.objective import TERM_NAMES
+from vdm.evaluation.statistics.estimate import Estimate, estimate
+from vdm.models.base import Model, TermMaps
 from vdm.runtime.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
-from vdm.types import Batch, Latents, Params, PerExample, bits_per_dim
+from vdm.types import TERM_NAMES, Batch, Params, bits_per_dim
 
 MAPPED = ("reconstruction", "prior_matching", "denoising_matching")
-
-
-class TermMaps(NamedTuple):
-    """The terms that are sums over dimensions [B,H,W,C] in nats; the price of each image's context,
-    which is none of any dimension [B]; and each image's noise level, the mean over dimensions [B]."""
-
-    reconstruction: Latents
-    prior_matching: Latents
-    denoising_matching: Latents
-    auxiliary: PerExample
-    gamma: PerExample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,40 +51,28 @@ class Breakdown:
     def per_channel(self) -> list[Estimate]:
         """Bits per dimension of each channel; their mean is the total."""
         num_channels = self.channels.shape[2]
-        times, num_dims = self.evaluation.times, self.evaluation.num_dims // num_channels
+        num_dims = self.evaluation.num_dims // num_channels
         nats = np.moveaxis(self.channels, 2, 0)
-        return [estimate(n, num_dims, shared_in_time(n, times)) for n in nats]
+        return [estimate(n, num_dims, self.evaluation.shared(n)) for n in nats]
 
 
-def term_maps(model: VDM, params: Params, batch: Batch, noise, num_timesteps: int) -> TermMaps:
-    """As `vdm.models.vdm.elbo.elbo_terms`, before the sums over dimensions."""
-    context = encode(model, params, batch, noise)
-    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps, context)
-    x = codes.encode(batch.images, model.num_levels)
-    return TermMaps(
-        reconstruction_map(model, batch.images, levels.gamma_0, noise.eps_0),
-        prior_matching_map(x, levels.gamma_1),
-        denoising_matching_map(model, params, x, batch.conditioning, noise.eps, levels),
-        jnp.zeros(x.shape[0]) if context is None else context.kl,
-        jnp.mean(jnp.broadcast_to(levels.gamma_t, x.shape), axis=(1, 2, 3)),
-    )
-
-
-def make_breakdown_step(model: VDM, estimation: Estimation, mesh: Mesh) -> Callable[..., TermMaps]:
+def make_breakdown_step(
+    model: Model, estimation: Estimation, mesh: Mesh
+) -> Callable[..., TermMaps]:
     """(params, batch, randomisation, repeat) -> TermMaps, compiled once over `mesh`."""
 
+    model = model.with_timesteps(estimation.num_timesteps)
+
     def step(params, batch, randomisation, repeat):
-        noise = evaluation_noise(
-            estimation.seed, randomisation, repeat, batch.index, model.shape, model.draw_context
-        )
-        return term_maps(model, params, batch, noise, estimation.num_timesteps)
+        noise = model.evaluation_noise(estimation.seed, randomisation, repeat, batch.index)
+        return model.term_maps(params, batch, noise)
 
     shardings = (replicated(mesh), batch_sharding(mesh), None, None)
     return jax.jit(step, in_shardings=shardings, out_shardings=replicated(mesh))
 
 
 def break_down(
-    model: VDM,
+    model: Model,
     params: Params,
     batches: Iterable[Batch],
     estimation: Estimation,
@@ -137,8 +102,11 @@ def break_down(
     num_dims = int(np.prod(model.shape))
     gammas, by_time = (np.concatenate([row[n] for row in rows], axis=2) for n in (3, 4))
     edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
+    index = np.concatenate([row[0] for row in rows])
+    sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
+    times = model.evaluation_times(*sizes, index)
     return Breakdown(
-        Evaluation(np.concatenate([row[0] for row in rows]), joined, num_dims, estimation),
+        Evaluation(index, joined, num_dims, estimation, times),
         {name: found.result() for name, found in sums.items()},
         np.concatenate([row[2] for row in rows], axis=1),
         bin_values(by_time, gammas, edges, num_dims),
@@ -205,7 +173,8 @@ def per_class(evaluation: Evaluation, labels: np.ndarray) -> dict[int, tuple[int
 
 def _subset(evaluation: Evaluation, chosen: np.ndarray) -> Evaluation:
     terms = {name: values[:, chosen] for name, values in evaluation.terms.items()}
-    return dataclasses.replace(evaluation, index=evaluation.index[chosen], terms=terms)
+    times = None if evaluation.times is None else evaluation.times[..., chosen]
+    return dataclasses.replace(evaluation, index=evaluation.index[chosen], terms=terms, times=times)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds.base import MAX_TIMESTEPS
 from vdm.evaluation.bounds.consistency import Walk, make_walk
-from vdm.models.vdm.model import VDM
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.runtime.devices import place_batch
 from vdm.types import Batch, Params
 
@@ -56,7 +56,7 @@ class Form:
 
 
 def evaluate_forms(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     batches: Iterable[Batch],
     mesh: Mesh,

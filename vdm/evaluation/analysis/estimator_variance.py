@@ -19,15 +19,15 @@ import numpy as np
 from scipy import stats
 
 from vdm.evaluation.bounds.base import require_scalar
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.elbo import NoiseLevels, noise_levels, terms_at
-from vdm.models.vdm.model import VDM
+from vdm.models.vdm.groups import group_labels
 from vdm.models.vdm.noise import Noise, stratified_times
 from vdm.models.vdm.objective import GradientFn
 from vdm.models.vdm.time_density import TimeDensity
 from vdm.models.vdm.time_density import draw as draw_times
-from vdm.schedules.base import endpoints, per_example
+from vdm.schedules.base import per_example
 from vdm.seeds import stream_key
-from vdm.training.optimizer import group_labels
 from vdm.types import Batch, Params, bits_per_dim
 
 TIMES: dict[str, Callable] = {
@@ -59,20 +59,20 @@ class Interval:
     high: float
 
 
-def straight(model: VDM, params: Params, times) -> NoiseLevels:
+def straight(model: DiffusionModel, params: Params, times) -> NoiseLevels:
     """The noise levels of the log-SNR line between the same end points, for the same denoiser."""
-    gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
+    gamma_0, gamma_1 = model.end_gammas(params)
     share = per_example(times)
     slope = jnp.broadcast_to(gamma_1 - gamma_0, share.shape)
     return NoiseLevels(gamma_0, gamma_1, (1.0 - share) * gamma_0 + share * gamma_1, 0.5 * slope)
 
 
-def own(model: VDM, params: Params, times) -> NoiseLevels:
+def own(model: DiffusionModel, params: Params, times) -> NoiseLevels:
     """The noise levels of the model's own schedule in continuous time."""
-    return noise_levels(model, params["schedule"], times, 0)
+    return noise_levels(model, params, times, 0)
 
 
-SHAPES: dict[str, Callable[[VDM, Params, jax.Array], NoiseLevels]] = {
+SHAPES: dict[str, Callable[[DiffusionModel, Params, jax.Array], NoiseLevels]] = {
     "own": own,
     "straight": straight,
 }
@@ -80,7 +80,7 @@ SHAPES: dict[str, Callable[[VDM, Params, jax.Array], NoiseLevels]] = {
 
 
 def scatter(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     batches: Iterable[Batch],
     shape: str,

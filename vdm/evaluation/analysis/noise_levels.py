@@ -111,6 +111,10 @@ def bin_paired(evaluation: Evaluation, gammas: tuple[float, float]) -> Binned:
         raise ValueError(
             f"repeats={estimation.repeats}, {num_images} images: need 1, and at least 2"
         )
+    if evaluation.times is None:
+        raise ValueError(
+            "times: the terms of this model take no times, so that none has a noise level"
+        )
     low, high = gammas
     at = low + evaluation.times * (high - low)
     edges = np.linspace(low, high, NUM_BINS + 1)

@@ -15,20 +15,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from vdm.errors import ConfigError
 from vdm.evaluation.evaluate import Estimation, Evaluation, make_evaluation_step
 from vdm.evaluation.statistics.bootstrap import bootstrap_interval
-from vdm.evaluation.statistics.estimate import estimate, holm, shared_in_time
-from vdm.models.vdm.elbo import NoiseLevels, terms_at
-from vdm.models.vdm.model import VDM
-from vdm.models.vdm.noise import evaluation_noise
+from vdm.evaluation.statistics.estimate import estimate, holm
+from vdm.models.base import Model
 from vdm.runtime.devices import batch_sharding, replicated
-from vdm.schedules.base import endpoints, per_example
 from vdm.types import ElboTerms, Params
 
 
@@ -57,40 +52,34 @@ class Difference:
     holm: float | None = None
 
 
-def common_range(models: Sequence[tuple[VDM, Params]]) -> tuple[float, float]:
-    """(low, high), the smallest interval that holds the end points of every run."""
-    ends = [endpoints(model.schedule, params["schedule"]) for model, params in models]
-    return min(float(jnp.min(e[0])) for e in ends), max(float(jnp.max(e[1])) for e in ends)
+def common_range(models: Sequence[tuple[Model, Params]]) -> tuple[float, float] | None:
+    """The smallest interval of gamma that holds every model's; None where none has noise levels."""
+    ranges = [model.noise_range(params) for model, params in models]
+    known = [found for found in ranges if found is not None]
+    if not known:
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
 
 
 def make_paired_step(
-    model: VDM, estimation: Estimation, gammas: tuple[float, float], mesh: Mesh
+    model: Model, estimation: Estimation, gammas: tuple[float, float] | None, mesh: Mesh
 ) -> Callable[..., ElboTerms]:
-    """A step for `vdm.evaluation.evaluate.evaluate` whose noise is the same for all runs at equal
-    gamma.
+    """A step for `vdm.evaluation.evaluate.evaluate` whose noise all models share at equal gamma.
 
-    `gammas` is the common range; for T steps it goes unused.
+    Args:
+      model: one of those compared.
+      estimation: how the bound is estimated.
+      gammas: the common range; unused for T steps, which models share.
+      mesh: the devices.
     """
-    if estimation.num_timesteps > 0:
+    if estimation.num_timesteps > 0 or gammas is None:
         # Runs with contexts share them too.
         return make_evaluation_step(model, estimation, mesh)
-    if not model.has_scalar_gamma:
-        raise ConfigError(
-            f"schedule {type(model.schedule).__name__}: runs are paired in continuous time at equal "
-            "gamma, and this one has a gamma per pixel or per image; choose --timesteps=T, where "
-            "they share steps, or compare means over training seeds"
-        )
-    low, high = gammas
+    terms = model.paired_terms(gammas)
 
     def step(params, batch, randomisation, repeat):
-        noise = evaluation_noise(estimation.seed, randomisation, repeat, batch.index, model.shape)
-        gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
-        gamma = low + per_example(noise.times) * (high - low)
-        inside = (gamma >= gamma_0) & (gamma <= gamma_1)
-        weight = jnp.where(inside, 0.5 * (high - low), 0.0)
-        # Outside its range a network may answer anything; the weight is 0 there.
-        gamma = jnp.clip(gamma, gamma_0, gamma_1)
-        return terms_at(model, params, batch, noise, NoiseLevels(gamma_0, gamma_1, gamma, weight))
+        noise = model.evaluation_noise(estimation.seed, randomisation, repeat, batch.index)
+        return terms(params, batch, noise)
 
     shardings = (replicated(mesh), batch_sharding(mesh), None, None)
     return jax.jit(step, in_shardings=shardings, out_shardings=replicated(mesh))
@@ -110,7 +99,7 @@ def difference(one: Evaluation, other: Evaluation, name: str = "total") -> Diffe
     if not np.array_equal(one.index, other.index):
         raise ValueError("index: the two evaluations hold other images, or another order")
     here, there = one.nats(name), other.nats(name)
-    shared = shared_in_time(here - there, one.times)
+    shared = one.shared(here - there)
     gap = estimate(here - there, one.num_dims, shared)
     error = gap.standard_error
     errors = [run.estimate(name).standard_error or 0.0 for run in (one, other)]

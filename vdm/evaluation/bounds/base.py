@@ -20,8 +20,9 @@ from jax.sharding import Mesh
 
 from vdm.distributions import Draw, codes
 from vdm.errors import ConfigError
+from vdm.models.base import Model, require_support
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm import elbo
-from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import evaluation_contexts
 from vdm.types import Batch, Gamma, Images, Index, Latents, Params, PerExample
 
@@ -83,17 +84,17 @@ class Bound(abc.ABC):
                 f"write --bound={self.name}"
             )
 
-    def check(self, model: VDM, params: Params) -> None:
+    def check(self, model: Model, params: Params) -> None:
         """ConfigError where this bound cannot serve the model; a variant may add to it."""
         del params
-        if model.context is not None and not self.takes_context:
+        require_support("bounds", self.name, model)
+        if model.has_context and not self.takes_context:
             raise ConfigError(
                 f"--bound={self.name}: takes no context, and the schedule of this model is "
-                f"conditional on one ({type(model.context).__name__}); without c ~ q(c|x) and its "
-                "price there is no bound"
+                "conditional on one; without c ~ q(c|x) and its price there is no bound"
             )
 
-    def fit(self, model: VDM, params: Params, images: np.ndarray, mesh: Mesh) -> "Bound":
+    def fit(self, model: Model, params: Params, images: np.ndarray, mesh: Mesh) -> "Bound":
         """This bound, ready for a model; `images` are training images [N,H,W,C]."""
         del model, params, images, mesh
         return self
@@ -103,7 +104,7 @@ class Bound(abc.ABC):
         """Per image and randomisation; None where only the run will tell."""
 
     @abc.abstractmethod
-    def make_step(self, model: VDM, seed: int, mesh: Mesh) -> Step:
+    def make_step(self, model: Model, seed: int, mesh: Mesh) -> Step:
         """The step, compiled on its first call."""
 
     def times(self, seed: int, randomisations: int, index: Index) -> np.ndarray | None:
@@ -127,7 +128,7 @@ class Bound(abc.ABC):
         return {"bound": self.name, **dataclasses.asdict(self)}
 
 
-def require_scalar(what: str, model: VDM, instead: str) -> None:
+def require_scalar(what: str, model: DiffusionModel, instead: str) -> None:
     """ConfigError for a schedule with one gamma per pixel, or one that depends on the image."""
     if not model.has_scalar_gamma:
         kind = type(model.schedule).__name__
@@ -138,7 +139,7 @@ def require_scalar(what: str, model: VDM, instead: str) -> None:
 
 
 def draw_contexts(
-    model: VDM, params: Params, batch: Batch, seed: int, randomisation, weights
+    model: DiffusionModel, params: Params, batch: Batch, seed: int, randomisation, weights
 ) -> Draw | None:
     """c ~ q(c|x), one per image and trajectory [K] of `weights`, [B,K,...]; None without a context.
 
@@ -157,13 +158,13 @@ def draw_contexts(
 
 
 def end_terms(
-    model: VDM, images: Images, gamma_0: Gamma, gamma_1: Gamma, eps_0: Latents
+    model: DiffusionModel, images: Images, gamma_0: Gamma, gamma_1: Gamma, eps_0: Latents
 ) -> tuple[PerExample, PerExample]:
     """(reconstruction, prior matching) [B], nats, without noise.
 
     Only where gamma_0 differs between pixels is the reconstruction taken from the draw `eps_0`.
     """
-    model = dataclasses.replace(model, expected_reconstruction=gamma_0.size == 1)
+    model = model.with_reconstruction(expected=gamma_0.size == 1)
     x = codes.encode(images, model.num_levels)
     return elbo.reconstruction(model, images, gamma_0, eps_0), elbo.prior_matching(x, gamma_1)
 

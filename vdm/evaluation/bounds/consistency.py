@@ -18,7 +18,6 @@ from vdm.evaluation.bounds.base import (
     images_at_once,
 )
 from vdm.runtime.devices import batch_sharding, replicated, to_host
-from vdm.schedules.base import endpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +84,9 @@ def make_walk(model, num_timesteps: int, seed: int, mesh):
         position = trajectories.start(seed, randomisation, batch.index, one, model.shape)
         context = draw_contexts(model, params, batch, seed, randomisation, one)
         value = value_of(context)
-        gammas = endpoints(
-            model.schedule, params["schedule"], None if value is None else value[:, 0]
-        )
-        ends = end_terms(model, batch.images, *gammas, position.eps[:, 0])
+        first = None if value is None else value[:, 0]
+        gamma_0, gamma_1 = model.end_gammas(params, first)
+        ends = end_terms(model, batch.images, gamma_0, gamma_1, position.eps[:, 0])
         price = jnp.zeros(len(batch.index)) if context is None else context.kl[:, 0]
         return position, value, (*ends, price)
 

@@ -11,7 +11,6 @@ from vdm.distributions import codes, value_of
 from vdm.evaluation.bounds import trajectories
 from vdm.evaluation.bounds.base import Bound, draw_contexts, end_terms, from_terms, images_at_once
 from vdm.runtime.devices import batch_sharding, replicated, to_host
-from vdm.schedules.base import endpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +40,14 @@ class Dense(Bound):
         def ends(params, batch, randomisation):
             context = _context(model, params, batch, seed, randomisation)
             value = None if context is None else context.value[:, 0]
-            gammas = endpoints(model.schedule, params["schedule"], value)
+            gamma_0, gamma_1 = model.end_gammas(params, value)
             zero, one = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
             shape = model.shape
             eps_0 = trajectories.innovations(seed, randomisation, batch.index, zero, one, shape)[
                 :, 0, 0
             ]
             price = jnp.zeros(len(batch.index)) if context is None else context.kl[:, 0]
-            return *end_terms(model, batch.images, *gammas, eps_0), price
+            return *end_terms(model, batch.images, gamma_0, gamma_1, eps_0), price
 
         matching = jax.jit(matching, in_shardings=shardings, out_shardings=out)
         ends = jax.jit(ends, in_shardings=shardings[:3], out_shardings=out)

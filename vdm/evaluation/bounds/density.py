@@ -13,8 +13,7 @@ import numpy as np
 
 from vdm import diffusion
 from vdm.distributions import codes
-from vdm.models.vdm.model import VDM
-from vdm.schedules.base import endpoints
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.seeds import stream_key
 from vdm.types import Params, PerExample
 
@@ -49,7 +48,7 @@ class Density:
 UNIFORM = Density((1.0,))
 
 
-def fit_density(model: VDM, params: Params, images: np.ndarray) -> Density:
+def fit_density(model: DiffusionModel, params: Params, images: np.ndarray) -> Density:
     """From |eps - eps_hat|^2 in each part, over at most `FIT_IMAGES` training images [N,H,W,C]."""
     chosen = np.asarray(images[:FIT_IMAGES])
     square = jax.jit(lambda part: _mean_square(model, params, jnp.asarray(chosen), part))
@@ -58,12 +57,12 @@ def fit_density(model: VDM, params: Params, images: np.ndarray) -> Density:
     return Density(tuple(float(h) for h in heights / heights.mean()))
 
 
-def _mean_square(model: VDM, params: Params, images, part) -> jax.Array:
+def _mean_square(model: DiffusionModel, params: Params, images, part) -> jax.Array:
     """Mean over images and one part of (|eps - eps_hat|^2)^2; fixed noise."""
     key_share, key_eps = jax.random.split(jax.random.fold_in(stream_key(0, "paths"), part))
     size = len(images)
     share = (part + jax.random.uniform(key_share, (size, 1, 1, 1))) / NUM_PARTS
-    gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
+    gamma_0, gamma_1 = model.end_gammas(params)
     gamma = (1.0 - share) * gamma_0 + share * gamma_1
     eps = jax.random.normal(key_eps, images.shape)
     z = diffusion.diffuse(codes.encode(images, model.num_levels), gamma, eps)

@@ -12,7 +12,6 @@ from vdm.errors import ConfigError
 from vdm.evaluation.bounds import trajectories
 from vdm.evaluation.bounds.base import Bound, BoundValues, draw_contexts, images_at_once
 from vdm.runtime.devices import batch_sharding, replicated, to_host
-from vdm.schedules.base import endpoints
 
 MAX_WEIGHTS = 4096
 
@@ -140,10 +139,10 @@ def _weights_at_once(num_weights: int, batch_size: int) -> int:
 def _surprise(model, params, batch, eps_0, context):
     """-log p(x|z_0) + log q(c|x) - log p(c) [B,K] at the trajectories' z_0 and c."""
     if context is None:
-        gamma_0, _ = endpoints(model.schedule, params["schedule"])
+        gamma_0, _ = model.end_gammas(params)
     else:
         flat_context = context.value.reshape(-1, context.value.shape[-1])
-        gamma_0, _ = endpoints(model.schedule, params["schedule"], flat_context)
+        gamma_0, _ = model.end_gammas(params, flat_context)
     images = jnp.broadcast_to(jnp.asarray(batch.images)[:, None], eps_0.shape)
     flat, eps_0_flat = (a.reshape(-1, *model.shape) for a in (images, eps_0))
     z_0_rescaled = codes.encode(flat, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0_flat

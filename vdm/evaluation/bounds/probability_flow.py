@@ -26,11 +26,10 @@ from vdm.errors import ConfigError, choose
 from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.bounds.dequantisation import DEQUANTISATIONS
 from vdm.evaluation.bounds.importance import check_weights, mean_over_groups, nested_bounds
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.elbo import encode
-from vdm.models.vdm.model import VDM
-from vdm.models.vdm.noise import evaluation_noise
 from vdm.runtime.devices import batch_sharding, replicated, to_host
-from vdm.schedules.base import alpha_sigma, endpoints, gamma_and_derivative
+from vdm.schedules.base import alpha_sigma
 from vdm.types import Latents, Params
 
 SOLVERS = {"dopri5": ("Dopri5", 6), "tsit5": ("Tsit5", 6), "bosh3": ("Bosh3", 3)}
@@ -98,12 +97,10 @@ class Flow(Bound):
         _diffrax()
 
         def solve_batch(params, batch, randomisation, weight):
-            noise = evaluation_noise(
-                seed, randomisation, weight, batch.index, model.shape, model.draw_context
-            )
+            noise = model.evaluation_noise(seed, randomisation, weight, batch.index)
             context = encode(model, params, batch, noise)
             value = value_of(context)
-            gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"], value)
+            gamma_0, gamma_1 = model.end_gammas(params, value)
             dequantise = DEQUANTISATIONS[self.dequantisation]
             point, cost = dequantise(batch.images, noise.eps_0, gamma_0, model.num_levels)
             probe = jnp.sign(noise.eps) if self.trace == "rademacher" else noise.eps
@@ -145,7 +142,7 @@ class Flow(Bound):
 
     def log_density(
         self,
-        model: VDM,
+        model: DiffusionModel,
         params: Params,
         z_0: Latents,
         probe: Latents,
@@ -180,18 +177,26 @@ class Flow(Bound):
         return log_p, solution.stats["num_steps"], fine
 
 
-def _levels(model: VDM, params: Params, context):
+def _levels(model: DiffusionModel, params: Params, context):
     """t -> (gamma, dgamma/dt) of one image, each broadcastable to it."""
     one = None if context is None else context[None]
 
     def levels(t):
-        pair = gamma_and_derivative(model.schedule, params["schedule"], t.reshape(1), one)
+        pair = model.gamma_and_derivative(params, t.reshape(1), one)
         return tuple(value[0] for value in pair)
 
     return levels
 
 
-def _field(model: VDM, params: Params, probe: Latents, flag, trace: str, levels=None, context=None):
+def _field(
+    model: DiffusionModel,
+    params: Params,
+    probe: Latents,
+    flag,
+    trace: str,
+    levels=None,
+    context=None,
+):
     """(1) and the divergence of (2), for one image; (3) and (4) with `levels`."""
 
     def field(time, state, args: Any):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,7 +11,7 @@ from jax.sharding import Mesh
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
-from vdm.models.vdm.model import VDM
+from vdm.models.base import Model
 from vdm.runtime.devices import check_divisible, place_batch
 from vdm.types import Batch, Params
 
@@ -54,7 +53,7 @@ class BoundEvaluation:
 
 def evaluate_bound(
     bound: Bound,
-    model: VDM,
+    model: Model,
     params: Params,
     batches: Iterable[Batch],
     mesh: Mesh,
@@ -90,7 +89,7 @@ def evaluate_bound(
         values.evaluations,
         count,
         seed,
-        math.prod(model.shape),
+        model.num_dims,
         time.monotonic() - started,
     )
 

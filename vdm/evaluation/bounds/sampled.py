@@ -9,16 +9,15 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds.base import TERMS, Bound, from_terms, require_scalar
 from vdm.evaluation.bounds.density import UNIFORM, Density, fit_density
 from vdm.models.vdm.elbo import NoiseLevels, encode, noise_levels, terms_at
-from vdm.models.vdm.noise import all_evaluation_times, evaluation_noise
+from vdm.models.vdm.noise import all_evaluation_times
 from vdm.runtime.devices import batch_sharding, replicated, to_host
-from vdm.schedules.base import endpoints, per_example
+from vdm.schedules.base import per_example
 from vdm.types import Params, PerExample
 
 DENSITIES = ("uniform", "fitted")
@@ -43,16 +42,13 @@ class _Sampled(Bound):
         return self.repeats
 
     def times(self, seed, randomisations, index):
-        found = all_evaluation_times(seed, self.repeats, randomisations, jnp.asarray(index))
-        return np.asarray(found)
+        return np.asarray(all_evaluation_times(seed, self.repeats, randomisations, index))
 
     def _make_step(self, model, seed, mesh, row: str, levels: Callable):
         def at_one_time(params, batch, randomisation, repeat):
-            noise = evaluation_noise(
-                seed, randomisation, repeat, batch.index, model.shape, model.draw_context
-            )
+            noise = model.evaluation_noise(seed, randomisation, repeat, batch.index)
             found = levels(params, noise.times, encode(model, params, batch, noise))
-            quiet = dataclasses.replace(model, expected_reconstruction=found.gamma_0.size == 1)
+            quiet = model.with_reconstruction(expected=found.gamma_0.size == 1)
             return terms_at(quiet, params, batch, noise, found)
 
         shardings = (replicated(mesh), batch_sharding(mesh), None, None)
@@ -81,7 +77,7 @@ class Discrete(_Sampled):
 
     def make_step(self, model, seed, mesh):
         def levels(params: Params, times: PerExample, context) -> NoiseLevels:
-            return noise_levels(model, params["schedule"], times, self.num_timesteps, context)
+            return noise_levels(model, params, times, self.num_timesteps, context)
 
         return self._make_step(model, seed, mesh, f"T = {self.num_timesteps}, sampled", levels)
 
@@ -123,8 +119,8 @@ class Continuous(_Sampled):
     def make_step(self, model, seed, mesh):
         def levels(params: Params, times: PerExample, context) -> NoiseLevels:
             if not model.has_scalar_gamma:
-                return noise_levels(model, params["schedule"], times, 0, context)
-            gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
+                return noise_levels(model, params, times, 0, context)
+            gamma_0, gamma_1 = model.end_gammas(params)
             share, density = self.fitted.quantile(times)
             share, density = per_example(share), per_example(density)
             gamma = (1.0 - share) * gamma_0 + share * gamma_1

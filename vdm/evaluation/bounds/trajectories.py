@@ -33,7 +33,7 @@ import numpy as np
 
 from vdm import diffusion
 from vdm.distributions import codes
-from vdm.models.vdm.model import VDM
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.schedules.base import alpha_squared, sigma_squared, step_times
 from vdm.seeds import stream_key
 from vdm.types import Batch, Index, Params
@@ -108,7 +108,7 @@ def chunks(num_timesteps: int, batch_size: int, at_once: int) -> tuple[int, Iter
 
 
 def advance(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     batch: Batch,
     num_timesteps: int,
@@ -148,7 +148,7 @@ class Levels(NamedTuple):
     share_before: jax.Array
 
 
-def levels(model: VDM, params: Params, steps, num_timesteps: int, context) -> Levels:
+def levels(model: DiffusionModel, params: Params, steps, num_timesteps: int, context) -> Levels:
     """At steps [n], for contexts [B,K,...] or None."""
     if context is None:
         found = _levels_of(model, params, steps, num_timesteps, None)
@@ -162,15 +162,14 @@ def levels(model: VDM, params: Params, steps, num_timesteps: int, context) -> Le
     return jax.vmap(jax.vmap(of_one, out_axes=1))(context)
 
 
-def _levels_of(model: VDM, params: Params, steps, num_timesteps: int, context) -> Levels:
+def _levels_of(model: DiffusionModel, params: Params, steps, num_timesteps: int, context) -> Levels:
     """At steps [n], in all [n,...]."""
-    schedule, own = model.schedule, params["schedule"]
     steps = jnp.minimum(steps, num_timesteps)
-    before = schedule.gamma_increment(own, jnp.maximum(steps - 1, 1), num_timesteps, context)
+    before = model.gamma_increment(params, jnp.maximum(steps - 1, 1), num_timesteps, context)
     first = (steps == 1)[:, None, None, None]
     return Levels(
-        schedule.gamma(own, step_times(steps, num_timesteps)[0], context),
-        schedule.gamma_increment(own, steps, num_timesteps, context),
+        model.gamma(params, step_times(steps, num_timesteps)[0], context),
+        model.gamma_increment(params, steps, num_timesteps, context),
         jnp.where(first, 1.0, -jnp.expm1(-before)),  # q(z_0|x) takes the place of a step's q
     )
 
@@ -187,7 +186,7 @@ def _trajectory(eps, eta, increment):
     return jnp.moveaxis(jax.lax.scan(move, eps, (keep, fresh))[1], 0, 1)
 
 
-def predict(model: VDM, params: Params, batch: Batch, x, gamma, eps, context):
+def predict(model: DiffusionModel, params: Params, batch: Batch, x, gamma, eps, context):
     """eps_hat at every image, step and trajectory, in one call of the network."""
     size = eps.shape[:3]
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))

@@ -22,9 +22,9 @@ from jax.nn import sigmoid, softplus
 from vdm import diffusion
 from vdm.distributions import Draw, codes, value_of
 from vdm.errors import ConfigError
-from vdm.models.vdm.model import VDM
+from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.noise import Noise, timestep
-from vdm.schedules.base import endpoints, gamma_and_derivative, step_times
+from vdm.schedules.base import step_times
 from vdm.types import (
     Batch,
     Conditioning,
@@ -39,7 +39,7 @@ from vdm.types import (
 
 
 def elbo_terms(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     batch: Batch,
     noise: Noise,
@@ -58,14 +58,14 @@ def elbo_terms(
       train, dropout_key: dropout, on only while training.
     """
     context = encode(model, params, batch, noise, train=train)
-    levels = noise_levels(model, params["schedule"], noise.times, num_timesteps, context)
+    levels = noise_levels(model, params, noise.times, num_timesteps, context)
     return terms_at(model, params, batch, noise, levels, train=train, dropout_key=dropout_key)
 
 
 def encode(
-    model: VDM, params: Params, batch: Batch, noise: Noise, *, train: bool = False
+    model: DiffusionModel, params: Params, batch: Batch, noise: Noise, *, train: bool = False
 ) -> Draw | None:
-    """The context of every image, see `VDM.encode`; None for a model without."""
+    """The context of every image, see `DiffusionModel.encode`; None for a model without."""
     if model.context is None:
         return None
     x = codes.encode(batch.images, model.num_levels)
@@ -90,22 +90,21 @@ class NoiseLevels(NamedTuple):
 
 
 def noise_levels(
-    model: VDM,
-    schedule_params: Params,
+    model: DiffusionModel,
+    params: Params,
     times: PerExample,
     num_timesteps: int,
     context: Draw | None = None,
 ) -> NoiseLevels:
     """The noise levels at uniform `times` [B], for T steps or T = 0, given the images' contexts."""
     value = value_of(context)
-    ends = endpoints(model.schedule, schedule_params, value)
-    params = {"schedule": schedule_params}
+    ends = model.end_gammas(params, value)
     at_times = gamma_and_weight(model, params, times, num_timesteps, value)
     return NoiseLevels(*ends, *at_times, context)
 
 
 def terms_at(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     batch: Batch,
     noise: Noise,
@@ -133,12 +132,12 @@ def terms_at(
     )
 
 
-def reconstruction(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
+def reconstruction(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
     """E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
     return _sum(reconstruction_map(model, images, gamma_0, eps_0))
 
 
-def reconstruction_map(model: VDM, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
+def reconstruction_map(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
     """The summands of `reconstruction` [B,H,W,C]."""
     if model.expected_reconstruction:
         if gamma_0.size != 1:
@@ -165,7 +164,7 @@ def prior_matching_map(x: Latents, gamma_1: Gamma) -> Latents:
 
 
 def denoising_matching(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     x: Latents,
     conditioning: Conditioning,
@@ -181,7 +180,7 @@ def denoising_matching(
 
 
 def denoising_matching_map(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     x: Latents,
     conditioning: Conditioning,
@@ -206,20 +205,19 @@ def denoising_matching_map(
 
 
 def gamma_and_weight(
-    model: VDM,
+    model: DiffusionModel,
     params: Params,
     times: PerExample,
     num_timesteps: int,
     context: Context | None = None,
 ) -> tuple[Gamma, Gamma]:
     """(gamma_t, weight of |eps - eps_hat|^2) at uniform `times` [B], for T steps or T = 0."""
-    schedule, shape = model.schedule, params["schedule"]
     if num_timesteps == 0:
-        gamma_t, slope = gamma_and_derivative(schedule, shape, times, context)
+        gamma_t, slope = model.gamma_and_derivative(params, times, context)
         return gamma_t, 0.5 * slope
     step = timestep(times, num_timesteps)
-    gamma_t = schedule.gamma(shape, step_times(step, num_timesteps)[0], context)
-    increment = schedule.gamma_increment(shape, step, num_timesteps, context)
+    gamma_t = model.gamma(params, step_times(step, num_timesteps)[0], context)
+    increment = model.gamma_increment(params, step, num_timesteps, context)
     return gamma_t, 0.5 * num_timesteps * jnp.expm1(increment)
 
 

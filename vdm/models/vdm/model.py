@@ -1,30 +1,47 @@
 """A variational diffusion model: schedule, denoiser and decoder joined over one parameter tree."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vdm import diffusion
-from vdm.distributions import NONE, ContextModel, Draw, codes, make_context
-from vdm.errors import ConfigError, choose
-from vdm.networks import make_denoiser
-from vdm.networks.encoder import make_encoder
-from vdm.schedules import Endpoints, Schedule, make_schedule
-from vdm.schedules.base import has_scalar_gamma
-from vdm.types import Conditioning, Context, DataSpec, Gamma, Latents, Params, PRNGKey
+from vdm.distributions import ContextModel, Draw
+from vdm.errors import ConfigError
+from vdm.models.base import Support, TermMaps, TermsFn
+from vdm.models.chain import Chain
+from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.means import Metrics
+from vdm.models.vdm.elbo import elbo_terms
+from vdm.models.vdm.groups import group_kinds, group_labels
+from vdm.models.vdm.latents import latent_chain
+from vdm.models.vdm.maps import paired_terms, term_maps
+from vdm.models.vdm.noise import Noise, all_evaluation_times, evaluation_noise, training_noise
+from vdm.models.vdm.objective import DEFAULT_OBJECTIVE, Objective, descend
+from vdm.models.vdm.time_density import TimeDensity, init_density
+from vdm.schedules import Schedule
+from vdm.schedules.base import endpoints, gamma_and_derivative, has_scalar_gamma
+from vdm.types import (
+    Batch,
+    Conditioning,
+    Context,
+    ElboTerms,
+    Gamma,
+    Index,
+    Latents,
+    Params,
+    PerExample,
+    PRNGKey,
+)
 
-RECONSTRUCTIONS = {"expected": True, "sampled": False}
-GAMMA_INPUTS = {"map": True, "mean": False}
-"""Whether the denoiser sees all of gamma and the context, or the mean of gamma alone."""
 _ENCODER_KEY = 2  # beyond those that the split of `VDM.init` gives
 
 
 @dataclasses.dataclass(frozen=True)
-class VDM:
+class VDM(DiffusionModel):
     """Pure functions over params = {"schedule": ..., "denoiser": ...} and, with a context, "encoder".
 
     Attributes:
@@ -41,8 +58,10 @@ class VDM:
       encoder: the network behind q(c|x), see `vdm.networks.encoder`.
       sees_gamma_map: whether the denoiser gets gamma as a map, and c, so that it can be a posterior
         mean at any gamma; otherwise the mean of gamma alone, as in MuLAN, and then the bound of a
-        network depends on gamma's path (see `vdm.schedules.per_pixel.base`). All one for a scalar
-        gamma.
+        network depends on gamma's path (see `vdm.schedules.per_pixel.base`). Has no effect for a
+        scalar gamma.
+      objective: T of the bound, and what training descends along.
+      schedule_name: the schedule's key in `vdm.schedules.SCHEDULES`, for records.
     """
 
     shape: tuple[int, int, int]
@@ -55,6 +74,10 @@ class VDM:
     context: ContextModel | None = None
     encoder: nn.Module | None = None
     sees_gamma_map: bool = True
+    objective: Objective = DEFAULT_OBJECTIVE
+    schedule_name: str = ""
+
+    family: ClassVar[str] = "vdm"
 
     def __post_init__(self):
         kind, built_for = type(self.schedule).__name__, self.schedule.image_shape
@@ -75,6 +98,11 @@ class VDM:
     def has_scalar_gamma(self) -> bool:
         """Whether there is one gamma per time for all pixels and images."""
         return has_scalar_gamma(self.schedule)
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the schedule is conditional on a context."""
+        return self.context is not None
 
     @property
     def draw_context(self):
@@ -178,62 +206,117 @@ class VDM:
         )
         return diffusion.to_eps(self.parameterisation, prediction, z, gamma)
 
+    def gamma(self, params: Params, t: PerExample, context: Context | None = None) -> Gamma:
+        """gamma(t) for times t [B], broadcastable to a latent."""
+        return self.schedule.gamma(params["schedule"], t, context)
 
-def make_model(
-    spec: DataSpec,
-    model: Mapping,
-    schedule: Mapping,
-    denoiser: Mapping,
-    context: Mapping | None = None,
-) -> VDM:
-    """The model a configuration describes, for data of `spec`.
+    def gamma_and_derivative(
+        self, params: Params, t: PerExample, context: Context | None = None
+    ) -> tuple[Gamma, Gamma]:
+        """(gamma(t), dgamma/dt) for times t [B]."""
+        return gamma_and_derivative(self.schedule, params["schedule"], t, context)
 
-    Args:
-      spec: gives shape and number of levels.
-      model: "parameterisation", "reconstruction" ("expected" or "sampled"), and "gamma_input" ("map" or
-        "mean"; "map" where it is missing).
-      schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), and under the
-        schedule's name its own options.
-      denoiser: "name", and under that name its own options.
-      context: "name" ("none" for none), under that name its own options, and "encoder"; None = none.
+    def gamma_increment(
+        self, params: Params, step: jax.Array, num_timesteps: int, context: Context | None = None
+    ) -> Gamma:
+        """gamma(i/T) - gamma((i-1)/T) for integer steps i in 1..T [B]."""
+        return self.schedule.gamma_increment(params["schedule"], step, num_timesteps, context)
 
-    Raises:
-      ConfigError: for a name or option that does not exist, or values that do not fit.
-    """
-    gamma_0, gamma_1 = schedule["gamma_0"], schedule["gamma_1"]
-    endpoints = Endpoints(
-        gamma_0=codes.default_gamma_0(spec.num_levels) if gamma_0 is None else float(gamma_0),
-        gamma_1=5.0 if gamma_1 is None else float(gamma_1),
-        max_gamma_0=codes.max_gamma_0(spec.num_levels),
-    )
-    mode = model["reconstruction"]
-    parameterisation = model["parameterisation"]
-    choose("model.parameterisation", parameterisation, diffusion.TO_EPS, "parameterisation")
-    options = {"add_input": parameterisation == "eps", **denoiser.get(denoiser["name"], {})}
-    context = context or {"name": NONE}
-    drawn = make_context(context["name"], context.get(context["name"]))
-    facts = {"shape": spec.shape, "context_size": 0 if drawn is None else drawn.size}
-    built = make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"]), facts)
-    told = model.get("gamma_input", "map")
-    sees_map = choose("model.gamma_input", told, GAMMA_INPUTS, "input of the denoiser")
-    if sees_map and not has_scalar_gamma(built):
-        options["gamma_map"] = True
-    # A schedule may have been asked for end points of its own.
-    endpoints = getattr(built, "endpoints", endpoints)
-    return VDM(
-        shape=spec.shape,
-        num_levels=spec.num_levels,
-        schedule=built,
-        denoiser=make_denoiser(denoiser["name"], spec.num_levels, options),
-        parameterisation=parameterisation,
-        expected_reconstruction=choose("model.reconstruction", mode, RECONSTRUCTIONS, "estimator"),
-        time_map=(endpoints.gamma_0, endpoints.gamma_1),
-        context=drawn,
-        encoder=None if drawn is None else make_encoder(drawn, context.get("encoder")),
-        sees_gamma_map=sees_map,
-    )
+    def end_gammas(self, params: Params, context: Context | None = None) -> tuple[Gamma, Gamma]:
+        """(gamma(0), gamma(1)), each broadcastable to a latent."""
+        return endpoints(self.schedule, params["schedule"], context)
 
+    def training_noise(self, key: PRNGKey, batch_size: int) -> Noise:
+        """One jittered time in each of B strata, eps, eps_0 and the contexts' noise."""
+        return training_noise(key, batch_size, self.shape, self.draw_context)
 
-def count_parameters(params: Params) -> int:
-    """Number of scalars in a parameter tree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    def evaluation_noise(self, seed: int, randomisation, repeat, index: Index) -> Noise:
+        """Evenly spread times, eps, eps_0 and the contexts' noise of images `index` [B]."""
+        return evaluation_noise(seed, randomisation, repeat, index, self.shape, self.draw_context)
+
+    def evaluation_times(
+        self, seed: int, repeats: int, randomisations: int, index: Index
+    ) -> np.ndarray:
+        """The uniform times of `evaluation_noise` [repeats, randomisations, N]."""
+        return np.asarray(all_evaluation_times(seed, repeats, randomisations, jnp.asarray(index)))
+
+    def terms(
+        self,
+        params: Params,
+        batch: Batch,
+        noise: Noise,
+        *,
+        train: bool = False,
+        dropout_key: PRNGKey | None = None,
+    ) -> ElboTerms:
+        """See `vdm.models.vdm.elbo.elbo_terms`, at T of the objective."""
+        steps = self.objective.num_timesteps
+        return elbo_terms(self, params, batch, noise, steps, train=train, dropout_key=dropout_key)
+
+    def with_timesteps(self, num_timesteps: int) -> "VDM":
+        """This model with a bound of T steps, or in continuous time (T = 0)."""
+        objective = dataclasses.replace(self.objective, num_timesteps=num_timesteps)
+        return dataclasses.replace(self, objective=objective)
+
+    def with_reconstruction(self, expected: bool) -> "VDM":
+        """This model with the reconstruction term in expectation over z_0, or from one draw."""
+        return dataclasses.replace(self, expected_reconstruction=expected)
+
+    def init_state(self) -> TimeDensity | None:
+        """The density of adaptive times, of which nothing is known; None for uniform times."""
+        return init_density() if self.objective.adaptive_times else None
+
+    def gradient(
+        self, params: Params, state: TimeDensity | None, batch: Batch, noise: Noise, key: PRNGKey
+    ) -> tuple[Params, TimeDensity | None, Metrics]:
+        """What every parameter group descends along, see `vdm.models.vdm.objective`."""
+        return descend(self, params, state, batch, noise, key)
+
+    def groups(self, params: Params) -> Params:
+        """The branch of every leaf, two levels deep in the schedule."""
+        return group_labels(params)
+
+    def group_kinds(self) -> dict[str, str]:
+        """{group: kind of its optimizer}, see `vdm.models.vdm.groups`."""
+        return group_kinds(self.encoder is not None)
+
+    def project(self, params: Params) -> Params:
+        """Parameters with a valid schedule."""
+        return {**params, "schedule": self.schedule.project(params["schedule"])}
+
+    def facts(self) -> dict[str, Any]:
+        """Family, T of training, schedule, and the dtype that the network computes in."""
+        return {
+            "family": self.family,
+            "timesteps_train": self.objective.num_timesteps,
+            "schedule": self.schedule_name,
+            "dtype": getattr(self.denoiser, "dtype", "float32"),
+        }
+
+    def supports(self) -> Support:
+        """Every bound and sampler; one may still refuse this schedule or context."""
+        bounds = ("discrete", "dense", "consistency", "continuous", "iwae", "ode")
+        return Support(bounds, ("ancestral",), codec=True)
+
+    def term_maps(self, params: Params, batch: Batch, noise: Noise) -> TermMaps:
+        """The terms of every image per dimension, at T of the objective."""
+        return term_maps(self, params, batch, noise)
+
+    def noise_range(self, params: Params) -> tuple[float, float]:
+        """(min gamma(0), max gamma(1)) over pixels."""
+        gamma_0, gamma_1 = self.end_gammas(params)
+        return float(jnp.min(gamma_0)), float(jnp.max(gamma_1))
+
+    def paired_terms(self, gammas: tuple[float, float]) -> TermsFn:
+        """Terms in continuous time whose noise other models share, see `vdm.models.vdm.maps`."""
+        return paired_terms(self, gammas)
+
+    def chain(
+        self, params: Params, num_timesteps: int = 0, context: Context | None = None
+    ) -> Chain:
+        """The model at T steps as a chain of T + 1 latents, see `vdm.models.vdm.latents`."""
+        return latent_chain(self, params, num_timesteps, context)
+
+    def predict(self, params: Params, z: Latents, gamma: Gamma, known: Context | None) -> Latents:
+        """eps_hat(z, gamma) of clean images, given their context."""
+        return self.predict_eps(params, z, gamma, jnp.zeros(len(z)), context=known)

@@ -24,7 +24,6 @@ shape lowers is that of uniform times, whatever the times were drawn from.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -33,58 +32,111 @@ import jax.numpy as jnp
 
 from vdm.errors import ConfigError, choose
 from vdm.models import microbatches
+from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.means import Metrics, mean_bits_per_dim
 from vdm.models.vdm.elbo import NoiseLevels, elbo_terms, noise_levels, terms_at
-from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise
+from vdm.models.vdm.time_density import TimeDensity, draw, drawn_gammas, observe
 from vdm.models.vdm.weights import Weight
-from vdm.schedules.base import endpoints
 from vdm.types import Batch, ElboTerms, Params, PRNGKey, bits_per_dim
 
-Metrics = dict[str, jax.Array]
 LossFn = Callable[[Params, Batch, Noise, PRNGKey], tuple[jax.Array, Metrics]]
 """(params, batch, noise, dropout_key) -> (scalar to minimise, metrics)."""
 GradientFn = Callable[[Params, Batch, Noise, PRNGKey], tuple[Params, Metrics]]
 """(params, batch, noise, dropout_key) -> (what to descend along, like params; metrics)."""
 
-TERM_NAMES = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
 SHAPE_OBJECTIVES = {"variance": True, "elbo": False}
 """Whether a learned shape minimises, in continuous time, the variance of the bound."""
 PER_IMAGE = "integrand"
 """The denoising loss of every image in nats [B], among the metrics if they were asked for."""
 
 
-def make_elbo_loss(model: VDM, num_timesteps: int) -> LossFn:
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a VDM is trained on.
+
+    Attributes:
+      num_timesteps: T of the bound, or 0 for continuous time.
+      shape: "variance" or "elbo", what the schedule's shape minimises; None = by the schedule.
+      weight: of the denoiser's loss as a function of gamma; None = the bound's own.
+      adaptive_times: whether times are drawn from a density that follows the loss.
+      num_microbatches: parts that a batch is taken in.
+    """
+
+    num_timesteps: int = 0
+    shape: str | None = None
+    weight: Weight | None = None
+    adaptive_times: bool = False
+    num_microbatches: int = 1
+
+
+DEFAULT_OBJECTIVE = Objective()
+"""The bound in continuous time."""
+
+
+def objective_gradient(model: DiffusionModel) -> GradientFn:
+    """`make_gradient` with the model's own objective.
+
+    Raises:
+      ConfigError: as `make_gradient`.
+    """
+    objective = model.objective
+    return make_gradient(
+        model,
+        objective.num_timesteps,
+        objective.shape,
+        objective.weight,
+        per_image=objective.adaptive_times,
+        num_microbatches=objective.num_microbatches,
+    )
+
+
+def descend(
+    model: DiffusionModel,
+    params: Params,
+    density: TimeDensity | None,
+    batch: Batch,
+    noise: Noise,
+    key: PRNGKey,
+) -> tuple[Params, TimeDensity | None, Metrics]:
+    """One step's gradient of every group, the next density of times, and metrics in bits/dim.
+
+    Args:
+      model: its `objective` says what is descended.
+      params: the model's parameters.
+      density: the density of adaptive times; None where times are uniform.
+      batch: images; padding is masked.
+      noise: with uniform times, which `density` maps to its own.
+      key: for dropout.
+    """
+    schedule, own = model.schedule, params["schedule"]
+    if density is not None:
+        times, importance = draw(density, schedule, own, noise.times)
+        noise = dataclasses.replace(noise, times=times, importance=importance)
+    grads, metrics = objective_gradient(model)(params, batch, noise, key)
+    if model.has_scalar_gamma:
+        metrics |= drawn_gammas(density, schedule, own)
+    if density is not None:
+        integrand = metrics.pop(PER_IMAGE)
+        density = observe(density, schedule, own, noise.times, integrand, batch.mask)
+    return grads, density, metrics
+
+
+def make_elbo_loss(model: DiffusionModel, num_timesteps: int) -> LossFn:
     """The mean negative ELBO in bits/dim over unmasked images, for T steps or T = 0 (continuous)."""
 
     def loss_fn(params, batch, noise, dropout_key):
         terms = elbo_terms(
             model, params, batch, noise, num_timesteps, train=True, dropout_key=dropout_key
         )
-        means = mean_bits_per_dim(terms, batch.mask, model)
+        means = mean_bits_per_dim(terms, batch.mask, model.num_dims)
         return means["bits_per_dim"], {**means, **endpoint_metrics(model, params)}
 
     return loss_fn
 
 
-def gradient_of(loss_fn: LossFn, num_microbatches: int = 1) -> GradientFn:
-    """Every group descends along the gradient of one loss, a mean over unmasked images."""
-
-    def gradient_fn(params, batch, noise, dropout_key):
-        def part(batch, noise, key):
-            return jax.grad(loss_fn, has_aux=True)(params, batch, noise, key), ()
-
-        if num_microbatches == 1:
-            return part(batch, noise, dropout_key)[0]
-        batch, noise = microbatches.split((batch, noise), num_microbatches)
-        keys = jax.random.split(dropout_key, num_microbatches)
-        shares = microbatches.shares(batch.mask)
-        return microbatches.average(part, (batch, noise, keys), shares)[0]
-
-    return gradient_fn
-
-
 def make_gradient(
-    model: VDM,
+    model: DiffusionModel,
     num_timesteps: int,
     shape: str | None = None,
     weight: Weight | None = None,
@@ -117,7 +169,7 @@ def make_gradient(
     if not scalar:
         _refuse_for_many_gammas(by_variance, weight, per_image)
     if not (by_variance or weight or per_image):
-        return gradient_of(make_elbo_loss(model, num_timesteps), num_microbatches)
+        return microbatches.gradient(make_elbo_loss(model, num_timesteps), num_microbatches)
     return _gradient_by_level(
         model, num_timesteps, by_variance, weight, per_image, num_microbatches
     )
@@ -148,7 +200,7 @@ def _refuse_for_many_gammas(by_variance: bool, weight: Weight | None, per_image:
 
 
 def _gradient_by_level(
-    model: VDM,
+    model: DiffusionModel,
     num_timesteps: int,
     by_variance: bool,
     weight: Weight | None,
@@ -157,7 +209,9 @@ def _gradient_by_level(
 ) -> GradientFn:
     def gradient_fn(params, batch, noise, dropout_key):
         levels, pull_back = jax.vjp(
-            lambda schedule: noise_levels(model, schedule, noise.times, num_timesteps),
+            lambda schedule: noise_levels(
+                model, {**params, "schedule": schedule}, noise.times, num_timesteps
+            ),
             params["schedule"],
         )
 
@@ -187,7 +241,9 @@ def _gradient_by_level(
     return gradient_fn
 
 
-def _losses(model: VDM, params: Params, batch, noise, dropout_key, weight: Weight | None):
+def _losses(
+    model: DiffusionModel, params: Params, batch, noise, dropout_key, weight: Weight | None
+):
     """(denoiser, levels) -> ((the denoiser's loss, the bound), (means, both losses of every image))."""
 
     def losses(denoiser, levels):
@@ -200,9 +256,9 @@ def _losses(model: VDM, params: Params, batch, noise, dropout_key, weight: Weigh
             train=True,
             dropout_key=dropout_key,
         )
-        means = mean_bits_per_dim(terms, batch.mask, model)
+        means = mean_bits_per_dim(terms, batch.mask, model.num_dims)
         weighted = _weighted(terms, weight, levels)
-        loss = mean_bits_per_dim(weighted, batch.mask, model)["bits_per_dim"]
+        loss = mean_bits_per_dim(weighted, batch.mask, model.num_dims)["bits_per_dim"]
         if weight:
             means["weighted_loss"] = loss
         nats = terms.denoising_matching, weighted.denoising_matching
@@ -262,31 +318,19 @@ def _at_uniform_times(nats: jax.Array, noise: Noise) -> jax.Array:
     return nats if noise.importance is None else nats / noise.importance
 
 
-def _excess(nats: jax.Array, noise: Noise, mask: Any, model: VDM) -> jax.Array:
+def _excess(nats: jax.Array, noise: Noise, mask: Any, model: DiffusionModel) -> jax.Array:
     """2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images.
 
     That mean holds L itself: with independent times it scales the expected gradient by (B - 1)/B.
     """
-    weighted = bits_per_dim(nats, _num_dims(model))
+    weighted = bits_per_dim(nats, model.num_dims)
     weight = mask.astype(jnp.float32)
     mean = jnp.sum(weight * weighted) / jnp.maximum(jnp.sum(weight), 1.0)
     loss = _at_uniform_times(weighted, noise)
     return 2.0 * (loss - mean)[:, None, None, None]
 
 
-def mean_bits_per_dim(terms: ElboTerms, mask: Any, model: VDM) -> Metrics:
-    """Masked mean of the total and of every term, bits/dim."""
-    num_dims = _num_dims(model)
-    weight = mask.astype(jnp.float32) / jnp.maximum(jnp.sum(mask), 1)
-    per_example = {"bits_per_dim": terms.total, **{n: getattr(terms, n) for n in TERM_NAMES}}
-    return {n: bits_per_dim(jnp.sum(weight * v), num_dims) for n, v in per_example.items()}
-
-
-def endpoint_metrics(model: VDM, params: Params) -> Metrics:
+def endpoint_metrics(model: DiffusionModel, params: Params) -> Metrics:
     """The mean end points of gamma."""
-    gamma_0, gamma_1 = endpoints(model.schedule, params["schedule"])
+    gamma_0, gamma_1 = model.end_gammas(params)
     return {"gamma_0": jnp.mean(gamma_0), "gamma_1": jnp.mean(gamma_1)}
-
-
-def _num_dims(model: VDM) -> int:
-    return math.prod(model.shape)

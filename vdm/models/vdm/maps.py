@@ -1,0 +1,65 @@
+"""The terms of a VDM before their sums over dimensions, and with noise that other models share."""
+
+import jax.numpy as jnp
+
+from vdm.distributions import codes
+from vdm.errors import ConfigError
+from vdm.models.base import TermMaps, TermsFn
+from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.vdm.elbo import (
+    NoiseLevels,
+    denoising_matching_map,
+    encode,
+    noise_levels,
+    prior_matching_map,
+    reconstruction_map,
+    terms_at,
+)
+from vdm.models.vdm.noise import Noise
+from vdm.schedules.base import per_example
+from vdm.types import Batch, Params
+
+
+def term_maps(model: DiffusionModel, params: Params, batch: Batch, noise: Noise) -> TermMaps:
+    """As `vdm.models.vdm.elbo.elbo_terms`, before the sums over dimensions."""
+    context = encode(model, params, batch, noise)
+    num_timesteps = model.objective.num_timesteps
+    levels = noise_levels(model, params, noise.times, num_timesteps, context)
+    x = codes.encode(batch.images, model.num_levels)
+    return TermMaps(
+        reconstruction_map(model, batch.images, levels.gamma_0, noise.eps_0),
+        prior_matching_map(x, levels.gamma_1),
+        denoising_matching_map(model, params, x, batch.conditioning, noise.eps, levels),
+        jnp.zeros(x.shape[0]) if context is None else context.kl,
+        jnp.mean(jnp.broadcast_to(levels.gamma_t, x.shape), axis=(1, 2, 3)),
+    )
+
+
+def paired_terms(model: DiffusionModel, gammas: tuple[float, float]) -> TermsFn:
+    """The terms in continuous time, with times uniform in gamma over a range that models share.
+
+    Args:
+      model: with one gamma per time.
+      gammas: (low, high) of the range, which holds the model's own.
+
+    Raises:
+      ConfigError: a gamma per pixel or per image.
+    """
+    if not model.has_scalar_gamma:
+        raise ConfigError(
+            f"schedule {type(model.schedule).__name__}: runs are paired in continuous time at equal "
+            "gamma, and this one has a gamma per pixel or per image; choose --timesteps=T, where "
+            "they share steps, or compare means over training seeds"
+        )
+    low, high = gammas
+
+    def terms(params, batch, noise):
+        gamma_0, gamma_1 = model.end_gammas(params)
+        gamma = low + per_example(noise.times) * (high - low)
+        inside = (gamma >= gamma_0) & (gamma <= gamma_1)
+        weight = jnp.where(inside, 0.5 * (high - low), 0.0)
+        # Outside its range a network may answer anything; the weight is 0 there.
+        gamma = jnp.clip(gamma, gamma_0, gamma_1)
+        return terms_at(model, params, batch, noise, NoiseLevels(gamma_0, gamma_1, gamma, weight))
+
+    return terms
