@@ -39,13 +39,13 @@ class Support:
     """The tools that serve a model.
 
     Attributes:
-      bounds: names of `vdm.evaluation.bounds.BOUNDS`.
-      samplers: names of `vdm.samplers.SAMPLERS`.
+      bounds: names of `vdm.evaluation.bounds.BOUNDS`; None = every one, also one added later.
+      samplers: names of `vdm.samplers.SAMPLERS`; None = every one.
       codec: whether images can be coded losslessly with it.
     """
 
-    bounds: tuple[str, ...] = ()
-    samplers: tuple[str, ...] = ()
+    bounds: tuple[str, ...] | None = ()
+    samplers: tuple[str, ...] | None = ()
     codec: bool = False
 
 
@@ -262,7 +262,7 @@ def require_support(kind: str, name: str, model: Model) -> None:
       model: the model that it is to serve.
     """
     served = getattr(model.supports(), kind)
-    if name not in served:
+    if served is not None and name not in served:
         listed = ", ".join(served) or "none"
         raise ConfigError(
             f"{kind[:-1]}={name!r}: does not serve a model of family {model.family!r}; "

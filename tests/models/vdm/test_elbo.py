@@ -59,7 +59,7 @@ def test_terms_add_up_to_the_total(num_timesteps):
     assert all(p.shape == (5,) for p in parts) and not parts[3].any()
     assert all((p > 0).all() for p in parts[:3])
     np.testing.assert_allclose(terms.total, sum(parts), rtol=1e-6)
-    means = mean_bits_per_dim(terms, batch.mask, model)
+    means = mean_bits_per_dim(terms, batch.mask, model.num_dims)
     exact = sum(parts).mean() / (DIMS * np.log(2))
     assert float(means["bits_per_dim"]) == pytest.approx(exact, rel=1e-6)
     assert sum(float(means[n]) for n in TERM_NAMES) == pytest.approx(exact, rel=1e-6)
@@ -223,7 +223,7 @@ def test_padding_changes_neither_the_mean_nor_its_gradient():
 
 def test_a_batch_of_padding_alone_counts_nothing():
     terms = ElboTerms(*(jnp.ones(3) for _ in TERM_NAMES))
-    means = mean_bits_per_dim(terms, jnp.zeros(3, bool), make())
+    means = mean_bits_per_dim(terms, jnp.zeros(3, bool), make().num_dims)
     assert {float(v) for v in means.values()} == {0.0}
 
 

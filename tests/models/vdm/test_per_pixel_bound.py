@@ -401,7 +401,7 @@ def refusals():
         ),
         "deaf bound": (
             lambda: evaluate_bound(Deaf(), told, params, [batch], make_mesh(1), 1),
-            "--bound=deaf: takes no context.*Gaussian",
+            "--bound=deaf: takes no context.*conditional",
         ),
         "fitted": (
             lambda: make_bound("continuous", {"continuous": {"density": "fitted"}}).check(

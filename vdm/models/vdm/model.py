@@ -290,13 +290,12 @@ class VDM(DiffusionModel):
             "family": self.family,
             "timesteps_train": self.objective.num_timesteps,
             "schedule": self.schedule_name,
-            "dtype": getattr(self.denoiser, "dtype", "float32"),
+            "dtype": jnp.dtype(getattr(self.denoiser, "dtype", "float32")).name,
         }
 
     def supports(self) -> Support:
         """Every bound and sampler; one may still refuse this schedule or context."""
-        bounds = ("discrete", "dense", "consistency", "continuous", "iwae", "ode")
-        return Support(bounds, ("ancestral",), codec=True)
+        return Support(bounds=None, samplers=None, codec=True)
 
     def term_maps(self, params: Params, batch: Batch, noise: Noise) -> TermMaps:
         """The terms of every image per dimension, at T of the objective."""
