@@ -54,13 +54,11 @@ def test_a_mistake_in_a_configuration_names_field_and_choices(case):
     assert all(part in str(refused.value) for part in parts), refused.value
 
 
-def test_no_data_are_touched_before_they_are_asked_for(copied, tiny_config, tmp_path, monkeypatch):
+def test_no_data_are_touched_before_they_are_asked_for(copied, tiny_run, tmp_path, monkeypatch):
     """The images have gone, and so has what was prepared of them."""
-    images = tiny_config["data"]["name"].partition(":")[2]
     saved = json.loads((copied / "config.json").read_text())
     saved["config"]["data"]["name"] = f"arrays:{tmp_path / 'moved.npz'}"
     (copied / "config.json").write_text(json.dumps(saved))
-    assert images != saved["config"]["data"]["name"]
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path / "nowhere"))
     found = runs.open(copied)
     assert found.model.shape == (4, 4, 1) and found.steps == [2]
@@ -69,6 +67,8 @@ def test_no_data_are_touched_before_they_are_asked_for(copied, tiny_config, tmp_
         with pytest.raises(DataError, match=saved["data"]["content_hash"]) as refused:
             ask()
         assert "moved.npz" in str(refused.value) and str(copied) in str(refused.value)
+    kept = runs.open(copied, cache_dir=tiny_run[1])
+    assert kept.data.split("test").shape == (20, 4, 4, 1)
 
 
 def test_parameters_of_any_step(run, tiny_run):

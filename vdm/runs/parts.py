@@ -181,7 +181,13 @@ def _find_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
         found = open_content(saved["content_hash"], cache_dir, verify_data)
         if found is not None and found.spec.name == saved["name"]:
             return found
-    return open_dataset(data, cache_dir, verify=verify_data)
+    try:
+        return open_dataset(data, cache_dir, verify=verify_data)
+    except DataError:
+        found = open_content(saved["content_hash"], cache_dir, verify_data)
+        if found is None or found.spec.name != saved["name"]:
+            raise
+        return found
 
 
 def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
