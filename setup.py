@@ -14,6 +14,7 @@ REQUIRED = [
     "flax<0.13",
     "optax>=0.2.8",
     "orbax-checkpoint<1.0",
+    # Of the launchers alone, which run from a clone; the library imports neither.
     "ml_collections",
     "absl-py",
     "numpy",

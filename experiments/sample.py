@@ -22,32 +22,33 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Samples at once.", lower_b
 def main():
     from pathlib import Path
 
+    import vdm.runs
     from experiments.cli.signals import stop_request
     from experiments.sessions import sampling
     from vdm.runs import checkpoints, provenance
-    from vdm.runs.folder import check_writable, require_identity, write_arrays
-    from vdm.runs.parts import build_trained, use_compilation_cache
+    from vdm.runs.folder import check_writable, write_arrays
+    from vdm.runs.parts import use_compilation_cache
     from vdm.runtime.devices import check_divisible
     from vdm.runtime.processes import together
     from vdm.samplers import make_sampler
+    from vdm.samplers.draw import make_sample_step
 
     folder = Path(_WORKDIR.value)
-    identity = require_identity(folder)
     sampler = make_sampler(_SAMPLER.value)
-    parts = together(lambda: build_trained(identity))
-    sampling.check_memory(_NUM.value, parts.model.shape)
-    check_divisible("--batch_size", _BATCH_SIZE.value, parts.mesh)
+    run = together(lambda: vdm.runs.open(folder))
+    sampling.check_memory(_NUM.value, run.model.shape)
+    check_divisible("--batch_size", _BATCH_SIZE.value, run.mesh)
     check_writable(folder / "samples")
     use_compilation_cache()
     print(provenance.header())
-    at, params = checkpoints.load_ema(parts, folder, _STEP.value)
-    step = sampling.make_sample_step(parts, sampler, _STEPS.value, sampling.NUM_FRAMES)
+    at, params = checkpoints.load_params(run.model, run.mesh, folder, _STEP.value)
+    step = make_sample_step(run.model, run.mesh, sampler, _STEPS.value, sampling.NUM_FRAMES)
     with stop_request() as stop:
         found = sampling.draw_samples(
             step, params, _SEED.value, _NUM.value, _BATCH_SIZE.value, stop.check
         )
     name = f"step{at}-{_SAMPLER.value}{_STEPS.value}-seed{_SEED.value}"
-    levels = parts.model.num_levels
+    levels = run.model.num_levels
     paths = sampling.write_pictures(folder / "samples", name, found, levels)
     paths.append(folder / "samples" / f"{name}.npz")
     write_arrays(paths[-1], {"images": found.images})

@@ -74,6 +74,7 @@ def run(
         if debug:
             traceback.print_exc()
         message, code = describe(error)
+        message = parsing.name_flags(message, own)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code or 0)
 

@@ -87,6 +87,19 @@ def list_configs() -> list[str]:
     return [str(path) for path in sorted(Path("configs").glob("*.py")) if path.stem[0] != "_"]
 
 
+def name_flags(message: str, own: Sequence[str]) -> str:
+    """A message of the library, which names arguments, with those that are flags written as flags.
+
+    Args:
+      message: such as "step=best: ..., or another workdir".
+      own: names of the launcher's own flags.
+    """
+    names = "|".join(map(re.escape, own))
+    # Neither within a word, a path or a dotted field, nor where the dashes are there already.
+    pattern = rf"(?<![\w.\-/])(another )?({names})(?(1)\b|(?==))"
+    return re.sub(pattern, r"\1--\2", message) if own else message
+
+
 def _check_config(words: list[Word]) -> config_dict.ConfigDict:
     """The configuration without its overrides, once file and overrides are known to be good."""
     places = [i for i, word in enumerate(words) if word.name == "config"]

@@ -5,59 +5,30 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from experiments.reports import pictures
 from vdm.errors import ConfigError
-from vdm.runs.parts import Parts
 from vdm.runs.progress import Progress
-from vdm.runtime import devices
-from vdm.samplers import Sampler, Trajectory
+from vdm.samplers import Trajectory, draw
+from vdm.samplers.draw import SampleStep
 from vdm.types import Params
 
 NUM_FRAMES = 10
-NUM_ROWS = 8
-
-
-def make_sample_step(parts: Parts, sampler: Sampler, num_steps: int, num_frames: int) -> Callable:
-    """(params, seed, index) -> Trajectory, compiled once, samples split over the devices."""
-
-    model, mesh = parts.model, parts.mesh
-    whole = devices.replicated(mesh)
-
-    def step(params, seed, index):
-        params = devices.constrain(params, whole)
-        return sampler(model, params, seed, index, num_steps, num_frames)
-
-    # Parameters come as they lie, copied or split over devices.
-    shardings = (None, None, devices.batch_sharding(mesh))
-    compiled = jax.jit(step, in_shardings=shardings, out_shardings=whole)
-
-    def placed(params, seed, index):
-        return compiled(params, seed, devices.place_batch(index, mesh))
-
-    return placed
 
 
 def draw_samples(
-    step: Callable, params: Params, seed: int, num: int, batch_size: int, check: Callable
+    step: SampleStep, params: Params, seed: int, num: int, batch_size: int, check: Callable
 ) -> Trajectory:
-    """`num` samples, with progress; `check` may raise to stop it within a batch.
-
-    Only the first NUM_ROWS keep their frames.
-    """
-    images, first = [], None
+    """`vdm.samplers.draw.draw_samples` with progress; `check` may raise to stop within a batch."""
     with Progress("sampling", num, "samples") as bar:
-        for start in range(0, num, batch_size):
-            found = devices.to_host(step(params, seed, np.arange(start, start + batch_size)))
-            images.append(found.images)
-            first = first or found
-            bar.update(min(start + batch_size, num))
+
+        def report(done: int, total: int) -> None:
+            del total
+            bar.update(done)
             check()
-    assert first is not None
-    rows = min(NUM_ROWS, num)
-    return Trajectory(np.concatenate(images)[:num], first.z[:, :rows], first.x_hat[:, :rows])
+
+        return draw.draw_samples(step, params, seed, num, batch_size, report)
 
 
 def write_pictures(folder: Path, name: str, found: Trajectory, num_levels: int) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.signals import JointStopRequest, StopRequest, stop_request
-from experiments.sessions.sampling import NUM_FRAMES, draw_samples, make_sample_step, write_pictures
+from experiments.sessions.sampling import NUM_FRAMES, draw_samples, write_pictures
 from experiments.sessions.throughput import Speed
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
@@ -37,6 +37,7 @@ from vdm.runs.record import (
 from vdm.runtime import processes
 from vdm.runtime.hashes import tree_hash
 from vdm.samplers.ancestral import ancestral
+from vdm.samplers.draw import make_sample_step
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.loop import Hooks, is_due, train
 from vdm.training.state import TrainState
@@ -89,8 +90,9 @@ class _Session:
         self._parts, self._folder, self._stop = parts, folder, stop
         self._estimation, self._evaluation_step = estimation, evaluation_step
         self._options = parts.config["train"]
+        num_steps = self._options["num_sample_steps"]
         self._sample_step = make_sample_step(
-            parts, ancestral, self._options["num_sample_steps"], NUM_FRAMES
+            parts.model, parts.mesh, ancestral, num_steps, NUM_FRAMES
         )
         self._speed = Speed(self._options["batch_size"] * parts.steps_per_call)
         self._evaluated = self._sampled = 0  # the last step at which it was done

@@ -1,13 +1,20 @@
 """The checkpoints of a work folder, as launchers use them."""
 
 import dataclasses
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax.sharding import Mesh
+
 from vdm.errors import CheckpointError, ConfigError
+from vdm.models.base import Model
 from vdm.runs.parts import Parts
+from vdm.runtime import devices
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.state import TrainState
 from vdm.training.writers import read_json_lines
@@ -19,12 +26,25 @@ HAS_CHECKPOINTS = "has_checkpoints"
 
 def open_checkpoints(workdir: Path, *, read_only: bool = False, **options: Any) -> Checkpoints:
     """Those of `workdir`; warnings go to stderr."""
-    return Checkpoints(
-        workdir / "checkpoints",
-        read_only=read_only,
-        warn=lambda line: print(line, file=sys.stderr, flush=True),
-        **options,
-    )
+    with _quiet_orbax():
+        return Checkpoints(
+            workdir / "checkpoints",
+            read_only=read_only,
+            warn=lambda line: print(line, file=sys.stderr, flush=True),
+            **options,
+        )
+
+
+@contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Without Orbax's warnings that a folder opened to be read cannot be written."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def restore_state(checkpoints: Checkpoints, parts: Parts) -> tuple[TrainState, dict[str, Any]]:
@@ -46,25 +66,29 @@ def _without_ema(state: TrainState) -> TrainState:
     return dataclasses.replace(state, ema_params=None)
 
 
-def load_ema(parts: Parts, workdir: Path, which: str) -> tuple[int, Params]:
+def load_ema(parts: Parts, workdir: Path, which: str | int) -> tuple[int, Params]:
     """(step, averaged parameters) of checkpoint "latest", "best" or a step number."""
+    return load_params(parts.model, parts.mesh, workdir, which)
+
+
+def load_params(model: Model, mesh: Mesh, workdir: Path, which: str | int) -> tuple[int, Params]:
+    """`load_ema` without a data set: the averaged parameters of `model`, a copy on every device."""
     checkpoints = open_checkpoints(workdir, read_only=True)
     step = _resolve(checkpoints, which)
-    return checkpoints.restore_ema(parts.abstract_state().ema_params, step)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return checkpoints.restore_ema(devices.abstract_like(shapes, devices.replicated(mesh)), step)
 
 
-def _resolve(checkpoints: Checkpoints, which: str) -> int | None:
+def _resolve(checkpoints: Checkpoints, which: str | int) -> int | None:
     if which == "latest":
         return None
     if which == "best":
         best = checkpoints.best_step()
         if best is None and checkpoints.steps():
-            raise ConfigError(
-                "--step=best: no checkpoint was saved with a validation; choose latest"
-            )
+            raise ConfigError("step=best: no checkpoint was saved with a validation; choose latest")
         return best
-    if not which.isdigit():
-        raise ConfigError(f"--step={which}: choose latest, best or a step such as 1000")
+    if not str(which).isdigit():
+        raise ConfigError(f"step={which}: choose latest, best or a step such as 1000")
     return int(which)
 
 
@@ -85,8 +109,8 @@ def check_present(folder: Path, saved: Mapping | None, config: Mapping) -> None:
     lost = [checkpoints] if saved else [folder / "config.json", checkpoints]
     missing = " and ".join(f"{path} {_state(path)}" for path in lost)
     raise CheckpointError(
-        f"--workdir={folder}: {missing}, but {traces}; put them back (is their disk mounted?), "
-        "or choose another --workdir to train from the start"
+        f"workdir={folder}: {missing}, but {traces}; put them back (is their disk mounted?), "
+        "or choose another workdir to train from the start"
     )
 
 

@@ -4,12 +4,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError, choose
 from vdm.networks.base import DTYPES
 from vdm.runtime import devices
 from vdm.training.writers import check_writers
+
+SEEDS = (0, 2**32 - 1)
+"""The least and the greatest seed."""
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -78,3 +82,18 @@ def _check_denoiser(denoiser: Mapping) -> None:
         raise ConfigError(f"config.denoiser.{name}.dropout={options['dropout']}: must be in [0, 1)")
     if "dtype" in options:
         choose(f"config.denoiser.{name}.dtype", options["dtype"], DTYPES, "dtype")
+
+
+def check_integers(**arguments: tuple[Any, int, int | None]) -> None:
+    """ConfigError for the first argument that is no integer in its range.
+
+    Args:
+      **arguments: (value, least, most) by name; a value of None is not given, a most of None is none.
+    """
+    for name, (value, least, most) in arguments.items():
+        if value is None:
+            continue
+        fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not fits or value < least or (most is not None and value > most):
+            allowed = f"of at least {least}" if most is None else f"in {least}..{most}"
+            raise ConfigError(f"{name}={value!r}: choose an integer {allowed}")

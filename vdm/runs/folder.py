@@ -24,7 +24,7 @@ from vdm.runtime.processes import is_first
 from vdm.types import DataSpec
 
 CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer", "devices")
-"""What --allow_change may name: the rest would make it another model, or other data."""
+"""What may be allowed to change: the rest would make it another model, or other data."""
 CHANGEABLE_FIELDS = (
     "data.cache_dir",
     "data.source_dir",
@@ -51,13 +51,13 @@ def data_identity(spec: DataSpec) -> dict[str, Any]:
     return {**facts, "split_sizes": dict(spec.split_sizes), "content_hash": spec.content_hash}
 
 
-def check_writable(workdir: Path, flag: str = "--workdir") -> None:
+def check_writable(workdir: Path, argument: str = "workdir") -> None:
     """ConfigError unless the folder, or the nearest one above it, can be written. Makes nothing."""
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise ConfigError(f"{flag}={workdir}: {existing} is a file; choose another folder")
+        raise ConfigError(f"{argument}={workdir}: {existing} is a file; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
-        raise ConfigError(f"{flag}={workdir}: {existing} cannot be written; choose another")
+        raise ConfigError(f"{argument}={workdir}: {existing} cannot be written; choose another")
 
 
 def read_identity(workdir: Path) -> dict[str, Any] | None:
@@ -76,12 +76,12 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     return found
 
 
-def require_identity(workdir: Path, flag: str = "--workdir") -> dict[str, Any]:
+def require_identity(workdir: Path, argument: str = "workdir") -> dict[str, Any]:
     """The contents of config.json of a folder that must hold a run."""
     found = read_identity(workdir) if workdir.is_dir() else None
     if found is None:
         what = "holds no run" if workdir.is_dir() else "is no folder"
-        raise CheckpointError(f"{flag}={workdir}: {what}; train first, or correct the path")
+        raise CheckpointError(f"{argument}={workdir}: {what}; train first, or correct the path")
     return found
 
 
@@ -107,23 +107,23 @@ def check_resumable(
         raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
     if refused:
         raise ConfigError(
-            f"the folder holds another run: {_list(refused)}; choose another --workdir"
+            f"the folder holds another run: {_list(refused)}; choose another workdir"
             + _offer([n for n in refused if _is_changeable(n)], len(refused))
         )
     return {name: list(pair) for name, pair in changes.items()}
 
 
 def check_changeable(names: Sequence[str]) -> None:
-    """ConfigError unless --allow_change may name each of `names`."""
+    """ConfigError unless each of `names` may be allowed to change."""
     for name in names:
         if name in FIXED_FIELDS:
             raise ConfigError(
-                f"--allow_change={name}: {FIXED_FIELDS[name]}; start a run in another --workdir"
+                f"allow_change={name}: {FIXED_FIELDS[name]}; start a run in another workdir"
             )
         if not _is_changeable(name):
             groups = ", ".join(f"{g}.*" for g in CHANGEABLE_GROUPS)
             listed = ", ".join([groups, *CHANGEABLE_FIELDS])
-            raise ConfigError(f"--allow_change={name}: only {listed} may change")
+            raise ConfigError(f"allow_change={name}: only {listed} may change")
 
 
 def _is_changeable(name: str) -> bool:
@@ -144,7 +144,7 @@ def _list(changes: Mapping[str, tuple]) -> str:
 def _offer(changeable: list[str], num_refused: int) -> str:
     if len(changeable) < num_refused:
         return ""
-    return f", or --allow_change={','.join(changeable)}"
+    return f", or allow_change={','.join(changeable)}"
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def locked(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("a+")
     except OSError as error:
-        raise ConfigError(f"--workdir={workdir}: cannot be written ({error.strerror})") from error
+        raise ConfigError(f"workdir={workdir}: cannot be written ({error.strerror})") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +168,7 @@ def locked(workdir: Path) -> Iterator[None]:
             file.seek(0)
             owner = file.read().strip() or "another process"
             raise ConfigError(
-                f"--workdir={workdir}: in use by {owner}; wait, or choose another folder"
+                f"workdir={workdir}: in use by {owner}; wait, or choose another folder"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}")

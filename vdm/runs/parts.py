@@ -153,14 +153,18 @@ def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> 
     Parameters are not split: evaluation and sampling need no optimizer's state, which is most of them.
     `verify_data` hashes all pixels again. Raises DataError when its data have changed since.
     """
-    config = identity["config"]
-    dataset = _open_trained(identity, verify_data)
-    parts = _assemble(config, devices.make_mesh(), dataset)
-    check_same_data(identity["data"], parts.dataset.spec)
-    return parts
+    dataset = open_trained_data(identity, verify_data=verify_data)
+    return _assemble(identity["config"], devices.make_mesh(), dataset)
 
 
-def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
+def open_trained_data(identity: Mapping[str, Any], *, verify_data: bool = False) -> Dataset:
+    """The data of a run, from its config.json; DataError where they are gone or have changed."""
+    found = _find_trained(identity, verify_data)
+    check_same_data(identity["data"], found.spec)
+    return found
+
+
+def _find_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
     """Prepared data, by their hash where the files they came from are gone."""
     data, saved = identity["config"]["data"], identity["data"]
     cache_dir = data["cache_dir"]
@@ -177,7 +181,13 @@ def _open_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
         found = open_content(saved["content_hash"], cache_dir, verify_data)
         if found is not None and found.spec.name == saved["name"]:
             return found
-    return open_dataset(data, cache_dir, verify=verify_data)
+    try:
+        return open_dataset(data, cache_dir, verify=verify_data)
+    except DataError:
+        found = open_content(saved["content_hash"], cache_dir, verify_data)
+        if found is None or found.spec.name != saved["name"]:
+            raise
+        return found
 
 
 def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.cli import launcher
+from experiments.cli import launcher, parsing
 from vdm.errors import CheckpointError, DataError, Preempted
 
 LAUNCHER = '''"""Count to a number, for tests.
@@ -223,3 +223,19 @@ def test_exit_code_that_main_returns(monkeypatch, tmp_path):
     with pytest.raises(SystemExit) as ended:
         launcher.run(lambda: 75, doc="", argv=["program"])
     assert ended.value.code == 75
+
+
+NAMED = {
+    "step=7: /runs/seed=1-num=2 has no such step": "--step=7: /runs/seed=1-num=2 has no such step",
+    "lost; choose another workdir": "lost; choose another --workdir",
+    "seed 0 -> 1, or allow_change=seed": "seed 0 -> 1, or --allow_change=seed",
+    "--step=best: is a flag": "--step=best: is a flag",
+    "config.train.seed=-1: a field": "config.train.seed=-1: a field",
+    "num_levels=3: no flag": "num_levels=3: no flag",
+}
+
+
+@pytest.mark.parametrize("message", NAMED)
+def test_arguments_that_are_flags_are_shown_as_flags(message):
+    own = ["workdir", "step", "seed", "num", "allow_change"]
+    assert parsing.name_flags(message, own) == NAMED[message]

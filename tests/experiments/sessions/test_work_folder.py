@@ -15,13 +15,13 @@ DATA = {"name": "digits"}
 @pytest.mark.parametrize("field", ["train.batch_size", "evaluate.seed", "evaluate.num_timesteps"])
 def test_what_may_not_change_is_neither_taken_nor_offered(field):
     """Other images per step; validations that would not compare with those before."""
-    with pytest.raises(ConfigError, match=rf"--allow_change={field}: .*another --workdir"):
+    with pytest.raises(ConfigError, match=rf"^allow_change={field}: "):
         workdir.check_changeable(["train.num_steps", field])
     group, name = field.split(".")
     before, now = {group: {name: 16}}, {group: {name: 32}}
     with pytest.raises(ConfigError, match=f"{field} 16 -> 32") as refused:
         workdir.check_resumable({"config": before, "data": DATA}, now, DATA, [])
-    assert "--allow_change" not in str(refused.value)
+    assert "allow_change" not in str(refused.value)
 
 
 def test_what_may_change():

@@ -393,7 +393,7 @@ def refusals():
         ),
         "paired": (
             lambda: make_paired_step(model, estimation, (-7.0, 5.0), make_mesh(1)),
-            "PerPixel: runs are paired .* at equal gamma.*--timesteps=T",
+            "PerPixel: runs are paired .* at equal gamma.*timesteps=T",
         ),
         "scatter": (
             lambda: scatter(told, params, [batch], "own", "iid", 2, 0),

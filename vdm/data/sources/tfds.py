@@ -151,7 +151,7 @@ def _download(library: Any, builder: Any, name: str, source_dir: str | None) -> 
     except KeyboardInterrupt:
         raise
     except Exception as error:
-        hint = "" if source_dir else "; archives fetched by hand serve too: --source_dir=FOLDER"
+        hint = "" if source_dir else "; archives fetched by hand serve too: source_dir=FOLDER"
         raise DataError(f"tfds:{name}: {describe(error)[:600]}{hint}") from error
 
 

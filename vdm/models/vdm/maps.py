@@ -48,7 +48,7 @@ def paired_terms(model: DiffusionModel, gammas: tuple[float, float]) -> TermsFn:
     if not model.has_scalar_gamma:
         raise ConfigError(
             f"schedule {type(model.schedule).__name__}: runs are paired in continuous time at equal "
-            "gamma, and this one has a gamma per pixel or per image; choose --timesteps=T, where "
+            "gamma, and this one has a gamma per pixel or per image; choose timesteps=T, where "
             "they share steps, or compare means over training seeds"
         )
     low, high = gammas

@@ -1,0 +1,93 @@
+"""config.json -> the configuration and the model of a run, without its data.
+
+It may have been damaged since, or written by a version that knows more than this one.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import vdm
+from vdm.errors import CheckpointError, ConfigError
+from vdm.models import make_family
+from vdm.models.base import Model
+from vdm.runs.completion import complete_saved, unknown_fields
+from vdm.types import DataSpec
+
+
+def read_spec(workdir: Path, identity: Mapping[str, Any]) -> DataSpec:
+    """What config.json knows of the data; CheckpointError where it is damaged."""
+    try:
+        data = identity["data"]
+        height, width, channels = (int(size) for size in data["shape"])
+        return DataSpec(
+            name=str(data["name"]),
+            shape=(height, width, channels),
+            num_levels=int(data["num_levels"]),
+            split_sizes=dict(data["split_sizes"]),
+            content_hash=str(data["content_hash"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(workdir, f'"data": {type(error).__name__} {error}') from None
+
+
+def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of the configuration in config.json.
+
+    Raises:
+      CheckpointError: it is damaged, or a newer version wrote it.
+    """
+    config = identity["config"]
+    if not isinstance(config, Mapping):
+        raise _damaged(workdir, '"config" is no group of fields')
+    if _numbers(_writer(identity)) > _numbers(vdm.__version__):
+        raise _newer(workdir, identity, "")
+    for field, value in unknown_fields(config):
+        raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
+    return complete_saved(config)
+
+
+def build_model(
+    workdir: Path, identity: Mapping[str, Any], spec: DataSpec, config: Mapping[str, Any]
+) -> Model:
+    """The model that `config` describes for images as in `spec`.
+
+    Raises:
+      CheckpointError: this version knows no such model.
+    """
+    try:
+        return make_family(spec, config)
+    except ConfigError as error:
+        raise _newer(workdir, identity, f"{error}; ") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(workdir, f"{type(error).__name__}: {error}") from None
+
+
+def _writer(identity: Mapping[str, Any]) -> str:
+    """The version that wrote config.json; "" where it does not say."""
+    try:
+        return str(identity["provenance"]["versions"]["vdm"])
+    except (KeyError, TypeError):
+        return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _newer(workdir: Path, identity: Mapping[str, Any], reason: str) -> CheckpointError:
+    try:
+        revision = f", revision {identity['provenance']['git_revision']}"
+    except (KeyError, TypeError):
+        revision = ""
+    return CheckpointError(
+        f"workdir={workdir}: vdm {vdm.__version__} cannot read this run; {reason}it was written by a "
+        f"newer version ({_writer(identity) or 'unknown'}{revision}): upgrade vdm to that"
+    )
+
+
+def _damaged(workdir: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{workdir / 'config.json'}: is damaged ({reason}); restore it, or train in another folder"
+    )

@@ -1,0 +1,43 @@
+"""All evaluations in a work folder, each compared with the run as it is now."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vdm.errors import CheckpointError
+from vdm.runs import evaluations
+from vdm.runs.config_identity import config_hash, earlier_config_hash
+from vdm.runs.evaluations import Stored
+from vdm.training.checkpoint_folder import saved_ema_hash
+
+
+def read_all(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Stored]:
+    """{file name: record} of evaluations/, sorted by name.
+
+    A record is compared with the hashes of its configuration, its data and its own checkpoint; where
+    that checkpoint is gone it is "unverified".
+
+    Args:
+      workdir: the work folder.
+      identity: the contents of its config.json.
+    """
+    paths = sorted((workdir / "evaluations").glob("*.json"))
+    return {path.name: _read(path, workdir, identity) for path in paths}
+
+
+def _read(path: Path, workdir: Path, identity: Mapping[str, Any]) -> Stored:
+    hashes = {
+        "data": identity["data"]["content_hash"],
+        "config": config_hash(identity["config"]),
+    }
+    wanted = {"hashes": hashes, "earlier_config_hash": earlier_config_hash(identity["config"])}
+    found = evaluations.read(path, wanted)
+    assert found is not None
+    if found.fault and not found.facts:
+        return found
+    try:
+        step = int(found.facts["checkpoint_step"])
+        hashes["checkpoint"] = saved_ema_hash(workdir / "checkpoints", step)
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return found if found.fault else Stored(found.facts, "unverified", "its checkpoint is gone")
+    return evaluations.read(path, wanted) or found
