@@ -6,7 +6,10 @@ from vdm.samplers.ancestral import ancestral
 from vdm.samplers.base import Sampler, Trajectory
 from vdm.samplers.chain import chain
 
-SAMPLERS: dict[str, Sampler] = {"ancestral": ancestral, "chain": chain}
+SAMPLERS: dict[str, Sampler] = {
+    "ancestral": ancestral,
+    "chain": chain,
+}
 """Each entry: a function as `vdm.samplers.base.Sampler` describes it."""
 
 

@@ -300,8 +300,18 @@ class VDM(DiffusionModel):
 
     def supports(self) -> Support:
         """Every bound and sampler; one may still refuse this schedule or context."""
-        bounds = ("discrete", "dense", "consistency", "continuous", "iwae", "ode")
-        return Support(bounds, ("ancestral",), codec=True)
+        return Support(
+            bounds=(
+                "discrete",
+                "dense",
+                "consistency",
+                "continuous",
+                "iwae",
+                "ode",
+            ),
+            samplers=("ancestral",),
+            codec=True,
+        )
 
     def term_maps(self, params: Params, batch: Batch, noise: Noise) -> TermMaps:
         """The terms of every image per dimension, at T of the objective."""
