@@ -32,9 +32,11 @@ def draw_samples(
 
 
 def write_pictures(folder: Path, name: str, found: Trajectory, num_levels: int) -> list[Path]:
-    """A grid of the samples, and strips of z_t and x_hat on the way, noise on the left."""
+    """A grid of the samples, and strips of z_t and x_hat on the way, noise on the left, if any."""
     grid, strip = folder / f"{name}.png", folder / f"{name}-steps.png"
     pictures.write_grid(grid, pictures.codes_to_bytes(found.images, num_levels))
+    if not len(found.z):
+        return [grid]
     # Rows of z_t and x_hat in turn, one pair per sample.
     pairs = np.stack([found.z, found.x_hat], axis=0).transpose(2, 0, 1, 3, 4, 5)
     tiles = pairs.reshape(-1, *found.z.shape[2:])

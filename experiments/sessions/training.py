@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from vdm.runs.record import (
 )
 from vdm.runtime import processes
 from vdm.runtime.hashes import tree_hash
-from vdm.samplers.ancestral import ancestral
+from vdm.samplers import make_sampler, serving
 from vdm.samplers.draw import make_sample_step
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.loop import Hooks, is_due, train
@@ -58,8 +58,7 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         processes.together(lambda: stack.enter_context(locked(folder)))
         # Within the lock: until now another process may have been starting another run here.
         identity = processes.together(lambda: _check_identity(parts, folder, allowed))
-        trained = parts.config["objective"]["num_timesteps"]
-        estimation = make_estimation(parts.config["evaluate"], trained)
+        estimation = make_estimation(parts.config["evaluate"], parts.model.timesteps_train)
         # One program serves the validations and, if it takes as many steps, the final evaluation.
         evaluation_step = make_evaluation_step(parts.model, estimation, parts.mesh)
         session = _Session(parts, folder, stop, estimation, evaluation_step)
@@ -90,10 +89,7 @@ class _Session:
         self._parts, self._folder, self._stop = parts, folder, stop
         self._estimation, self._evaluation_step = estimation, evaluation_step
         self._options = parts.config["train"]
-        num_steps = self._options["num_sample_steps"]
-        self._sample_step = make_sample_step(
-            parts.model, parts.mesh, ancestral, num_steps, NUM_FRAMES
-        )
+        self._sample_step = _make_sample_step(parts) if self._options["num_samples"] else None
         self._speed = Speed(self._options["batch_size"] * parts.steps_per_call)
         self._evaluated = self._sampled = 0  # the last step at which it was done
         self._validation: float | None = None
@@ -218,7 +214,7 @@ class _Session:
         """A grid of samples; abandoned when a signal comes."""
         self._speed.stop()
         num, step = self._options["num_samples"], int(state.step)
-        if num == 0:
+        if self._sample_step is None:
             self._sampled = step
             return
         size = -(-num // self._parts.mesh.devices.size) * self._parts.mesh.devices.size
@@ -260,6 +256,14 @@ class _Session:
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
+
+
+def _make_sample_step(parts: Parts) -> Callable:
+    sampler, num_steps = (
+        make_sampler(serving(parts.model)),
+        parts.config["train"]["num_sample_steps"],
+    )
+    return make_sample_step(parts.model, parts.mesh, sampler, num_steps, NUM_FRAMES)
 
 
 def _make_writer(names: Sequence[str], folder: Path, step: int) -> Writer:

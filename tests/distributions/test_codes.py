@@ -273,3 +273,17 @@ def test_memory_beside_a_softmax_over_all_levels(ours):
 
     form = {"sampled": by_draw, "expected": by_table}[ours]
     assert temporaries(form) * 20 <= temporaries(over_all_levels)
+
+
+@pytest.mark.parametrize("num_levels", [2, 17, 256])
+def test_the_table_of_all_codes_is_a_distribution_and_agrees_with_each_code(num_levels):
+    gamma = noise_in_bins(0.7, num_levels)
+    z = jnp.linspace(-1.2, 1.2, 24).reshape(2, 3, 4, 1)
+    gammas = jnp.full((1, 1, 1, 1), gamma)
+    table = decoder.log_probs(z, gammas, num_levels)
+    assert table.shape == (*z.shape, num_levels) and table.dtype == jnp.float32
+    np.testing.assert_allclose(jax.nn.logsumexp(table, axis=-1), 0.0, atol=2e-6)
+    for code in range(0, num_levels, max(1, num_levels // 16)):
+        one = decoder.log_prob(jnp.full(z.shape, code), z, gammas, num_levels)
+        # Surprises of far codes are thousands of nats, whose float32 has 1e-4.
+        np.testing.assert_allclose(table[..., code], one, rtol=1e-5, atol=1e-5)

@@ -8,7 +8,9 @@ from vdm.models.base import Model
 from vdm.models.vdm.make import make_vdm
 from vdm.types import DataSpec
 
-FAMILIES: dict[str, Callable[[DataSpec, Mapping[str, Any]], Model]] = {"vdm": make_vdm}
+FAMILIES: dict[str, Callable[[DataSpec, Mapping[str, Any]], Model]] = {
+    "vdm": make_vdm,
+}
 """Each entry: a function (data, whole configuration) -> Model."""
 
 

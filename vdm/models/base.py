@@ -112,8 +112,14 @@ class Model(abc.ABC):
         """The bounds, samplers and codec that serve this model."""
 
     def facts(self) -> dict[str, Any]:
-        """Facts that stand beside a number: family, T of training (0 = none or continuous), dtype."""
-        return {"family": self.family, "timesteps_train": 0, "dtype": "float32"}
+        """Facts that stand beside a number: family, T of training, dtype of the computation."""
+        facts = {"family": self.family, "timesteps_train": self.timesteps_train}
+        return {**facts, "dtype": "float32"}
+
+    @property
+    def timesteps_train(self) -> int | None:
+        """T of the bound that training descends along, 0 = continuous time; None: no T to choose."""
+        return None
 
     def groups(self, params: Params) -> Params:
         """The name of the optimizer's parameter group of every leaf; here that of its branch."""
@@ -154,6 +160,11 @@ class Model(abc.ABC):
     def num_microbatches(self) -> int:
         """The number of parts that `gradient` takes a batch in, to save memory."""
         return 1
+
+    def sample_context(self, keys: PRNGKey) -> Any:
+        """c ~ p(c) from one key per image [B]; None for a model without a context."""
+        del keys
+        return None
 
     def project(self, params: Params) -> Params:
         """Parameters moved to the nearest valid ones, after every update; here unchanged."""

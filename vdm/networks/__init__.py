@@ -11,7 +11,10 @@ from vdm.networks.layers import default_fourier_exponents, default_num_groups
 from vdm.networks.mlp import MLP
 from vdm.networks.unet import UNet
 
-DENOISERS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
+DENOISERS: dict[str, type[nn.Module]] = {
+    "unet": UNet,
+    "mlp": MLP,
+}
 """Each entry: a Linen module; its fields are its options."""
 _DECIDABLE = ("fourier_exponents", "num_groups")
 

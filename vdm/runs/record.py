@@ -23,11 +23,14 @@ from vdm.runtime.hashes import tree_hash
 from vdm.types import Params
 
 
-def make_estimation(options: Mapping[str, Any], trained_timesteps: int) -> Estimation:
-    """The estimation that section "evaluate" of a configuration describes."""
+def make_estimation(options: Mapping[str, Any], trained_timesteps: int | None) -> Estimation:
+    """The estimation that section "evaluate" of a configuration describes.
+
+    `trained_timesteps`: T of training; None for a model that has none.
+    """
     timesteps = options["num_timesteps"]
     return Estimation(
-        num_timesteps=trained_timesteps if timesteps is None else timesteps,
+        num_timesteps=(trained_timesteps or 0) if timesteps is None else timesteps,
         **{name: options[name] for name in ("repeats", "randomisations", "seed")},
     )
 
@@ -56,11 +59,17 @@ def describe(
     summary = {name: vars(row) for name, row in summarise(evaluation).items()}
     return {
         "bits_per_dim": summary,
-        "bound": "negative ELBO, "
-        + (f"T = {estimation.num_timesteps}" if estimation.num_timesteps else "continuous time"),
+        "bound": _bound(parts, estimation),
         **identity(parts, params, split, step),
         **settings(estimation),
     }
+
+
+def _bound(parts: Parts, estimation: Estimation) -> str:
+    if parts.model.timesteps_train is None:
+        return "negative ELBO"
+    steps = estimation.num_timesteps
+    return "negative ELBO, " + (f"T = {steps}" if steps else "continuous time")
 
 
 def settings(estimation: Estimation) -> dict[str, int]:
@@ -118,13 +127,14 @@ def format_report(facts: Mapping[str, Any]) -> str:
     """The table of terms, and the facts that belong to it."""
     rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
     precision = facts["provenance"]["matmul_precision"]
+    trained = facts["timesteps_train"]
+    evaluated = None if trained is None else facts["timesteps_eval"]
     lines = [
         format_table(rows),
         f"{facts['num_images']} images of {facts['data']['name']}/{facts['split']}; "
         f"checkpoint step {facts['checkpoint_step']}, averaged parameters, "
         f"training seed {facts['train_seed']}",
-        f"T_train = {steps_name(facts['timesteps_train'])}, "
-        f"T_eval = {steps_name(facts['timesteps_eval'])}; "
+        f"T_train = {steps_name(trained)}, T_eval = {steps_name(evaluated)}; "
         f"{facts['repeats']} time(s) per image in each of {facts['randomisations']} "
         f"randomisation(s), seed {facts['evaluation_seed']}; "
         f"{facts['dtype']}, matmul precision {precision}",
@@ -146,6 +156,8 @@ def write_report(path: Path, facts: Mapping[str, Any], evaluation: Evaluation) -
     evaluations.write(path, facts, {"index": evaluation.index, **evaluation.terms})
 
 
-def steps_name(num_timesteps: int) -> str:
-    """T as it is printed."""
+def steps_name(num_timesteps: int | None) -> str:
+    """T as it is printed; None for a model that has none."""
+    if num_timesteps is None:
+        return "none"
     return str(num_timesteps) if num_timesteps else "continuous"

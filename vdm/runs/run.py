@@ -24,7 +24,7 @@ from vdm.runs.evaluations import Stored
 from vdm.runs.folder import require_identity
 from vdm.runs.parts import Parts, open_trained_data
 from vdm.runtime import devices
-from vdm.samplers import Trajectory, make_sampler
+from vdm.samplers import Trajectory, make_sampler, serving
 from vdm.samplers.draw import draw_samples, make_sample_step
 from vdm.training.checkpoint_folder import Folder
 from vdm.types import DataSpec, Params
@@ -166,7 +166,7 @@ class Run:
         num: int,
         steps: int = 250,
         *,
-        sampler: str = "ancestral",
+        sampler: str | None = None,
         seed: int = 0,
         step: str | int = "latest",
         batch_size: int | None = None,
@@ -176,7 +176,7 @@ class Run:
         Args:
           num: how many.
           steps: steps from noise to image.
-          sampler: a name in `vdm.samplers.SAMPLERS`.
+          sampler: a name in `vdm.samplers.SAMPLERS`; None = the first that serves the model.
           seed: of all noise.
           step: which checkpoint, see `params`.
           batch_size: samples at once, 64 if there are so many; changes no sample.
@@ -186,7 +186,9 @@ class Run:
         """
         check_integers(num=(num, 1, None), steps=(steps, 1, None), seed=(seed, *SEEDS))
         size = self._batch_size(batch_size, min(num, 64))
-        draw = _sample_step(self.model, self.mesh, make_sampler(sampler), steps)
+        draw = _sample_step(
+            self.model, self.mesh, make_sampler(serving(self.model, sampler)), steps
+        )
         return draw_samples(draw, self.params(step), seed, num, size)
 
     def _restore(self, step: str | int) -> tuple[int, Params]:

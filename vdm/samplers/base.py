@@ -13,7 +13,6 @@ import jax
 from jaxtyping import Array, Float
 
 from vdm.models.base import Model
-from vdm.models.diffusion_model import DiffusionModel
 from vdm.seeds import stream_key
 from vdm.types import Context, Images, Index, Latents, Params, PRNGKey
 
@@ -24,7 +23,8 @@ _CONTEXT_STAGE = 2**32 - 1  # no sampler has so many
 class Trajectory:
     """Attributes:
     images: integer codes [B,H,W,C].
-    z: the latent at num_frames + 1 equally spaced steps from t = 1 to t = 0 [F,B,H,W,C].
+    z: the latent at num_frames + 1 equally spaced steps from t = 1 to t = 0 [F,B,H,W,C]; no frames
+      (F = 0) of a sampler whose latents are no images.
     x_hat: the denoiser's guess of the image at the same steps, not clipped [F,B,H,W,C].
     """
 
@@ -53,7 +53,7 @@ def sample_keys(seed: int | jax.Array, index: Index) -> PRNGKey:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
-def draw_context(model: DiffusionModel, keys: PRNGKey) -> Context | None:
+def draw_context(model: Model, keys: PRNGKey) -> Context | None:
     """c ~ p(c) of every sample; None for a model without a context."""
     return model.sample_context(jax.vmap(lambda key: jax.random.fold_in(key, _CONTEXT_STAGE))(keys))
 

@@ -116,14 +116,20 @@ def _collect(pending: list[tuple[int, dict]]) -> Window:
         if not all(np.isfinite(list(values.values()))):
             listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
             raise NonFiniteError(
-                f"step {int(step)}: not finite ({listed}); gamma ranges over "
-                f"[{values.get('gamma_0', np.nan):.4g}, {values.get('gamma_1', np.nan):.4g}]. "
-                "The last checkpoint is intact: lower optimizer.learning_rate or "
-                "optimizer.clip_norm and resume"
+                f"step {int(step)}: not finite ({listed}){_noise_levels(values)}. The last "
+                "checkpoint is intact: lower optimizer.learning_rate or optimizer.clip_norm and "
+                "resume"
             )
         collected.append(values)
     pending.clear()
     return collected
+
+
+def _noise_levels(values: dict[str, float]) -> str:
+    """The range of gamma, of a model that reports one."""
+    if "gamma_0" not in values:
+        return ""
+    return f"; gamma ranges over [{values['gamma_0']:.4g}, {values['gamma_1']:.4g}]"
 
 
 def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, float]]]:

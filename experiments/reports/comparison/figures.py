@@ -10,6 +10,7 @@ from experiments.reports.comparison.numbers import (
     Comparison,
     learning_curves,
     schedule_curves,
+    with_schedules,
 )
 from experiments.reports.page import Drawing, Figure, plt
 from vdm.evaluation.analysis.noise_levels import Profile
@@ -19,7 +20,9 @@ from vdm.types import TERM_NAMES
 
 def drawings(found: Comparison) -> dict[str, Drawing]:
     """{file stem: a function that draws it} of every figure there is something to draw for."""
-    figures: dict[str, Callable[[Comparison], Figure]] = {"terms": _terms, "schedules": _schedules}
+    figures: dict[str, Callable[[Comparison], Figure]] = {"terms": _terms}
+    if with_schedules(found):
+        figures["schedules"] = _schedules
     if found.profiles:
         figures["profile"] = _profile
     if found.gap_profiles:
@@ -50,7 +53,7 @@ def _terms(found: Comparison) -> Figure:
 
 def _schedules(found: Comparison) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for colour, (name, run) in enumerate(found.runs.items()):
+    for colour, (name, run) in enumerate(with_schedules(found).items()):
         curves = schedule_curves(run)
         for axes, sign in ((left, 1.0), (right, -1.0)):
             for when, style in (("before", ":"), ("after", "-")):

@@ -110,8 +110,12 @@ def _open_run(name: str, folder: str, identity: dict, step: str, batch_size: int
 
 
 def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
-    """T of the bound all runs are evaluated with: the one asked for, or that of their training."""
-    trained = {run.name: run.parts.config["objective"]["num_timesteps"] for run in runs}
+    """T of the bound all runs are evaluated with: the one asked for, or that of their training.
+
+    Runs of a family without a T, which are evaluated by their own bound, have no say.
+    """
+    found = {run.name: run.parts.model.timesteps_train for run in runs}
+    trained = {name: steps for name, steps in found.items() if steps is not None} or {"": 0}
     if asked is not None:
         return asked
     if len(set(trained.values())) > 1:
@@ -191,14 +195,22 @@ def _profiles(
     several = all(len(evaluation.index) > 1 for evaluation in evaluations.values())
     if estimation.num_timesteps or not several or gammas is None:
         return {}, {}, {}
-    binned = {name: noise_levels.bin_paired(e, gammas) for name, e in evaluations.items()}
-    gaps = {name: binned[name] - binned[paired[0]] for name in paired[1:]}
+    # Those whose terms take times; another family's belong to no noise level.
+    timed = {name: e for name, e in evaluations.items() if e.times is not None}
+    binned = {name: noise_levels.bin_paired(e, gammas) for name, e in timed.items()}
+    others = [name for name in paired[1:] if {name, paired[0]} <= timed.keys()]
+    gaps = {name: binned[name] - binned[paired[0]] for name in others}
     changed = {name: gap for name, gap in gaps.items() if np.any(gap.nats)}
     return (
         {name: noise_levels.profile(found) for name, found in binned.items()},
         {name: noise_levels.profile(gap) for name, gap in changed.items()},
         {name: noise_levels.decisive_band(gap) for name, gap in changed.items()},
     )
+
+
+def with_schedules(found: Comparison) -> dict[str, Run]:
+    """The runs whose model has noise levels."""
+    return {n: r for n, r in found.runs.items() if r.parts.model.noise_range(r.params) is not None}
 
 
 def schedule_curves(run: Run) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from experiments.reports.comparison import tables as comparison_tables
 from experiments.reports.comparison.numbers import Comparison
 from experiments.reports.comparison.text import format_band
 from experiments.reports.tables import Table, to_html
+from vdm.runs.record import steps_name
 
 _CAPTIONS = {
     "terms": "Terms of the bound",
@@ -75,9 +76,10 @@ def _describe(found: Comparison) -> str:
     facts = next(iter(found.facts.values()))
     steps = ", ".join(f"{name}: {run.step}" for name, run in found.runs.items())
     trained = ", ".join(
-        f"{name}: {f['timesteps_train'] or 'continuous'}" for name, f in found.facts.items()
+        f"{name}: {steps_name(f['timesteps_train'])}" for name, f in found.facts.items()
     )
-    common = "steps" if facts["timesteps_eval"] else "γ"
+    timesteps = next(iter(found.evaluations.values())).estimation.num_timesteps
+    common = "steps" if timesteps else "γ"
     dtypes = ", ".join(sorted({f["dtype"] for f in found.facts.values()}))
     seeds = (
         "Intervals between seeds stand apart from those over images; neither contains the other."
@@ -90,7 +92,7 @@ def _describe(found: Comparison) -> str:
         f"({facts['missing_images']} missing), the same noise "
         f"at equal {common}, {facts['randomisations']} randomisations, "
         f"seed {facts['evaluation_seed']}. "
-        f"T_eval {facts['timesteps_eval'] or 'continuous'}; T_train {trained}. "
+        f"T_eval {steps_name(timesteps)}; T_train {trained}. "
         f"Checkpoint steps {steps}; averaged parameters; {dtypes}, matmul precision "
         f"{facts['provenance']['matmul_precision']}. {_sentence(facts['data']['notes'])}{seeds}"
     )

@@ -9,6 +9,7 @@ from experiments.reports.comparison.numbers import (
     equal_compute,
     learning_curves,
     schedule_curves,
+    with_schedules,
 )
 from experiments.reports.tables import Table
 
@@ -25,9 +26,10 @@ def in_full(found: Comparison) -> dict[str, Table]:
         tables["bands"] = _bands(found)
     if found.grouped:
         tables["groups"], tables["group_differences"] = _groups(found), _group_gaps(found)
-    tables["schedules"] = _curves(found, schedule_curves, ("t", "before", "after"))
+    if scheduled := with_schedules(found):
+        tables["schedules"] = _curves(scheduled, schedule_curves, ("t", "before", "after"))
     columns = ("step", "images", "flops", "seconds", "train")
-    tables["learning"] = _curves(found, learning_curves, columns)
+    tables["learning"] = _curves(found.runs, learning_curves, columns)
     if rows := equal_compute(found):
         tables["equal_compute"] = Table(("run", "of", "amount", "training_loss"), rows)
     return tables
@@ -164,9 +166,9 @@ def _only_total(table: Table) -> Table:
     return Table((table.columns[0], *table.columns[2:]), rows)
 
 
-def _curves(found: Comparison, curves_of: Any, columns: Sequence[str]) -> Table:
+def _curves(runs: Mapping[str, Any], curves_of: Any, columns: Sequence[str]) -> Table:
     rows: list[Sequence[Any]] = []
-    for name, run in found.runs.items():
+    for name, run in runs.items():
         curves = curves_of(run)
         rows += [(name, *values) for values in zip(*(curves[c] for c in columns), strict=True)]
     return Table(("run", *columns), rows)

@@ -68,10 +68,13 @@ def make_paired_step(
 
     Args:
       model: one of those compared.
-      estimation: how the bound is estimated.
+      estimation: how the bound is estimated; its T is for models that have one.
       gammas: the common range; unused for T steps, which models share.
       mesh: the devices.
     """
+    if model.timesteps_train is None:
+        own = dataclasses.replace(estimation, num_timesteps=0)
+        return make_evaluation_step(model, own, mesh)
     if estimation.num_timesteps > 0 or gammas is None:
         # Runs with contexts share them too.
         return make_evaluation_step(model, estimation, mesh)
@@ -99,7 +102,7 @@ def difference(one: Evaluation, other: Evaluation, name: str = "total") -> Diffe
     if not np.array_equal(one.index, other.index):
         raise ValueError("index: the two evaluations hold other images, or another order")
     here, there = one.nats(name), other.nats(name)
-    shared = one.shared(here - there)
+    shared = (other if one.times is None else one).shared(here - there)
     gap = estimate(here - there, one.num_dims, shared)
     error = gap.standard_error
     errors = [run.estimate(name).standard_error or 0.0 for run in (one, other)]

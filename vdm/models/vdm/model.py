@@ -262,6 +262,11 @@ class VDM(DiffusionModel):
         """This model with the reconstruction term in expectation over z_0, or from one draw."""
         return dataclasses.replace(self, expected_reconstruction=expected)
 
+    @property
+    def timesteps_train(self) -> int:
+        """T of the objective, 0 = continuous time."""
+        return self.objective.num_timesteps
+
     def init_state(self) -> TimeDensity | None:
         """The density of adaptive times, of which nothing is known; None for uniform times."""
         return init_density() if self.objective.adaptive_times else None
@@ -288,7 +293,7 @@ class VDM(DiffusionModel):
         """Family, T of training, schedule, and the dtype that the network computes in."""
         return {
             "family": self.family,
-            "timesteps_train": self.objective.num_timesteps,
+            "timesteps_train": self.timesteps_train,
             "schedule": self.schedule_name,
             "dtype": jnp.dtype(getattr(self.denoiser, "dtype", "float32")).name,
         }

@@ -1,0 +1,61 @@
+"""The additions that the documentation shows fit the repository, and keep its contracts."""
+
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ADDITIONS = ("schedule", "network", "bound", "sampler", "data_source", "family")
+FILES = (
+    "tests/schedules/test_power.py",
+    "tests/schedules/test_contract.py",
+    "tests/networks/test_convolutional.py",
+    "tests/networks/test_contract.py",
+    "tests/evaluation/bounds/test_one_path.py",
+    "tests/evaluation/bounds/test_contract.py",
+    "tests/samplers/test_ddim.py",
+    "tests/samplers/test_contract.py",
+    "tests/data/sources/test_checkerboards.py",
+    "tests/models/test_toy_vae.py",
+    "tests/models/test_contract.py",
+    "tests/test_configs.py",
+)
+CHOSEN = (
+    "power or toy_vae or checkerboards or ddim or (one_path and (padding or dense_bound))"
+    " or (convolutional and (shape or batch_size or pixel or fields_of_the_base))"
+)
+"""Of the contract suites what is about the additions, and of the dearest a part."""
+
+
+@pytest.fixture(scope="module")
+def copy(repository, tmp_path_factory):
+    """A copy of the repository's files with every addition applied, one after another."""
+    folder = tmp_path_factory.mktemp("extended") / "copy"
+    kept = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "runs", "build", "results")
+    shutil.copytree(repository, folder, ignore=kept)
+    for name in ADDITIONS:
+        diff = repository / "docs" / "extending" / f"{name}.diff"
+        words = ["git", "apply", "--whitespace=error", str(diff)]
+        # Without this git looks for a repository around the copy.
+        env = {
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+            "PATH": "/usr/bin:/bin:/usr/local/bin",
+        }
+        done = subprocess.run(
+            words, cwd=folder, env=env, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, f"{name}.diff does not apply: {done.stderr}"
+    return folder
+
+
+def test_every_diff_is_applied(repository):
+    found = {path.stem for path in (repository / "docs" / "extending").glob("*.diff")}
+    assert found == set(ADDITIONS)
+
+
+def test_the_additions_pass_their_tests_and_the_contracts(copy, run_python):
+    words = ["-m", "pytest", "-n", "0", "-q", "-x", "-p", "no:cacheprovider", "-k", CHOSEN, *FILES]
+    done = run_python(words, devices=1, timeout=550, env={"PYTHONPATH": str(copy)}, cwd=copy)
+    assert " passed" in done.stdout
