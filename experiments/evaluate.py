@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: bits/dim per term over one pass of a split, with errors.
 
     python -m experiments.evaluate --workdir=runs/digits --split=test --timesteps=1000
-    python -m experiments.evaluate --workdir=runs/digits --bound=continuous,dense@1000,iwae@100,ode
+    python -m experiments.evaluate --workdir=runs/digits --bound=continuous:repeats=40,iwae@100,ode
 
 Without --bound one bound term by term; with it one table of several. Writes evaluations/*.json, and per
 image in nats a .npz beside it.
@@ -32,21 +32,23 @@ _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, o
 _BOUND = flags.DEFINE_string(
     "bound",
     None,
-    "Bounds, NAME or NAME@T, with commas: discrete, dense, consistency, iwae take T; "
+    "Bounds, NAME[@T][:option=value]..., with commas, such as "
+    "continuous:repeats=4,iwae@100:num_weights=64: discrete, dense, consistency, iwae take T; "
     "continuous, ode do not.",
 )
-_DENSITY = flags.DEFINE_string(
+# Options of single bounds, also as --bound=NAME:option=value.
+flags.DEFINE_string(
     "density", None, "Of the times of bound continuous: uniform in gamma (default), or fitted."
 )
-_IWAE_WEIGHTS = flags.DEFINE_integer("iwae_weights", None, "K of bound iwae, a power of two (16).")
-_ODE_SOLVER = flags.DEFINE_string("ode_solver", None, "dopri5 (default), tsit5 or bosh3.")
-_ODE_TOLERANCE = flags.DEFINE_float("ode_tolerance", None, "Relative and absolute (1e-5).")
-_ODE_MAX_STEPS = flags.DEFINE_integer("ode_max_steps", None, "Of an image's solve (1000).")
-_ODE_TRACE = flags.DEFINE_string("ode_trace", None, "rademacher (default), gaussian or exact.")
-_ODE_DEQUANTISATION = flags.DEFINE_string(
+flags.DEFINE_integer("iwae_weights", None, "K of bound iwae, a power of two (16).")
+flags.DEFINE_string("ode_solver", None, "dopri5 (default), tsit5 or bosh3.")
+flags.DEFINE_float("ode_tolerance", None, "Relative and absolute (1e-5).")
+flags.DEFINE_integer("ode_max_steps", None, "Of an image's solve (1000).")
+flags.DEFINE_string("ode_trace", None, "rademacher (default), gaussian or exact.")
+flags.DEFINE_string(
     "ode_dequantisation", None, "variational (default: q(z_0|x)), truncated or uniform."
 )
-_ODE_WEIGHTS = flags.DEFINE_integer("ode_weights", None, "Dequantisations averaged, 2^n (1).")
+flags.DEFINE_integer("ode_weights", None, "Dequantisations averaged, 2^n (1).")
 
 
 def main():
@@ -98,23 +100,11 @@ def main():
 
 def _bounds(text: str) -> list:
     """What --bound names, with the options of the flags."""
+    from absl.flags import FLAGS
+
     from experiments.sessions import bounds
 
-    repeats = {"repeats": _REPEATS.value}
-    options: dict[str, dict] = {
-        "discrete": repeats,
-        "continuous": {**repeats, "density": _DENSITY.value},
-        "iwae": {"num_weights": _IWAE_WEIGHTS.value},
-        "ode": {
-            "solver": _ODE_SOLVER.value,
-            "tolerance": _ODE_TOLERANCE.value,
-            "max_steps": _ODE_MAX_STEPS.value,
-            "trace": _ODE_TRACE.value,
-            "dequantisation": _ODE_DEQUANTISATION.value,
-            "num_weights": _ODE_WEIGHTS.value,
-        },
-    }
-    return bounds.parse(text, _TIMESTEPS.value, options)
+    return bounds.parse(text, {name: FLAGS[name].value for name in bounds.FLAGS})
 
 
 def _options(configured) -> dict:

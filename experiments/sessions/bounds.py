@@ -21,22 +21,50 @@ from vdm.types import Params
 MAX_LABEL = 150
 
 
-def parse(text: str, timesteps: int | None, options: Mapping[str, Mapping]) -> list[Bound]:
-    """The bounds of "NAME[@T][,NAME[@T]...]".
+FINITE = [name for name, kind in BOUNDS.items() if kind.default_timesteps]
+FLAGS: dict[str, dict[str, str]] = {
+    "timesteps": dict.fromkeys(FINITE, "num_timesteps"),
+    "repeats": {"discrete": "repeats", "continuous": "repeats"},
+    "density": {"continuous": "density"},
+    "iwae_weights": {"iwae": "num_weights"},
+    "ode_solver": {"ode": "solver"},
+    "ode_tolerance": {"ode": "tolerance"},
+    "ode_max_steps": {"ode": "max_steps"},
+    "ode_trace": {"ode": "trace"},
+    "ode_dequantisation": {"ode": "dequantisation"},
+    "ode_weights": {"ode": "num_weights"},
+}
+"""{flag: {bound: the option that the flag fills in}}."""
+
+
+def parse(text: str, given: Mapping[str, Any]) -> list[Bound]:
+    """The bounds of "NAME[@T][:option=value]...[,...]".
 
     Args:
       text: the value of --bound.
-      timesteps: T of the bounds of finite T that name none; None = each bound's own.
-      options: {name: options}; None keeps a default.
+      given: {flag of FLAGS: value}, for the bounds that leave that option open; None = not given.
+
+    Raises:
+      ConfigError: a mistake in the text, or a flag of a bound that is not asked for.
     """
     words = text.split(",")
-    if twice := [word for word in words if words.count(word) > 1]:
+    asked = [word.partition(":")[0].partition("@")[0] for word in words]
+    options: dict[str, dict[str, Any]] = {}
+    for flag, value in given.items():
+        if value is None:
+            continue
+        owners = FLAGS[flag]
+        if set(asked) <= set(BOUNDS) and not any(name in owners for name in asked):
+            raise ConfigError(
+                f"--{flag}={value}: is an option of {', '.join(owners)}, and --bound={text} asks for "
+                "none of them; leave it out"
+            )
+        for name, option in owners.items():
+            options.setdefault(name, {})[option] = value
+    bounds = [make_bound(word, options) for word in words]
+    if twice := [word for word, one in zip(words, bounds, strict=True) if bounds.count(one) > 1]:
         raise ConfigError(f"--bound={text}: {twice[0]} is named twice; keep one")
-    finite = [name for name, kind in BOUNDS.items() if kind.default_timesteps]
-    merged = {name: dict(options.get(name, {})) for name in BOUNDS}
-    for name in finite:
-        merged[name]["num_timesteps"] = timesteps
-    return [make_bound(word, merged) for word in words]
+    return bounds
 
 
 def run(

@@ -200,7 +200,7 @@ def test_one_gamma_per_pixel_is_served(small, images, batches_of, name):
 def test_a_fitted_density_needs_one_gamma_per_image(small):
     model, params = small
     model = dataclasses.replace(model, schedule=PerPixel(model.schedule.endpoints))
-    with pytest.raises(ConfigError, match=r"--density=fitted.*--density=uniform"):
+    with pytest.raises(ConfigError, match=r"density=fitted.*density=uniform"):
         make_bound("continuous", OPTIONS).check(model, params)
 
 
@@ -209,12 +209,16 @@ MISTAKES = {
     "no number": ("dense@ten", {}, ["dense@ten", "dense@100"]),
     "T too small": ("dense@0", {}, ["dense@0", "1..1000000"]),
     "T too large": ("iwae@1000001", {}, ["iwae@1000001", "1..1000000"]),
-    "no T": ("continuous@10", {}, ["takes no T", "--bound=continuous"]),
-    "repeats": ("discrete", {"discrete": {"repeats": 0}}, ["--repeats=0"]),
+    "no T": ("continuous@10", {}, ["bound=continuous@10", "takes no T"]),
+    "repeats": ("discrete", {"discrete": {"repeats": 0}}, ["bound=discrete:repeats=0"]),
     "density": ("continuous", {"continuous": {"density": "best"}}, ["best", "uniform, fitted"]),
-    "K": ("iwae", {"iwae": {"num_weights": 6}}, ["--iwae_weights=6", "power of two in 1..4096"]),
+    "K": (
+        "iwae",
+        {"iwae": {"num_weights": 6}},
+        ["bound=iwae:num_weights=6", "power of two in 1..4096"],
+    ),
     "K too large": ("iwae", {"iwae": {"num_weights": 8192}}, ["8192", "1..4096"]),
-    "K too small": ("ode", {"ode": {"num_weights": 0}}, ["--ode_weights=0"]),
+    "K too small": ("ode", {"ode": {"num_weights": 0}}, ["bound=ode:num_weights=0"]),
     "solver": ("ode", {"ode": {"solver": "euler"}}, ["euler", "bosh3, dopri5, tsit5"]),
     "trace": ("ode", {"ode": {"trace": "none"}}, ["none", "exact, gaussian, rademacher"]),
     "dequantisation": (
@@ -222,8 +226,16 @@ MISTAKES = {
         {"ode": {"dequantisation": "x"}},
         ["truncated, uniform, variational"],
     ),
-    "tolerance": ("ode", {"ode": {"tolerance": 0.0}}, ["--ode_tolerance=0.0", "1e-7"]),
-    "steps": ("ode", {"ode": {"max_steps": 0}}, ["--ode_max_steps=0"]),
+    "tolerance": ("ode", {"ode": {"tolerance": 0.0}}, ["bound=ode:tolerance=0.0", "1e-7"]),
+    "no option": ("dense:repeats=2", {}, ["dense:repeats=2", "none", "discrete, continuous"]),
+    "no such option": ("iwae:k=2", {}, ["bound=iwae:k=2", "num_weights"]),
+    "option by name": ("dense", {"dense": {"repeats": 2}}, ["dense:repeats=2", "continuous"]),
+    "T as an option": ("dense:num_timesteps=5", {}, ["NAME@T"]),
+    "not to be given": ("continuous:fitted=1", {}, ["continuous:fitted=1", "repeats, density"]),
+    "no value": ("ode:trace", {}, ["trace", "option=value"]),
+    "no integer": ("iwae:num_weights=few", {}, ["num_weights=few", "an integer"]),
+    "given twice": ("iwae:num_weights=2:num_weights=4", {}, ["num_weights", "twice"]),
+    "steps": ("ode", {"ode": {"max_steps": 0}}, ["bound=ode:max_steps=0"]),
 }
 
 
@@ -233,6 +245,14 @@ def test_mistakes(case):
     with pytest.raises(ConfigError) as raised:
         make_bound(text, options)
     assert all(part in str(raised.value) for part in parts), raised.value
+
+
+def test_options_in_the_text_go_before_those_beside_it():
+    bound = make_bound(
+        "ode:tolerance=1e-4:trace=exact", {"ode": {"tolerance": 1.0, "solver": None}}
+    )
+    assert bound == BOUNDS["ode"](tolerance=1e-4, trace="exact")
+    assert make_bound("iwae@7:num_weights=4", OPTIONS).label == "iwae@7-num_weights_4"
 
 
 def test_names_and_files_tell_options_apart():

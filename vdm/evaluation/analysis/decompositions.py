@@ -67,9 +67,9 @@ def evaluate_forms(
 ) -> dict[str, Form]:
     """{"denoising", "consistency", "printed": Form}, T network evaluations per trajectory."""
     if not 1 <= num_timesteps <= MAX_TIMESTEPS:
-        raise ConfigError(f"--timesteps={num_timesteps}: choose T in 1..{MAX_TIMESTEPS}")
+        raise ConfigError(f"num_timesteps={num_timesteps}: choose T in 1..{MAX_TIMESTEPS}")
     if trajectories < 2:
-        raise ConfigError(f"--trajectories={trajectories}: a variance needs at least 2")
+        raise ConfigError(f"trajectories={trajectories}: a variance needs at least 2")
     batches = list(batches)
     walk = make_walk(model, num_timesteps, seed, mesh)
     found = []

@@ -12,7 +12,7 @@ chunks change nothing but the order of sums.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import jax
 import numpy as np
@@ -57,7 +57,7 @@ class Bound(abc.ABC):
     """One bound with its options; a variant defines `make_step` and what differs.
 
     Attributes:
-      name: as `--bound` calls it.
+      name: its key in `vdm.evaluation.bounds.BOUNDS`.
       default_timesteps: T where none is asked for; 0 = continuous time, which takes no T.
       randomisations: how many are made where nobody says; 1 for a costly bound, whose Monte Carlo
         error is then not estimated.
@@ -76,13 +76,17 @@ class Bound(abc.ABC):
     def __post_init__(self):
         if self.default_timesteps and not 1 <= self.num_timesteps <= MAX_TIMESTEPS:
             raise ConfigError(
-                f"--bound={self.name}@{self.num_timesteps}: T must be in 1..{MAX_TIMESTEPS}"
+                f"bound={self.name}@{self.num_timesteps}: T must be in 1..{MAX_TIMESTEPS}"
             )
         if not self.default_timesteps and self.num_timesteps:
             raise ConfigError(
-                f"--bound={self.name}@{self.num_timesteps}: is of continuous time and takes no T; "
-                f"write --bound={self.name}"
+                f"bound={self.name}@{self.num_timesteps}: is of continuous time and takes no T; "
+                f"write {self.name}"
             )
+
+    def refuse(self, option: str, why: str) -> NoReturn:
+        """ConfigError that names this bound, the option, its value and the choices."""
+        raise ConfigError(f"bound={self.name}:{option}={getattr(self, option)}: {why}")
 
     def check(self, model: Model, params: Params) -> None:
         """ConfigError where this bound cannot serve the model; a variant may add to it."""
@@ -90,7 +94,7 @@ class Bound(abc.ABC):
         require_support("bounds", self.name, model)
         if model.has_context and not self.takes_context:
             raise ConfigError(
-                f"--bound={self.name}: takes no context, and the schedule of this model is "
+                f"bound={self.name}: takes no context, and the schedule of this model is "
                 "conditional on one; without c ~ q(c|x) and its price there is no bound"
             )
 

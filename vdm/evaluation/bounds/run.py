@@ -119,6 +119,6 @@ def _refuse_failures(bound: Bound, failed: np.ndarray) -> None:
     if len(failed):
         shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
         raise ConfigError(
-            f"--bound={bound.name}: {len(failed)} images have no value, the solver did not converge "
-            f"(image {shown}); raise --ode_max_steps or --ode_tolerance"
+            f"bound={bound.name}: {len(failed)} images have no value, the solver did not converge "
+            f"(image {shown}); raise max_steps or tolerance"
         )
