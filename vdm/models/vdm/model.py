@@ -290,7 +290,7 @@ class VDM(DiffusionModel):
             "family": self.family,
             "timesteps_train": self.objective.num_timesteps,
             "schedule": self.schedule_name,
-            "dtype": getattr(self.denoiser, "dtype", "float32"),
+            "dtype": jnp.dtype(getattr(self.denoiser, "dtype", "float32")).name,
         }
 
     def supports(self) -> Support:
