@@ -10,30 +10,18 @@ scatter of whole-split means between the independent randomisations, never from 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
+from vdm.evaluation.batches import Batches, Progress, join, silent, visit
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
 from vdm.runtime import devices
-from vdm.types import TERM_NAMES, Batch, ElboTerms, Params
-
-
-class Batches(Protocol):
-    """A known number of batches, perhaps each made when it is its turn."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-
-Progress = Callable[[int, int], None]
-"""(batches done, batches in all) -> None."""
+from vdm.types import TERM_NAMES, ElboTerms, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +107,7 @@ def evaluate(
     batches: Batches,
     estimation: Estimation,
     mesh: Mesh,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     step: Callable[..., ElboTerms] | None = None,
 ) -> Evaluation:
     """One pass over `batches` (see `vdm.data.batches.eval_batches`).
@@ -129,36 +117,27 @@ def evaluate(
       batches: every image once, padding masked; one is held at a time.
       estimation: how the bound is estimated.
       mesh: the devices; each batch must divide evenly.
-      progress: called after every batch.
+      progress: called after every randomisation of every batch.
       step: a compiled step from `make_evaluation_step` to use again.
     """
-    step = step or make_evaluation_step(model, estimation, mesh)
-    done: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
-    for batch in batches:
-        devices.check_divisible("evaluate.batch_size", len(batch.index), mesh)
-        mask = np.asarray(batch.mask)
-        terms = _terms_of_batch(step, params, devices.place_batch(batch, mesh), estimation)
-        done.append((np.asarray(batch.index)[mask], {n: v[:, mask] for n, v in terms.items()}))
-        progress(len(done), len(batches))
-    index = np.concatenate([index for index, _ in done])
-    terms = {n: np.concatenate([t[n] for _, t in done], axis=1) for n in TERM_NAMES}
+    compiled = step or make_evaluation_step(model, estimation, mesh)
+
+    def means(batch, randomisation):
+        return mean_terms(compiled, params, batch, randomisation, estimation.repeats)
+
+    index, terms = join(list(visit(batches, means, estimation.randomisations, mesh, progress)))
     sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
     times = model.evaluation_times(*sizes, index)
     return Evaluation(index, terms, model.num_dims, estimation, times)
 
 
-def _terms_of_batch(step, params, batch: Any, estimation: Estimation) -> dict[str, np.ndarray]:
-    """{name: [randomisations, B]} in nats, float64, averaged over repeats."""
-    rows = []
-    for randomisation in range(estimation.randomisations):
-        repeats = [
-            devices.to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
-            for repeat in range(estimation.repeats)
-        ]
-        rows.append(
-            {n: np.mean([np.float64(getattr(r, n)) for r in repeats], axis=0) for n in TERM_NAMES}
-        )
-    return {n: np.stack([row[n] for row in rows]) for n in TERM_NAMES}
+def mean_terms(step, params, batch, randomisation: int, repeats: int) -> dict[str, np.ndarray]:
+    """{name: [B]} in nats, float64, averaged over repeats of a compiled `step`."""
+    number = np.int32(randomisation)
+    found = [
+        devices.to_host(step(params, batch, number, np.int32(repeat))) for repeat in range(repeats)
+    ]
+    return {n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERM_NAMES}
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Estimate]:

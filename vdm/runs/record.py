@@ -43,7 +43,9 @@ def run_evaluation(
 ) -> Evaluation:
     """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
     batches = eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"])
-    with Progress(f"evaluating {title or split}", len(batches), "batches") as bar:
+    with Progress(
+        f"evaluating {title or split}", len(batches) * estimation.randomisations, "batches"
+    ) as bar:
         report = evaluation_progress(bar, check)
         return evaluate(parts.model, params, batches, estimation, parts.mesh, report, step)
 

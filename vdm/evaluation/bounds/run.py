@@ -3,17 +3,16 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
+from vdm.evaluation.batches import Batches, Progress, Values, join, silent, visit
 from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
-from vdm.runtime.devices import check_divisible, place_batch
-from vdm.types import Batch, Params
+from vdm.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +54,11 @@ def evaluate_bound(
     bound: Bound,
     model: Model,
     params: Params,
-    batches: Iterable[Batch],
+    batches: Batches,
     mesh: Mesh,
     randomisations: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> BoundEvaluation:
     """One pass over `batches`; `progress` is called after every randomisation of every batch.
 
@@ -68,25 +67,20 @@ def evaluate_bound(
     """
     bound.check(model, params)
     started = time.monotonic()
-    batches, count = list(batches), randomisations or bound.randomisations
+    count = randomisations or bound.randomisations
     step = bound.make_step(model, seed, mesh)
-    found = []
-    for number, batch in enumerate(batches):
-        check_divisible("evaluate.batch_size", len(batch.index), mesh)
-        placed, own = place_batch(batch, mesh), []
-        for randomisation in range(count):
-            own.append(_without_padding(step(params, placed, randomisation), batch))
-            progress(number * count + randomisation + 1, len(batches) * count)
-        found.append(_join(own, 0))
-    values = _join(found, 1)
-    index = np.concatenate([np.asarray(b.index)[np.asarray(b.mask)] for b in batches])
-    _refuse_failures(bound, index[values.failed])
+
+    def values(batch, randomisation):
+        return _by_image(step(params, batch, randomisation))
+
+    index, found = join(list(visit(batches, values, count, mesh, progress)))
+    _refuse_failures(bound, index[found[_FAILED].any(axis=0)])
     return BoundEvaluation(
         bound,
         index,
-        dict(values.rows),
-        dict(values.terms),
-        values.evaluations,
+        {name[1]: _estimates(v) for name, v in found.items() if name[0] == _ROW},
+        {name[1]: v for name, v in found.items() if name[0] == _TERM},
+        found[_SPENT].sum(axis=0),
         count,
         seed,
         model.num_dims,
@@ -94,25 +88,22 @@ def evaluate_bound(
     )
 
 
-def _without_padding(values: BoundValues, batch: Batch) -> BoundValues:
-    mask = np.asarray(batch.mask)
-    return BoundValues(
-        {n: v[:, mask] for n, v in values.rows.items()},
-        {n: v[None, mask] for n, v in values.terms.items()},
-        values.evaluations[mask],
-        values.failed[mask],
-    )
+_ROW, _TERM, _SPENT, _FAILED = "row", "term", ("spent",), ("failed",)
 
 
-def _join(parts: Sequence[BoundValues], axis: int) -> BoundValues:
-    """Randomisations (axis 0) of the same images, or batches (axis 1)."""
-    evaluations, failed = ([getattr(p, n) for p in parts] for n in ("evaluations", "failed"))
-    return BoundValues(
-        {n: np.concatenate([p.rows[n] for p in parts], axis) for n in parts[0].rows},
-        {n: np.concatenate([p.terms[n] for p in parts], axis) for n in parts[0].terms},
-        np.concatenate(evaluations) if axis else np.sum(evaluations, axis=0),
-        np.concatenate(failed) if axis else np.any(failed, axis=0),
-    )
+def _by_image(values: BoundValues) -> Values:
+    """All values of a batch with the images first, as `visit` takes them."""
+    return {
+        **{(_ROW, name): value.T for name, value in values.rows.items()},
+        **{(_TERM, name): value for name, value in values.terms.items()},
+        _SPENT: values.evaluations,
+        _FAILED: values.failed,
+    }
+
+
+def _estimates(values: np.ndarray) -> np.ndarray:
+    """[R,N,S] -> [R S,N], those of one randomisation beside one another."""
+    return np.ascontiguousarray(np.moveaxis(values, 2, 1)).reshape(-1, values.shape[1])
 
 
 def _refuse_failures(bound: Bound, failed: np.ndarray) -> None:
