@@ -1,4 +1,4 @@
-"""Parameters + images -> bits/dim per image and per term, with their errors.
+"""Bound "elbo" of the table: bits/dim per image and per term, with their errors.
 
 Every image is visited once. Each image's terms are averaged over `repeats` times of one low-discrepancy
 sequence, in each of `randomisations` independent randomisations of that sequence and of the noise.
@@ -10,18 +10,17 @@ scatter of whole-split means between the independent randomisations, never from 
 """
 
 import dataclasses
-from collections.abc import Callable
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
-from vdm.evaluation.batches import Batches, Progress, join, silent, visit
+from vdm.evaluation.batches import Batches, Progress, silent
+from vdm.evaluation.bounds.elbo import CompiledTerms, Elbo, compile_terms
+from vdm.evaluation.bounds.run import BoundEvaluation, evaluate_bound
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
-from vdm.runtime import devices
-from vdm.types import TERM_NAMES, ElboTerms, Params
+from vdm.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +45,11 @@ class Estimation:
             if value < least:
                 raise ConfigError(f"evaluate.{name}={value}: choose an integer of at least {least}")
 
+    @property
+    def bound(self) -> Elbo:
+        """The bound of the table that is estimated."""
+        return Elbo(self.num_timesteps, self.repeats)
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -56,6 +60,7 @@ class Evaluation:
     estimation: how it was estimated.
     times: the uniform times behind the terms [repeats, randomisations, N]; None for a model whose
       terms take none.
+    seconds: wall clock of the pass.
     """
 
     index: np.ndarray
@@ -63,6 +68,7 @@ class Evaluation:
     num_dims: int
     estimation: Estimation
     times: np.ndarray | None = None
+    seconds: float = 0.0
 
     @property
     def total(self) -> np.ndarray:
@@ -78,27 +84,23 @@ class Evaluation:
         """What the times of all images share of values [randomisations, N]; None without times."""
         return None if self.times is None else shared_in_time(nats, self.times)
 
+    def of_bound(self) -> BoundEvaluation:
+        """The same as the evaluation of a bound of the table."""
+        bound, how = self.estimation.bound, self.estimation
+        spent = np.full(len(self.index), how.repeats * how.randomisations)
+        sizes = (how.randomisations, how.seed, self.num_dims, self.seconds, self.times)
+        return BoundEvaluation(
+            bound, self.index, {bound.row: self.total}, self.terms, spent, *sizes
+        )
+
     def nats(self, name: str) -> np.ndarray:
         """A term or the total, [randomisations, N]."""
         return self.total if name == "total" else self.terms[name]
 
 
-def make_evaluation_step(
-    model: Model, estimation: Estimation, mesh: Mesh
-) -> Callable[..., ElboTerms]:
-    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`.
-
-    Parameters come as they lie, copied or split over devices.
-    """
-    whole, model = devices.replicated(mesh), model.with_timesteps(estimation.num_timesteps)
-
-    def step(params, batch, randomisation, repeat):
-        params = devices.constrain(params, whole)
-        noise = model.evaluation_noise(estimation.seed, randomisation, repeat, batch.index)
-        return model.terms(params, batch, noise)
-
-    shardings = (None, devices.batch_sharding(mesh), None, None)
-    return jax.jit(step, in_shardings=shardings, out_shardings=whole)
+def make_evaluation_step(model: Model, estimation: Estimation, mesh: Mesh) -> CompiledTerms:
+    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`."""
+    return compile_terms(model, estimation.num_timesteps, estimation.seed, mesh)
 
 
 def evaluate(
@@ -108,9 +110,9 @@ def evaluate(
     estimation: Estimation,
     mesh: Mesh,
     progress: Progress = silent,
-    step: Callable[..., ElboTerms] | None = None,
+    step: CompiledTerms | None = None,
 ) -> Evaluation:
-    """One pass over `batches` (see `vdm.data.batches.eval_batches`).
+    """One pass of bound "elbo" over `batches` (see `vdm.data.batches.eval_batches`).
 
     Args:
       model, params: what is evaluated; pass the EMA parameters.
@@ -118,26 +120,14 @@ def evaluate(
       estimation: how the bound is estimated.
       mesh: the devices; each batch must divide evenly.
       progress: called after every randomisation of every batch.
-      step: a compiled step from `make_evaluation_step` to use again.
+      step: compiled terms to use again, or others, such as those of `make_paired_step`.
     """
-    compiled = step or make_evaluation_step(model, estimation, mesh)
-
-    def means(batch, randomisation):
-        return mean_terms(compiled, params, batch, randomisation, estimation.repeats)
-
-    index, terms = join(list(visit(batches, means, estimation.randomisations, mesh, progress)))
-    sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
-    times = model.evaluation_times(*sizes, index)
-    return Evaluation(index, terms, model.num_dims, estimation, times)
-
-
-def mean_terms(step, params, batch, randomisation: int, repeats: int) -> dict[str, np.ndarray]:
-    """{name: [B]} in nats, float64, averaged over repeats of a compiled `step`."""
-    number = np.int32(randomisation)
-    found = [
-        devices.to_host(step(params, batch, number, np.int32(repeat))) for repeat in range(repeats)
-    ]
-    return {n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERM_NAMES}
+    bound, made = estimation.bound, None if step is None else estimation.bound.step_of(step)
+    number, seed = estimation.randomisations, estimation.seed
+    found = evaluate_bound(bound, model, params, batches, mesh, number, seed, progress, made)
+    return Evaluation(
+        found.index, found.terms, found.num_dims, estimation, found.times, found.seconds
+    )
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Estimate]:

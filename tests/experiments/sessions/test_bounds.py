@@ -94,8 +94,22 @@ def check_records(workdir):
     assert len(means) == 4 and means == sorted(means, reverse=True)
 
 
+def test_the_elbo_is_a_bound_like_any_other(workdir, launch):
+    """Its record is that of the end of training, in one format with the others'."""
+    (path,) = (workdir / "evaluations").glob("test-*.json")
+    before = json.loads(path.read_text())
+    done = launch("evaluate", workdir, "--bound=elbo,continuous:repeats=2")
+    assert done.returncode == 0, done.stderr
+    after = json.loads(path.read_text())
+    assert after["bits_per_dim"] == before["bits_per_dim"] and after["bound"] == "elbo"
+    (other,) = (workdir / "evaluations").glob("*bound-continuous*.json")
+    other = json.loads(other.read_text())
+    assert set(after) | {"density", "fitted"} == set(other)
+    assert set(after["bits_per_dim"]) == set(other["bits_per_dim"])
+
+
 MISTAKES = {
-    "name": (["--bound=elbo"], ["bound=elbo", "discrete, dense"]),
+    "name": (["--bound=elboo"], ["bound=elboo", "discrete, dense"]),
     "twice": (["--bound=dense,dense"], ["dense is named twice"]),
     "T": (["--bound=dense@0"], ["bound=dense@0", "1..1000000"]),
     "T by flag": (["--bound=iwae", "--timesteps=0"], ["bound=iwae@0", "1..1000000"]),

@@ -6,12 +6,14 @@ from typing import Any
 from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.bounds.consistency import Consistency
 from vdm.evaluation.bounds.dense import Dense
+from vdm.evaluation.bounds.elbo import Elbo
 from vdm.evaluation.bounds.importance import ImportanceWeighted
 from vdm.evaluation.bounds.options import T, check, read
 from vdm.evaluation.bounds.probability_flow import Flow
 from vdm.evaluation.bounds.sampled import Continuous, Discrete
 
 BOUNDS: dict[str, type[Bound]] = {
+    "elbo": Elbo,
     "discrete": Discrete,
     "dense": Dense,
     "consistency": Consistency,
@@ -27,7 +29,7 @@ def make_bound(text: str, options: Mapping[str, Mapping[str, Any]] | None = None
     """The bound that "NAME[@T][:option=value]..." describes, such as "iwae@100:num_weights=64".
 
     Args:
-      text: a key of `BOUNDS`, T for those of finite T, and options of that bound.
+      text: a key of `BOUNDS`, T for those that take one, and options of that bound.
       options: {name: options of that bound} where the text gives none; None keeps the default.
 
     Raises:

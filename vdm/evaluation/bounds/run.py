@@ -1,7 +1,6 @@
 """One bound over every image of a split."""
 
 import dataclasses
-import functools
 import time
 
 import numpy as np
@@ -9,7 +8,7 @@ from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
 from vdm.evaluation.batches import Batches, Progress, Values, join, silent, visit
-from vdm.evaluation.bounds.base import Bound, BoundValues
+from vdm.evaluation.bounds.base import Bound, BoundValues, Step
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
 from vdm.types import Params
@@ -26,6 +25,7 @@ class BoundEvaluation:
     randomisations, seed: how it was estimated.
     num_dims: D.
     seconds: wall clock.
+    times: the uniform times behind the values [repeats, R, N]; None where there are none, or many.
     """
 
     bound: Bound
@@ -37,17 +37,14 @@ class BoundEvaluation:
     seed: int
     num_dims: int
     seconds: float
+    times: np.ndarray | None = None
 
     def estimate(self, nats: np.ndarray) -> Estimate:
         """The mean of a row or a term, or of what else has values [R, N], in bits/dim."""
         shared = None
-        if self._times is not None and len(nats) == self.randomisations:
-            shared = shared_in_time(nats, self._times)
+        if self.times is not None and len(nats) == self.randomisations:
+            shared = shared_in_time(nats, self.times)
         return estimate(nats, self.num_dims, shared)
-
-    @functools.cached_property
-    def _times(self) -> np.ndarray | None:
-        return self.bound.times(self.seed, self.randomisations, self.index)
 
 
 def evaluate_bound(
@@ -59,8 +56,19 @@ def evaluate_bound(
     randomisations: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    step: Step | None = None,
 ) -> BoundEvaluation:
-    """One pass over `batches`; `progress` is called after every randomisation of every batch.
+    """One pass over `batches`.
+
+    Args:
+      bound: what is evaluated, fitted if it has to be.
+      model, params: of what; pass the EMA parameters.
+      batches: every image once, padding masked; one is held at a time.
+      mesh: the devices; each batch must divide evenly.
+      randomisations: None = as many as the bound makes by default.
+      seed: of all noise.
+      progress: called after every randomisation of every batch.
+      step: a step of this bound to use again, in place of a new one.
 
     Raises:
       ConfigError: the bound cannot serve the model, or has no value for some images, which are named.
@@ -68,10 +76,10 @@ def evaluate_bound(
     bound.check(model, params)
     started = time.monotonic()
     count = randomisations or bound.randomisations
-    step = bound.make_step(model, seed, mesh)
+    evaluate_batch = step or bound.make_step(model, seed, mesh)
 
     def values(batch, randomisation):
-        return _by_image(step(params, batch, randomisation))
+        return _by_image(evaluate_batch(params, batch, randomisation))
 
     index, found = join(list(visit(batches, values, count, mesh, progress)))
     _refuse_failures(bound, index[found[_FAILED].any(axis=0)])
@@ -85,6 +93,7 @@ def evaluate_bound(
         seed,
         model.num_dims,
         time.monotonic() - started,
+        bound.times(model, seed, count, index),
     )
 
 

@@ -40,7 +40,8 @@ class _Sampled(Bound):
     def network_evaluations(self):
         return self.repeats
 
-    def times(self, seed, randomisations, index):
+    def times(self, model, seed, randomisations, index):
+        del model
         return np.asarray(all_evaluation_times(seed, self.repeats, randomisations, index))
 
     def _make_step(self, model, seed, mesh, row: str, levels: Callable):
