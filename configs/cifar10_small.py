@@ -40,7 +40,7 @@ def for_cpu(config) -> None:
     config.train.num_samples = 64
     config.evaluate.batch_size = 100
     # More would take longer than the training; `evaluate --randomisations=8` for a number to publish.
-    config.evaluate.randomisations = 2
+    config.evaluate.randomisations, config.evaluate.repeats = 2, 1
 
 
 def for_gpu(config) -> None:

@@ -55,7 +55,7 @@ def main():
     print(provenance.header())
     with StopRequest() as stop:
         found = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)
-    facts = record.describe(parts, params, found.evaluation, _SPLIT.value, step)
+    facts = record.describe(parts, params, found.evaluation.of_bound(), _SPLIT.value, step)
     print(record.format_report(facts))
     print(f"written to {breakdown.write(out, parts.dataset, _SPLIT.value, found, facts)}")
 

@@ -1,9 +1,9 @@
 """Evaluate a checkpoint: bits/dim per term over one pass of a split, with errors.
 
     python -m experiments.evaluate --workdir=runs/digits --split=test --timesteps=1000
-    python -m experiments.evaluate --workdir=runs/digits --bound=continuous,dense@1000,iwae@100,ode
+    python -m experiments.evaluate --workdir=runs/digits --bound=continuous:repeats=40,iwae@100,ode
 
-Without --bound one bound term by term; with it one table of several. Writes evaluations/*.json, and per
+One bound is shown term by term, several as one table. Writes evaluations/*.json, and per
 image in nats a .npz beside it.
 """
 
@@ -13,13 +13,13 @@ from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", None, "Which images; as configured if not given.")
-_TIMESTEPS = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "timesteps",
     None,
-    "T of the bound, 0 = continuous time; as trained if not given.",
+    "T of the bounds that take one, 0 = continuous time; bound elbo as trained if not given.",
     lower_bound=0,
 )
-_REPEATS = flags.DEFINE_integer("repeats", None, "Times per image.", lower_bound=1)
+flags.DEFINE_integer("repeats", None, "Times per image.", lower_bound=1)
 _RANDOMISATIONS = flags.DEFINE_integer(
     "randomisations", None, "Independent ones; 2 or more give a Monte Carlo error.", lower_bound=1
 )
@@ -31,22 +31,24 @@ _VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels of the d
 _STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
 _BOUND = flags.DEFINE_string(
     "bound",
-    None,
-    "Bounds, NAME or NAME@T, with commas: discrete, dense, consistency, iwae take T; "
-    "continuous, ode do not.",
+    "elbo",
+    "Bounds, NAME[@T][:option=value]..., with commas, such as "
+    "continuous:repeats=4,iwae@100:num_weights=64: elbo (with T or without), discrete, "
+    "dense, consistency, iwae (with T), continuous, ode (without).",
 )
-_DENSITY = flags.DEFINE_string(
+# Options of single bounds, also as --bound=NAME:option=value.
+flags.DEFINE_string(
     "density", None, "Of the times of bound continuous: uniform in gamma (default), or fitted."
 )
-_IWAE_WEIGHTS = flags.DEFINE_integer("iwae_weights", None, "K of bound iwae, a power of two (16).")
-_ODE_SOLVER = flags.DEFINE_string("ode_solver", None, "dopri5 (default), tsit5 or bosh3.")
-_ODE_TOLERANCE = flags.DEFINE_float("ode_tolerance", None, "Relative and absolute (1e-5).")
-_ODE_MAX_STEPS = flags.DEFINE_integer("ode_max_steps", None, "Of an image's solve (1000).")
-_ODE_TRACE = flags.DEFINE_string("ode_trace", None, "rademacher (default), gaussian or exact.")
-_ODE_DEQUANTISATION = flags.DEFINE_string(
+flags.DEFINE_integer("iwae_weights", None, "K of bound iwae, a power of two (16).")
+flags.DEFINE_string("ode_solver", None, "dopri5 (default), tsit5 or bosh3.")
+flags.DEFINE_float("ode_tolerance", None, "Relative and absolute (1e-5).")
+flags.DEFINE_integer("ode_max_steps", None, "Of an image's solve (1000).")
+flags.DEFINE_string("ode_trace", None, "rademacher (default), gaussian or exact.")
+flags.DEFINE_string(
     "ode_dequantisation", None, "variational (default: q(z_0|x)), truncated or uniform."
 )
-_ODE_WEIGHTS = flags.DEFINE_integer("ode_weights", None, "Dequantisations averaged, 2^n (1).")
+flags.DEFINE_integer("ode_weights", None, "Dequantisations averaged, 2^n (1).")
 
 
 def main():
@@ -56,9 +58,7 @@ def main():
 
     from experiments.cli.signals import stop_request
     from experiments.sessions import bounds
-    from vdm.errors import ConfigError
-    from vdm.evaluation.evaluate import make_evaluation_step
-    from vdm.runs import checkpoints, provenance, record
+    from vdm.runs import checkpoints, provenance
     from vdm.runs.folder import require_identity
     from vdm.runs.parts import build_trained, use_compilation_cache
     from vdm.runtime.processes import together
@@ -72,57 +72,33 @@ def main():
         lambda: build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     )
     parts.dataset.split(options["split"])
-    wanted = _bounds(_BOUND.value) if _BOUND.value is not None else []
+    bounds_asked = _bounds(options, config["objective"]["num_timesteps"])
     print(provenance.header())
-    estimation = record.make_estimation(options, config["objective"]["num_timesteps"])
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
-    if wanted:
-        if jax.process_count() > 1:
-            raise ConfigError("--bound: is evaluated by one process; leave --distributed out")
-        with stop_request() as stop:
-            print(
-                bounds.run(parts, params, folder, step, wanted, _RANDOMISATIONS.value, stop.check)
-            )
-        return
-    evaluation_step = make_evaluation_step(parts.model, estimation, parts.mesh)
+    count = jax.process_count()
     with stop_request() as stop:
-        evaluation = record.run_evaluation(
-            parts, params, options["split"], estimation, evaluation_step, stop.check
-        )
-    facts = record.describe(parts, params, evaluation, options["split"], step)
-    path = record.report_path(folder, options["split"], step, estimation)
-    record.write_report(path, facts, evaluation)
-    print(record.format_report(facts))
-    print(f"written to {path}")
+        asked = (bounds_asked, _RANDOMISATIONS.value, stop.check, count)
+        print(bounds.run(parts, params, folder, step, *asked))
 
 
-def _bounds(text: str) -> list:
-    """What --bound names, with the options of the flags."""
+def _bounds(configured, trained_timesteps: int) -> list:
+    """What --bound names, with the options of the flags; bound elbo otherwise as configured."""
+    from absl.flags import FLAGS
+
     from experiments.sessions import bounds
 
-    repeats = {"repeats": _REPEATS.value}
-    options: dict[str, dict] = {
-        "discrete": repeats,
-        "continuous": {**repeats, "density": _DENSITY.value},
-        "iwae": {"num_weights": _IWAE_WEIGHTS.value},
-        "ode": {
-            "solver": _ODE_SOLVER.value,
-            "tolerance": _ODE_TOLERANCE.value,
-            "max_steps": _ODE_MAX_STEPS.value,
-            "trace": _ODE_TRACE.value,
-            "dequantisation": _ODE_DEQUANTISATION.value,
-            "num_weights": _ODE_WEIGHTS.value,
-        },
+    timesteps = configured["num_timesteps"]
+    elbo = {
+        "num_timesteps": trained_timesteps if timesteps is None else timesteps,
+        "repeats": configured["repeats"],
     }
-    return bounds.parse(text, _TIMESTEPS.value, options)
+    return bounds.parse(_BOUND.value, {name: FLAGS[name].value for name in bounds.FLAGS}, elbo)
 
 
 def _options(configured) -> dict:
     """Section "evaluate" of the configuration, with what the flags override."""
     flags_given = {
         "split": _SPLIT.value,
-        "num_timesteps": _TIMESTEPS.value,
-        "repeats": _REPEATS.value,
         "randomisations": _RANDOMISATIONS.value,
         "seed": _SEED.value,
         "batch_size": _BATCH_SIZE.value,

@@ -40,7 +40,8 @@ def break_down(
 ) -> Breakdown:
     """One pass over `split`, with progress; `check` may raise to stop it within a batch."""
     batches = list(eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]))
-    with Progress(f"breaking down {split}", len(batches), "batches") as bar:
+    count = len(batches) * estimation.randomisations
+    with Progress(f"breaking down {split}", count, "batches") as bar:
         tell = evaluation_progress(bar, check)
         return breakdown.break_down(parts.model, params, batches, estimation, parts.mesh, tell)
 

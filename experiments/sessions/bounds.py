@@ -10,9 +10,11 @@ from vdm.data.batches import eval_batches
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds import BOUNDS, Bound, make_bound
 from vdm.evaluation.bounds.density import FIT_IMAGES
+from vdm.evaluation.bounds.elbo import Elbo
 from vdm.evaluation.bounds.run import BoundEvaluation, evaluate_bound
 from vdm.evaluation.bounds.table import format_gaps, format_rows, gaps, table_rows
-from vdm.runs import evaluations
+from vdm.evaluation.evaluate import Estimation
+from vdm.runs import evaluations, record
 from vdm.runs.parts import Parts
 from vdm.runs.progress import Progress, evaluation_progress
 from vdm.runs.record import identity, steps_name
@@ -21,22 +23,53 @@ from vdm.types import Params
 MAX_LABEL = 150
 
 
-def parse(text: str, timesteps: int | None, options: Mapping[str, Mapping]) -> list[Bound]:
-    """The bounds of "NAME[@T][,NAME[@T]...]".
+WITH_T = [n for n, kind in BOUNDS.items() if kind.default_timesteps or kind.optional_timesteps]
+FLAGS: dict[str, dict[str, str]] = {
+    "timesteps": dict.fromkeys(WITH_T, "num_timesteps"),
+    "repeats": dict.fromkeys(("elbo", "discrete", "continuous"), "repeats"),
+    "density": {"continuous": "density"},
+    "iwae_weights": {"iwae": "num_weights"},
+    "ode_solver": {"ode": "solver"},
+    "ode_tolerance": {"ode": "tolerance"},
+    "ode_max_steps": {"ode": "max_steps"},
+    "ode_trace": {"ode": "trace"},
+    "ode_dequantisation": {"ode": "dequantisation"},
+    "ode_weights": {"ode": "num_weights"},
+}
+"""{flag: {bound: the option that the flag fills in}}."""
+
+
+def parse(
+    text: str, given: Mapping[str, Any], configured: Mapping[str, Any] | None = None
+) -> list[Bound]:
+    """The bounds of "NAME[@T][:option=value]...[,...]".
 
     Args:
       text: the value of --bound.
-      timesteps: T of the bounds of finite T that name none; None = each bound's own.
-      options: {name: options}; None keeps a default.
+      given: {flag of FLAGS: value}, for the bounds that leave that option open; None = not given.
+      configured: options of bound elbo where neither says one.
+
+    Raises:
+      ConfigError: a mistake in the text, or a flag of a bound that is not asked for.
     """
     words = text.split(",")
-    if twice := [word for word in words if words.count(word) > 1]:
+    asked = [word.partition(":")[0].partition("@")[0] for word in words]
+    options: dict[str, dict[str, Any]] = {"elbo": dict(configured or {})}
+    for flag, value in given.items():
+        if value is None:
+            continue
+        owners = FLAGS[flag]
+        if set(asked) <= set(BOUNDS) and not any(name in owners for name in asked):
+            raise ConfigError(
+                f"--{flag}={value}: is an option of {', '.join(owners)}, and --bound={text} asks for "
+                "none of them; leave it out"
+            )
+        for name, option in owners.items():
+            options.setdefault(name, {})[option] = value
+    bounds = [make_bound(word, options) for word in words]
+    if twice := [word for word, one in zip(words, bounds, strict=True) if bounds.count(one) > 1]:
         raise ConfigError(f"--bound={text}: {twice[0]} is named twice; keep one")
-    finite = [name for name, kind in BOUNDS.items() if kind.default_timesteps]
-    merged = {name: dict(options.get(name, {})) for name in BOUNDS}
-    for name in finite:
-        merged[name]["num_timesteps"] = timesteps
-    return [make_bound(word, merged) for word in words]
+    return bounds
 
 
 def run(
@@ -47,6 +80,7 @@ def run(
     bounds: Sequence[Bound],
     randomisations: int | None,
     check: Callable[[], None],
+    processes: int = 1,
 ) -> str:
     """Evaluates every bound, writes a record of each as it is done, and the table when all are.
 
@@ -54,76 +88,89 @@ def run(
       The table and its facts, as text.
     """
     options = parts.config["evaluate"]
-    split, batch_size, seed = (options[name] for name in ("split", "batch_size", "seed"))
-    batches = list(eval_batches(parts.dataset, split, batch_size))
-    num_images = len(parts.dataset.split(split))
+    split, seed = options["split"], options["seed"]
+    # How often the ELBO is estimated is configured; the others cost too much for one number.
+    counts = [
+        options["randomisations"]
+        if bound.name == "elbo"
+        else randomisations or bound.randomisations
+        for bound in bounds
+    ]
     for bound in bounds:
-        bound.check(parts.model, params)
-    for bound in bounds:
-        print(_cost(bound, randomisations, num_images), flush=True)
-    common = identity(parts, params, split, step)
-    done = []
-    for bound in bounds:
-        images = parts.dataset.split("train")[:FIT_IMAGES]
-        ready = bound.fit(parts.model, params, images, parts.mesh)
-        count = len(batches) * (randomisations or bound.randomisations)
-        with Progress(f"{bound.label} on {split}", count, "batches") as bar:
-            report = evaluation_progress(bar, check)
-            done.append(
-                evaluate_bound(
-                    ready, parts.model, params, batches, parts.mesh, randomisations, seed, report
-                )
-            )
-        _write(folder, common, done[-1])
-    facts = {**common, "table": [_row(row) for row in table_rows(done)]}
-    facts["differences"] = [{**vars(gap), "estimate": vars(gap.estimate)} for gap in gaps(done)]
-    labels = "+".join(bound.label for bound in bounds)
-    if len(labels) > MAX_LABEL:  # file systems end at 255 bytes
-        labels = f"{len(bounds)}-{hashlib.sha256(labels.encode()).hexdigest()[:12]}"
-    path = _path(folder, common, f"table-{labels}", randomisations, seed)
-    evaluations.write(path, facts)
+        _check(bound, parts, params, processes)
+    for bound, count in zip(bounds, counts, strict=True):
+        print(_cost(bound, count, len(parts.dataset.split(split))), flush=True)
+    common, done = identity(parts, params, split, step), []
+    for bound, count in zip(bounds, counts, strict=True):
+        done.append(_evaluate(bound, parts, params, count, check))
+        facts = record.describe(parts, params, done[-1], split, step)
+        path = _path(folder, split, step, done[-1])
+        record.write_report(path, facts, done[-1])
+    if len(done) == 1 and done[0].terms:
+        return f"{record.format_report(facts)}\nwritten to {path}"
+    path = _table_path(folder, split, step, bounds, randomisations, seed)
+    rows, between = table_rows(done), gaps(done)
+    table = {
+        "table": [record.row_facts(row) for row in rows],
+        "differences": [{**vars(gap), "estimate": vars(gap.estimate)} for gap in between],
+    }
+    evaluations.write(path, {**common, **table})
     return f"{_format(common, done)}\nwritten to {path}, and a record of each bound beside it"
 
 
-def _cost(bound: Bound, randomisations: int | None, num_images: int) -> str:
-    each, count = bound.network_evaluations(), randomisations or bound.randomisations
+def _check(bound: Bound, parts: Parts, params: Params, processes: int) -> None:
+    bound.check(parts.model, params)
+    if processes > 1 and not bound.several_processes:
+        raise ConfigError(
+            f"bound={bound.name}: is evaluated by one process; leave --distributed out"
+        )
+
+
+def _evaluate(
+    bound: Bound, parts: Parts, params: Params, count: int, check: Callable[[], None]
+) -> BoundEvaluation:
+    """One pass over the split, with a bar; `check` may raise to stop within a batch."""
+    options = parts.config["evaluate"]
+    batches = eval_batches(parts.dataset, options["split"], options["batch_size"])
+    images = parts.dataset.split("train")[:FIT_IMAGES]
+    ready = bound.fit(parts.model, params, images, parts.mesh)
+    title = f"{bound.label} on {options['split']}"
+    with Progress(title, len(batches) * count, "batches") as bar:
+        how = (parts.mesh, count, options["seed"], evaluation_progress(bar, check))
+        return evaluate_bound(ready, parts.model, params, batches, *how)
+
+
+def _table_path(
+    folder: Path, split: str, step: int, bounds: Sequence[Bound], randomisations, seed: int
+) -> Path:
+    labels = "+".join(bound.label for bound in bounds)
+    if len(labels) > MAX_LABEL:  # file systems end at 255 bytes
+        labels = f"{len(bounds)}-{hashlib.sha256(labels.encode()).hexdigest()[:12]}"
+    return _bound_path(folder, split, step, f"table-{labels}", randomisations, seed)
+
+
+def _cost(bound: Bound, count: int, num_images: int) -> str:
+    each = bound.network_evaluations()
     start = f"{bound.label}: {count} randomisation(s) of {num_images} images, "
     if each is None:
         return start + "as many network evaluations as the solver needs"
     return start + f"{each} network evaluations each: {each * count * num_images:,}"
 
 
-def _write(folder: Path, common: Mapping[str, Any], found: BoundEvaluation) -> None:
-    """The JSON, and beside it per image in nats: index [N], rows [R,N], terms [R,N]."""
-    record = {**common, **describe(found)}
-    path = _path(folder, common, found.bound.label, found.randomisations, found.seed)
-    arrays = {"index": found.index, "network_evaluations": found.evaluations, **found.terms}
-    rows = {f"total: {name}": values for name, values in found.rows.items()}
-    evaluations.write(path, record, {**arrays, **rows})
+def _path(folder: Path, split: str, step: int, found: BoundEvaluation) -> Path:
+    """A name per checkpoint, split, bound and estimation; that of the ELBO is the final report's."""
+    if isinstance(found.bound, Elbo):
+        sizes = (found.bound.num_timesteps, found.bound.repeats, found.randomisations, found.seed)
+        return record.report_path(folder, split, step, Estimation(*sizes))
+    return _bound_path(folder, split, step, found.bound.label, found.randomisations, found.seed)
 
 
-def describe(found: BoundEvaluation) -> dict[str, Any]:
-    """What one bound gave, and how."""
-    terms = {n: vars(found.estimate(v)) for n, v in found.terms.items()}
-    return {
-        **found.bound.facts(),
-        "timesteps_eval": found.bound.num_timesteps,
-        "randomisations": found.randomisations,
-        "evaluation_seed": found.seed,
-        "rows": [_row(row) for row in table_rows([found])],
-        "terms": terms,
-        "seconds": found.seconds,
-    }
-
-
-def _row(row) -> dict[str, Any]:
-    return {**vars(row), "estimate": vars(row.estimate)}
-
-
-def _path(folder: Path, common: Mapping, label: str, randomisations: int | None, seed: int) -> Path:
-    name = f"{common['split']}-step{common['checkpoint_step']}-bound-{label}"
+def _bound_path(
+    folder: Path, split: str, step: int, label: str, randomisations: int | None, seed: int
+) -> Path:
     times = f"x{randomisations}" if randomisations else "default"
-    return folder / "evaluations" / f"{name}-{times}-seed{seed}.json"
+    name = f"{split}-step{step}-bound-{label}-{times}-seed{seed}.json"
+    return folder / "evaluations" / name
 
 
 def _format(common: Mapping[str, Any], done: Sequence[BoundEvaluation]) -> str:

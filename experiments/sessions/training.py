@@ -14,6 +14,7 @@ from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
 from vdm.evaluation.evaluate import Estimation, make_evaluation_step, summarise
 from vdm.runs import checkpoints, evaluations
+from vdm.runs.config_identity import keep_earlier_defaults
 from vdm.runs.folder import (
     check_changeable,
     check_resumable,
@@ -56,6 +57,7 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
     check_changeable(allowed)
     with ExitStack() as stack, stop_request() as stop:
         processes.together(lambda: stack.enter_context(locked(folder)))
+        parts = processes.together(lambda: _as_it_began(parts, folder, allowed))
         # Within the lock: until now another process may have been starting another run here.
         identity = processes.together(lambda: _check_identity(parts, folder, allowed))
         estimation = make_estimation(parts.config["evaluate"], parts.model.timesteps_train)
@@ -65,6 +67,15 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         state = session.train(identity)
         stop.check()
         _final_report(parts, folder, state, estimation, evaluation_step, stop)
+
+
+def _as_it_began(parts: Parts, folder: Path, allowed: Sequence[str]) -> Parts:
+    """`parts` with the defaults of the time when the folder's run began."""
+    saved = read_identity(folder)
+    if saved is None:
+        return parts
+    config = keep_earlier_defaults(saved["config"], parts.config, allowed)
+    return dataclasses.replace(parts, config=config)
 
 
 def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[str, Any]:
@@ -281,14 +292,15 @@ def _final_report(
         "checkpoint": tree_hash(state.ema_params),
         "data": parts.dataset.spec.content_hash,
     }
-    found = evaluations.read(path, wanted(parts.config, hashes, step, estimation))
-    facts = None if found is None or found.fault else found.facts
+    stored = evaluations.read(path, wanted(parts.config, hashes, step, estimation))
+    facts = None if stored is None or stored.fault else stored.facts
     if processes.from_first(facts is None):
         evaluation = run_evaluation(
             parts, state.ema_params, split, estimation, evaluation_step, stop.check
         )
-        facts = describe(parts, state.ema_params, evaluation, split, step)
-        write_report(path, facts, evaluation)
+        found = evaluation.of_bound()
+        facts = describe(parts, state.ema_params, found, split, step)
+        write_report(path, facts, found)
     if facts is not None:  # other processes may not see the file yet
         print(format_report(facts))
     print(f"written to {path}")

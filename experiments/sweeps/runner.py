@@ -92,11 +92,12 @@ def look(point: Point, folder: Path, failure: str = "") -> Outcome:
         return dataclasses.replace(unfinished, status="failed", reason=str(error))
     if saved is None or failure:
         return unfinished
-    if changed := config_identity.config_changes(saved["config"], point.config):
+    config = config_identity.keep_earlier_defaults(saved["config"], point.config)
+    if changed := config_identity.config_changes(saved["config"], config):
         fields = ", ".join(f"{n} {old!r} -> {new!r}" for n, (old, new) in changed.items())
         reason = f"the folder holds another run ({fields}); choose another --workdir"
         return dataclasses.replace(unfinished, status="failed", reason=reason)
-    facts = _current_report(point, folder / point.name)
+    facts = _current_report(config, folder / point.name)
     if facts is None:
         return unfinished
     terms = {name: facts["bits_per_dim"][name]["mean"] for name in (*TERM_NAMES, "total")}
@@ -109,9 +110,8 @@ def look(point: Point, folder: Path, failure: str = "") -> Outcome:
     )
 
 
-def _current_report(point: Point, run: Path) -> Mapping[str, Any] | None:
+def _current_report(config: Mapping[str, Any], run: Path) -> Mapping[str, Any] | None:
     """The final evaluation of a run, if it is of this checkpoint, configuration and data."""
-    config = point.config
     estimation = record.make_estimation(config["evaluate"], config["objective"]["num_timesteps"])
     step = config["train"]["num_steps"]
     path = record.report_path(run, config["evaluate"]["split"], step, estimation)

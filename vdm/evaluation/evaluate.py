@@ -1,4 +1,4 @@
-"""Parameters + images -> bits/dim per image and per term, with their errors.
+"""Bound "elbo" of the table: bits/dim per image and per term, with their errors.
 
 Every image is visited once. Each image's terms are averaged over `repeats` times of one low-discrepancy
 sequence, in each of `randomisations` independent randomisations of that sequence and of the noise.
@@ -10,30 +10,17 @@ scatter of whole-split means between the independent randomisations, never from 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
+from vdm.evaluation.batches import Batches, Progress, silent
+from vdm.evaluation.bounds.elbo import CompiledTerms, Elbo, compile_terms
+from vdm.evaluation.bounds.run import BoundEvaluation, evaluate_bound
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
-from vdm.runtime import devices
-from vdm.types import TERM_NAMES, Batch, ElboTerms, Params
-
-
-class Batches(Protocol):
-    """A known number of batches, perhaps each made when it is its turn."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-
-Progress = Callable[[int, int], None]
-"""(batches done, batches in all) -> None."""
+from vdm.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +45,11 @@ class Estimation:
             if value < least:
                 raise ConfigError(f"evaluate.{name}={value}: choose an integer of at least {least}")
 
+    @property
+    def bound(self) -> Elbo:
+        """The bound of the table that is estimated."""
+        return Elbo(self.num_timesteps, self.repeats)
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -68,6 +60,7 @@ class Evaluation:
     estimation: how it was estimated.
     times: the uniform times behind the terms [repeats, randomisations, N]; None for a model whose
       terms take none.
+    seconds: wall clock of the pass.
     """
 
     index: np.ndarray
@@ -75,6 +68,7 @@ class Evaluation:
     num_dims: int
     estimation: Estimation
     times: np.ndarray | None = None
+    seconds: float = 0.0
 
     @property
     def total(self) -> np.ndarray:
@@ -90,27 +84,23 @@ class Evaluation:
         """What the times of all images share of values [randomisations, N]; None without times."""
         return None if self.times is None else shared_in_time(nats, self.times)
 
+    def of_bound(self) -> BoundEvaluation:
+        """The same as the evaluation of a bound of the table."""
+        bound, how = self.estimation.bound, self.estimation
+        spent = np.full(len(self.index), how.repeats * how.randomisations)
+        sizes = (how.randomisations, how.seed, self.num_dims, self.seconds, self.times)
+        return BoundEvaluation(
+            bound, self.index, {bound.row: self.total}, self.terms, spent, *sizes
+        )
+
     def nats(self, name: str) -> np.ndarray:
         """A term or the total, [randomisations, N]."""
         return self.total if name == "total" else self.terms[name]
 
 
-def make_evaluation_step(
-    model: Model, estimation: Estimation, mesh: Mesh
-) -> Callable[..., ElboTerms]:
-    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`.
-
-    Parameters come as they lie, copied or split over devices.
-    """
-    whole, model = devices.replicated(mesh), model.with_timesteps(estimation.num_timesteps)
-
-    def step(params, batch, randomisation, repeat):
-        params = devices.constrain(params, whole)
-        noise = model.evaluation_noise(estimation.seed, randomisation, repeat, batch.index)
-        return model.terms(params, batch, noise)
-
-    shardings = (None, devices.batch_sharding(mesh), None, None)
-    return jax.jit(step, in_shardings=shardings, out_shardings=whole)
+def make_evaluation_step(model: Model, estimation: Estimation, mesh: Mesh) -> CompiledTerms:
+    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`."""
+    return compile_terms(model, estimation.num_timesteps, estimation.seed, mesh)
 
 
 def evaluate(
@@ -119,46 +109,25 @@ def evaluate(
     batches: Batches,
     estimation: Estimation,
     mesh: Mesh,
-    progress: Progress = lambda done, total: None,
-    step: Callable[..., ElboTerms] | None = None,
+    progress: Progress = silent,
+    step: CompiledTerms | None = None,
 ) -> Evaluation:
-    """One pass over `batches` (see `vdm.data.batches.eval_batches`).
+    """One pass of bound "elbo" over `batches` (see `vdm.data.batches.eval_batches`).
 
     Args:
       model, params: what is evaluated; pass the EMA parameters.
       batches: every image once, padding masked; one is held at a time.
       estimation: how the bound is estimated.
       mesh: the devices; each batch must divide evenly.
-      progress: called after every batch.
-      step: a compiled step from `make_evaluation_step` to use again.
+      progress: called after every randomisation of every batch.
+      step: compiled terms to use again, or others, such as those of `make_paired_step`.
     """
-    step = step or make_evaluation_step(model, estimation, mesh)
-    done: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
-    for batch in batches:
-        devices.check_divisible("evaluate.batch_size", len(batch.index), mesh)
-        mask = np.asarray(batch.mask)
-        terms = _terms_of_batch(step, params, devices.place_batch(batch, mesh), estimation)
-        done.append((np.asarray(batch.index)[mask], {n: v[:, mask] for n, v in terms.items()}))
-        progress(len(done), len(batches))
-    index = np.concatenate([index for index, _ in done])
-    terms = {n: np.concatenate([t[n] for _, t in done], axis=1) for n in TERM_NAMES}
-    sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
-    times = model.evaluation_times(*sizes, index)
-    return Evaluation(index, terms, model.num_dims, estimation, times)
-
-
-def _terms_of_batch(step, params, batch: Any, estimation: Estimation) -> dict[str, np.ndarray]:
-    """{name: [randomisations, B]} in nats, float64, averaged over repeats."""
-    rows = []
-    for randomisation in range(estimation.randomisations):
-        repeats = [
-            devices.to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
-            for repeat in range(estimation.repeats)
-        ]
-        rows.append(
-            {n: np.mean([np.float64(getattr(r, n)) for r in repeats], axis=0) for n in TERM_NAMES}
-        )
-    return {n: np.stack([row[n] for row in rows]) for n in TERM_NAMES}
+    bound, made = estimation.bound, None if step is None else estimation.bound.step_of(step)
+    number, seed = estimation.randomisations, estimation.seed
+    found = evaluate_bound(bound, model, params, batches, mesh, number, seed, progress, made)
+    return Evaluation(
+        found.index, found.terms, found.num_dims, estimation, found.times, found.seconds
+    )
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Estimate]:

@@ -4,14 +4,14 @@ A configuration of an earlier revision lacks the fields added since; it means th
 when it was added. Hashes leave out every field at that default, so adding a field changes no hash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from vdm.runs.config import as_tuples, differences, flatten
 from vdm.runs.defaults import default_config
 from vdm.runtime.hashes import json_hash
 
-EARLIER_DEFAULTS: dict[str, Any] = {}
+EARLIER_DEFAULTS: dict[str, Any] = {"evaluate.repeats": 1}
 """{dotted field: the default it was added with}, of fields whose default has changed since."""
 ADDED_FIELDS = frozenset({"data.folder.splits", "model.family"})
 """Fields added since records of evaluations carry a hash over themselves."""
@@ -20,6 +20,28 @@ ADDED_FIELDS = frozenset({"data.folder.splits", "model.family"})
 def historical_defaults() -> dict[str, Any]:
     """{dotted field: the default it was added with}."""
     return flatten(as_tuples(default_config())) | EARLIER_DEFAULTS
+
+
+def keep_earlier_defaults(
+    saved: Mapping[str, Any], now: Mapping[str, Any], allowed: Container[str] = ()
+) -> dict[str, Any]:
+    """`now` as a run saved before a default changed goes on with it: at the default of its time.
+
+    A field of EARLIER_DEFAULTS that holds its old default in `saved` and its new one in `now` was
+    chosen by nobody; `allowed` names those that are to change all the same.
+    """
+    before, after = flatten(as_tuples(saved)), flatten(as_tuples(now))
+    defaults, kept = flatten(as_tuples(default_config())), dict(now)
+    for name, old in EARLIER_DEFAULTS.items():
+        chosen = before.get(name, old) != old or after.get(name) != defaults[name]
+        if not chosen and name not in allowed:
+            kept = _replaced(kept, name.split("."), old)
+    return kept
+
+
+def _replaced(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    name, *rest = path
+    return {**config, name: _replaced(config[name], rest, value) if rest else value}
 
 
 def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:

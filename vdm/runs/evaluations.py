@@ -120,7 +120,23 @@ def _sealed(path: Path, facts: dict[str, Any], wanted: Mapping[str, Any]) -> Sto
         return Stored(facts, "stale", f"it has another {differing}")
     if ARRAYS in facts and _file_hash(path.with_suffix(".npz")) != facts[ARRAYS]:
         return Stored(facts, "damaged", f"{path.with_suffix('.npz').name} is not the file it was")
-    return Stored(facts)
+    return Stored(present_form(facts))
+
+
+def present_form(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it is written now, where it was written in either of the two earlier formats.
+
+    They were those of `evaluate` ("bound" a sentence, no "rows") and of `evaluate --bound=...` ("terms"
+    and "rows", no "bits_per_dim").
+    """
+    found = dict(facts)
+    if "bits_per_dim" not in found and "rows" in found:
+        rows, terms = found["rows"], found.pop("terms", {})
+        named = [("total", rows[0])] if terms else [(row["row"], row) for row in rows]
+        found["bits_per_dim"] = {**terms, **{name: row["estimate"] for name, row in named}}
+    if str(found.get("bound", "")).startswith("negative ELBO"):
+        found |= {"bound": "elbo", "num_timesteps": found["timesteps_eval"]}
+    return found
 
 
 def _differing(facts: Mapping[str, Any], wanted: Mapping[str, Any], earlier: bool) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from vdm.data.batches import eval_batches
+from vdm.evaluation.bounds.run import BoundEvaluation
+from vdm.evaluation.bounds.table import Row, table_rows
 from vdm.evaluation.evaluate import (
     Estimate,
     Estimation,
     Evaluation,
     evaluate,
     format_table,
-    summarise,
 )
 from vdm.runs import evaluations
 from vdm.runs.config_identity import config_hash, earlier_config_hash
@@ -46,30 +47,38 @@ def run_evaluation(
 ) -> Evaluation:
     """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
     batches = eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"])
-    with Progress(f"evaluating {title or split}", len(batches), "batches") as bar:
+    with Progress(
+        f"evaluating {title or split}", len(batches) * estimation.randomisations, "batches"
+    ) as bar:
         report = evaluation_progress(bar, check)
         return evaluate(parts.model, params, batches, estimation, parts.mesh, report, step)
 
 
 def describe(
-    parts: Parts, params: Params, evaluation: Evaluation, split: str, step: int
+    parts: Parts, params: Params, found: BoundEvaluation, split: str, step: int
 ) -> dict[str, Any]:
-    """Everything that must stand beside the number, and the number, as JSON."""
-    estimation = evaluation.estimation
-    summary = {name: vars(row) for name, row in summarise(evaluation).items()}
+    """Everything that must stand beside a number of any bound, and the number, as JSON.
+
+    "bits_per_dim" holds the estimate of every term and their "total", or of every row where a bound
+    is no sum of terms; "rows" what the table of several bounds shows.
+    """
+    rows = {"total": next(iter(found.rows.values()))} if found.terms else found.rows
     return {
-        "bits_per_dim": summary,
-        "bound": _bound(parts, estimation),
+        "bits_per_dim": {n: vars(found.estimate(v)) for n, v in {**found.terms, **rows}.items()},
+        "rows": [row_facts(row) for row in table_rows([found])],
+        **found.bound.facts(),
         **identity(parts, params, split, step),
-        **settings(estimation),
+        "timesteps_eval": found.bound.num_timesteps,
+        "randomisations": found.randomisations,
+        "evaluation_seed": found.seed,
+        "network_evaluations": float(found.evaluations.mean()),
+        "seconds": found.seconds,
     }
 
 
-def _bound(parts: Parts, estimation: Estimation) -> str:
-    if parts.model.timesteps_train is None:
-        return "negative ELBO"
-    steps = estimation.num_timesteps
-    return "negative ELBO, " + (f"T = {steps}" if steps else "continuous time")
+def row_facts(row: Row) -> dict[str, Any]:
+    """A row of the table, as JSON."""
+    return {**vars(row), "estimate": vars(row.estimate)}
 
 
 def settings(estimation: Estimation) -> dict[str, int]:
@@ -124,7 +133,7 @@ def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, A
 
 
 def format_report(facts: Mapping[str, Any]) -> str:
-    """The table of terms, and the facts that belong to it."""
+    """The table of terms of a bound that has some, and the facts that belong to it."""
     rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
     precision = facts["provenance"]["matmul_precision"]
     trained = facts["timesteps_train"]
@@ -135,7 +144,7 @@ def format_report(facts: Mapping[str, Any]) -> str:
         f"checkpoint step {facts['checkpoint_step']}, averaged parameters, "
         f"training seed {facts['train_seed']}",
         f"T_train = {steps_name(trained)}, T_eval = {steps_name(evaluated)}; "
-        f"{facts['repeats']} time(s) per image in each of {facts['randomisations']} "
+        f"{facts.get('repeats', 'all')} time(s) per image in each of {facts['randomisations']} "
         f"randomisation(s), seed {facts['evaluation_seed']}; "
         f"{facts['dtype']}, matmul precision {precision}",
     ]
@@ -151,9 +160,11 @@ def report_path(workdir: Path, split: str, step: int, estimation: Estimation) ->
     return workdir / "evaluations" / f"{split}-step{step}-{bound}-{size}.json"
 
 
-def write_report(path: Path, facts: Mapping[str, Any], evaluation: Evaluation) -> None:
-    """The JSON, and beside it per image and per term in nats: index [N], terms [randomisations, N]."""
-    evaluations.write(path, facts, {"index": evaluation.index, **evaluation.terms})
+def write_report(path: Path, facts: Mapping[str, Any], found: BoundEvaluation) -> None:
+    """The JSON, and beside it per image in nats: index [N], terms and rows [R,N]."""
+    arrays = {"index": found.index, "network_evaluations": found.evaluations, **found.terms}
+    rows = {f"total: {name}": values for name, values in found.rows.items()}
+    evaluations.write(path, facts, {**arrays, **rows})
 
 
 def steps_name(num_timesteps: int | None) -> str:

@@ -210,11 +210,11 @@ class Run:
         compiled = _evaluation_step(self.model, estimation, self.mesh)
         batches = eval_batches(parts.dataset, split, options["batch_size"])
         found = evaluate(self.model, params, batches, estimation, self.mesh, step=compiled)
-        facts = record.describe(parts, params, found, split, at)
+        facts = record.describe(parts, params, found.of_bound(), split, at)
         if not write:
             return Evaluated(facts, found)
         path = record.report_path(self.workdir, split, at, estimation)
-        record.write_report(path, facts, found)
+        record.write_report(path, facts, found.of_bound())
         return Evaluated(facts, found, path)
 
 

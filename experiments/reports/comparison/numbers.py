@@ -146,7 +146,9 @@ def run_comparison(
             run.parts, run.params, split, estimation, step, check, title
         )
     facts = {
-        run.name: record.describe(run.parts, run.params, evaluations[run.name], split, run.step)
+        run.name: record.describe(
+            run.parts, run.params, evaluations[run.name].of_bound(), split, run.step
+        )
         for run in runs
     }
     paired, notes = _paired(runs, split, differing)

@@ -13,11 +13,14 @@ from vdm.evaluation.bounds.table import format_gaps, format_rows, gaps, table_ro
 from vdm.evaluation.evaluate import Estimation
 from vdm.evaluation.evaluate import evaluate as plain_evaluate
 from vdm.evaluation.statistics.estimate import estimate
+from vdm.models.base import Model, Support
 from vdm.runtime.devices import make_mesh
 from vdm.schedules.linear import Linear
+from vdm.types import ElboTerms
 
 NUM = 13
 OPTIONS = {
+    "elbo": {"repeats": 2},
     "discrete": {"num_timesteps": 10, "repeats": 2},
     "dense": {"num_timesteps": 5},
     "consistency": {"num_timesteps": 5},
@@ -105,6 +108,60 @@ def test_terms_without_noise_are_the_same_for_every_bound(evaluate):
             assert i == own or np.ptp(other[term], axis=0).max() == 0
             if i != own:
                 np.testing.assert_allclose(other[term], terms[0][term], rtol=1e-6)
+
+
+def test_rows_of_one_bound_with_other_options_are_told_apart(evaluate, small, images, batches_of):
+    one, batches = evaluate("continuous"), batches_of(images, NUM)
+    other = evaluate_bound(make_bound("continuous:repeats=3"), *small, batches, make_mesh(), 2)
+    assert {row.bound for row in table_rows([one])} == {"continuous"}
+    assert (
+        len({row.bound for row in table_rows([one, other])}) == 2 and len(gaps([one, other])) == 1
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 10])
+def test_the_plain_evaluation_is_bound_elbo(small, images, batches_of, steps):
+    batches = batches_of(images, 8)
+    bound = make_bound(f"elbo@{steps}:repeats=3")
+    found = evaluate_bound(bound, *small, batches, make_mesh(), 2, seed=4)
+    plain = plain_evaluate(*small, batches, Estimation(steps, 3, 2, seed=4), make_mesh())
+    (total,) = found.rows.values()
+    np.testing.assert_array_equal(total, plain.total)
+    assert plain.estimate() == found.estimate(total) == plain.of_bound().estimate(total)
+
+
+class NoDiffusion(Model):
+    """A family of which only the terms are known: they cost its images' mean, and noise."""
+
+    family, shape, num_levels = "plain", (4, 4, 1), 17
+
+    def init(self, key):
+        return {"offset": np.float32(1.0)}
+
+    def training_noise(self, key, batch_size):
+        raise NotImplementedError
+
+    def evaluation_noise(self, seed, randomisation, repeat, index):
+        return 0.01 * (randomisation + index)
+
+    def terms(self, params, batch, noise, *, train=False, dropout_key=None):
+        mean = batch.images.mean(axis=(1, 2, 3)) + params["offset"]
+        return ElboTerms(mean, 0.0 * mean, noise, 0.0 * mean)
+
+    def supports(self):
+        return Support()
+
+
+def test_elbo_serves_every_family_and_a_t_only_where_it_is_free(images, batches_of):
+    model, batches = NoDiffusion(), batches_of(images, 8)
+    params = model.init(None)
+    found = evaluate_bound(make_bound("elbo"), model, params, batches, make_mesh(), 2)
+    assert found.times is None and found.bound.label == "elbo"
+    expected = images.mean(axis=(1, 2, 3)) + 1.0 + 0.01 * np.arange(NUM)
+    np.testing.assert_allclose(found.rows["continuous time"][0], expected, rtol=1e-6)
+    for text, reason in (("elbo@10", "no T"), ("dense", "does not serve")):
+        with pytest.raises(ConfigError, match=reason):
+            evaluate_bound(make_bound(text), model, params, batches, make_mesh(), 1)
 
 
 def test_errors_are_those_of_the_plain_evaluation(small, images, batches_of):
@@ -200,21 +257,25 @@ def test_one_gamma_per_pixel_is_served(small, images, batches_of, name):
 def test_a_fitted_density_needs_one_gamma_per_image(small):
     model, params = small
     model = dataclasses.replace(model, schedule=PerPixel(model.schedule.endpoints))
-    with pytest.raises(ConfigError, match=r"--density=fitted.*--density=uniform"):
+    with pytest.raises(ConfigError, match=r"density=fitted.*density=uniform"):
         make_bound("continuous", OPTIONS).check(model, params)
 
 
 MISTAKES = {
-    "name": ("elbo", {}, ["elbo", "discrete, dense, consistency, continuous, iwae, ode"]),
+    "name": ("elboo", {}, ["elboo", "elbo, discrete, dense, consistency, continuous, iwae, ode"]),
     "no number": ("dense@ten", {}, ["dense@ten", "dense@100"]),
     "T too small": ("dense@0", {}, ["dense@0", "1..1000000"]),
     "T too large": ("iwae@1000001", {}, ["iwae@1000001", "1..1000000"]),
-    "no T": ("continuous@10", {}, ["takes no T", "--bound=continuous"]),
-    "repeats": ("discrete", {"discrete": {"repeats": 0}}, ["--repeats=0"]),
+    "no T": ("continuous@10", {}, ["bound=continuous@10", "takes no T"]),
+    "repeats": ("discrete", {"discrete": {"repeats": 0}}, ["bound=discrete:repeats=0"]),
     "density": ("continuous", {"continuous": {"density": "best"}}, ["best", "uniform, fitted"]),
-    "K": ("iwae", {"iwae": {"num_weights": 6}}, ["--iwae_weights=6", "power of two in 1..4096"]),
+    "K": (
+        "iwae",
+        {"iwae": {"num_weights": 6}},
+        ["bound=iwae:num_weights=6", "power of two in 1..4096"],
+    ),
     "K too large": ("iwae", {"iwae": {"num_weights": 8192}}, ["8192", "1..4096"]),
-    "K too small": ("ode", {"ode": {"num_weights": 0}}, ["--ode_weights=0"]),
+    "K too small": ("ode", {"ode": {"num_weights": 0}}, ["bound=ode:num_weights=0"]),
     "solver": ("ode", {"ode": {"solver": "euler"}}, ["euler", "bosh3, dopri5, tsit5"]),
     "trace": ("ode", {"ode": {"trace": "none"}}, ["none", "exact, gaussian, rademacher"]),
     "dequantisation": (
@@ -222,8 +283,16 @@ MISTAKES = {
         {"ode": {"dequantisation": "x"}},
         ["truncated, uniform, variational"],
     ),
-    "tolerance": ("ode", {"ode": {"tolerance": 0.0}}, ["--ode_tolerance=0.0", "1e-7"]),
-    "steps": ("ode", {"ode": {"max_steps": 0}}, ["--ode_max_steps=0"]),
+    "tolerance": ("ode", {"ode": {"tolerance": 0.0}}, ["bound=ode:tolerance=0.0", "1e-7"]),
+    "no option": ("dense:repeats=2", {}, ["dense:repeats=2", "none", "elbo, discrete, continuous"]),
+    "no such option": ("iwae:k=2", {}, ["bound=iwae:k=2", "num_weights"]),
+    "option by name": ("dense", {"dense": {"repeats": 2}}, ["dense:repeats=2", "continuous"]),
+    "T as an option": ("dense:num_timesteps=5", {}, ["NAME@T"]),
+    "not to be given": ("continuous:fitted=1", {}, ["continuous:fitted=1", "repeats, density"]),
+    "no value": ("ode:trace", {}, ["trace", "option=value"]),
+    "no integer": ("iwae:num_weights=few", {}, ["num_weights=few", "an integer"]),
+    "given twice": ("iwae:num_weights=2:num_weights=4", {}, ["num_weights", "twice"]),
+    "steps": ("ode", {"ode": {"max_steps": 0}}, ["bound=ode:max_steps=0"]),
 }
 
 
@@ -233,6 +302,14 @@ def test_mistakes(case):
     with pytest.raises(ConfigError) as raised:
         make_bound(text, options)
     assert all(part in str(raised.value) for part in parts), raised.value
+
+
+def test_options_in_the_text_go_before_those_beside_it():
+    bound = make_bound(
+        "ode:tolerance=1e-4:trace=exact", {"ode": {"tolerance": 1.0, "solver": None}}
+    )
+    assert bound == BOUNDS["ode"](tolerance=1e-4, trace="exact")
+    assert make_bound("iwae@7:num_weights=4", OPTIONS).label == "iwae@7-num_weights_4"
 
 
 def test_names_and_files_tell_options_apart():

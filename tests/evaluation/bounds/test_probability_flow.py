@@ -129,9 +129,7 @@ def test_weights_lower_the_value_and_probes_only_add_noise(small, batches_of):
 def test_images_whose_solve_does_not_converge_are_named(small, batches_of):
     images = np.random.default_rng(0).integers(0, 17, (3, 4, 4, 1))
     bound = make_bound("ode", {"ode": {"max_steps": 2}})
-    with pytest.raises(
-        ConfigError, match=r"3 images have no value.*image 0, 1, 2\).*ode_max_steps"
-    ):
+    with pytest.raises(ConfigError, match=r"3 images have no value.*image 0, 1, 2\).*max_steps"):
         evaluate_bound(bound, *small, batches_of(images, 4), make_mesh(), 1)
 
 
@@ -168,5 +166,5 @@ def test_evaluations_are_counted(toy):
 
 def test_exact_trace_is_for_small_images(toy):
     model, params = toy((32, 32, 3))
-    with pytest.raises(ConfigError, match=r"--ode_trace=exact: 3072 dimensions.*rademacher"):
+    with pytest.raises(ConfigError, match=r"trace=exact: 3072 dimensions.*rademacher"):
         probability_flow.Flow(trace="exact").check(model, params)

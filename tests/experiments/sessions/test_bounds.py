@@ -26,8 +26,8 @@ def error(done, code):
     return line
 
 
-BOUNDS = "--bound=continuous,dense@4,iwae@4"
-FLAGS = [BOUNDS, "--split=validation", "--repeats=2", "--iwae_weights=2", "--randomisations=1"]
+BOUNDS = "--bound=continuous,dense@4,iwae@4:num_weights=2"
+FLAGS = [BOUNDS, "--split=validation", "--repeats=2", "--randomisations=1"]
 
 
 def numbers(folder):
@@ -94,12 +94,28 @@ def check_records(workdir):
     assert len(means) == 4 and means == sorted(means, reverse=True)
 
 
+def test_the_elbo_is_a_bound_like_any_other(workdir, launch):
+    """Its record is that of the end of training, in one format with the others'."""
+    (path,) = (workdir / "evaluations").glob("test-*.json")
+    before = json.loads(path.read_text())
+    done = launch("evaluate", workdir, "--bound=elbo,continuous:repeats=2")
+    assert done.returncode == 0, done.stderr
+    after = json.loads(path.read_text())
+    assert after["bits_per_dim"] == before["bits_per_dim"] and after["bound"] == "elbo"
+    (other,) = (workdir / "evaluations").glob("*bound-continuous*.json")
+    other = json.loads(other.read_text())
+    assert set(after) | {"density", "fitted"} == set(other)
+    assert set(after["bits_per_dim"]) == set(other["bits_per_dim"])
+
+
 MISTAKES = {
-    "name": (["--bound=elbo"], ["--bound=elbo", "discrete, dense"]),
+    "name": (["--bound=elboo"], ["bound=elboo", "discrete, dense"]),
     "twice": (["--bound=dense,dense"], ["dense is named twice"]),
-    "T": (["--bound=dense@0"], ["--bound=dense@0", "1..1000000"]),
-    "T by flag": (["--bound=iwae", "--timesteps=0"], ["--bound=iwae@0", "1..1000000"]),
-    "K": (["--bound=iwae", "--iwae_weights=3"], ["--iwae_weights=3", "power of two"]),
+    "T": (["--bound=dense@0"], ["bound=dense@0", "1..1000000"]),
+    "T by flag": (["--bound=iwae", "--timesteps=0"], ["bound=iwae@0", "1..1000000"]),
+    "K": (["--bound=iwae", "--iwae_weights=3"], ["bound=iwae:num_weights=3", "power of two"]),
+    "option of another": (["--bound=dense:num_weights=2"], ["dense:num_weights=2", "iwae, ode"]),
+    "flag of another": (["--bound=dense", "--density=fitted"], ["--density=fitted", "continuous"]),
     "no convergence": (
         ["--bound=ode", "--ode_max_steps=1"],
         ["100 images have no value", "image 0"],
@@ -127,4 +143,4 @@ def test_demonstration_of_the_two_decompositions(workdir, launch):
     assert float(rows["printed"][1]) > float(rows["denoising"][1])
     assert "20 images of digits/validation" in done.stdout
     line = error(launch("decompositions", workdir, "--trajectories=1"), 2)
-    assert "--trajectories=1" in line
+    assert "trajectories=1" in line

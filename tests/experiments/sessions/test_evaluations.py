@@ -218,7 +218,9 @@ def test_the_record_of_an_earlier_revision_stays_that_of_its_run(shared_dir, rep
     path, identity = record_of(folder), json.loads((folder / "config.json").read_text())
     facts = json.loads(path.read_text())
     now = load_config(str(repository / "configs" / "digits.py")).to_dict()
+    now = config_identity.keep_earlier_defaults(identity["config"], now)
     assert config_identity.config_changes(identity["config"], now) == {}
+    assert now["evaluate"]["repeats"] == 1  # resuming it prints the number that it has
     for config in (identity["config"], now):
         assert config_identity.earlier_config_hash(config) == facts["hashes"]["config"]
         wanted = {**facts, "earlier_config_hash": config_identity.earlier_config_hash(config)}

@@ -401,13 +401,13 @@ def refusals():
         ),
         "deaf bound": (
             lambda: evaluate_bound(Deaf(), told, params, [batch], make_mesh(1), 1),
-            "--bound=deaf: takes no context.*conditional",
+            "bound=deaf: takes no context.*conditional",
         ),
         "fitted": (
             lambda: make_bound("continuous", {"continuous": {"density": "fitted"}}).check(
                 model, params
             ),
-            "--density=fitted: needs one gamma per image.*has one per pixel",
+            "density=fitted: needs one gamma per image.*has one per pixel",
         ),
         "shape": (
             lambda: dataclasses.replace(model, shape=(4, 4, 1)),

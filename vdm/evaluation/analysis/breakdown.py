@@ -7,18 +7,19 @@ the integral over gamma the denoising term.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.evaluation.analysis.noise_levels import NUM_BINS, Binned, bin_values
-from vdm.evaluation.evaluate import Estimation, Evaluation, Progress
+from vdm.evaluation.batches import Batches, Progress, join, silent, visit
+from vdm.evaluation.evaluate import Estimation, Evaluation
 from vdm.evaluation.statistics.estimate import Estimate, estimate
 from vdm.models.base import Model, TermMaps
-from vdm.runtime.devices import batch_sharding, check_divisible, place_batch, replicated, to_host
-from vdm.types import TERM_NAMES, Batch, Params, bits_per_dim
+from vdm.runtime.devices import batch_sharding, replicated, to_host
+from vdm.types import TERM_NAMES, Params, bits_per_dim
 
 MAPPED = ("reconstruction", "prior_matching", "denoising_matching")
 
@@ -74,63 +75,63 @@ def make_breakdown_step(
 def break_down(
     model: Model,
     params: Params,
-    batches: Iterable[Batch],
+    batches: Batches,
     estimation: Estimation,
     mesh: Mesh,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Breakdown:
     """One pass over `batches`; arguments as in `vdm.evaluation.evaluate.evaluate`."""
-    batches, step = list(batches), make_breakdown_step(model, estimation, mesh)
+    compiled = make_breakdown_step(model, estimation, mesh)
+
+    def step(batch, randomisation):
+        return _maps_of_batch(compiled, params, batch, randomisation, estimation.repeats)
+
     sums, rows = {name: _Sums() for name in MAPPED}, []
-    for batch in batches:
-        check_divisible("evaluate.batch_size", len(batch.index), mesh)
-        mask = np.asarray(batch.mask)
-        maps, auxiliary, gammas, by_time = _maps_of_batch(
-            step, params, place_batch(batch, mesh), estimation
-        )
-        for name, values in maps.items():
-            sums[name].add(values[:, mask])
-        terms = {name: values.sum(axis=(2, 3, 4))[:, mask] for name, values in maps.items()}
-        terms["auxiliary"] = auxiliary[:, mask]
-        channels = sum(v.sum(axis=(2, 3)) for v in maps.values())[:, mask]
-        # A context belongs to no channel: each bears an equal share.
-        channels = channels + terms["auxiliary"][..., None] / channels.shape[2]
-        index = np.asarray(batch.index)[mask]
-        rows.append((index, terms, channels, gammas[..., mask], by_time[..., mask]))
-        progress(len(rows), len(batches))
-    joined = {name: np.concatenate([row[1][name] for row in rows], axis=1) for name in TERM_NAMES}
-    num_dims = int(np.prod(model.shape))
-    gammas, by_time = (np.concatenate([row[n] for row in rows], axis=2) for n in (3, 4))
+    for index, values in visit(batches, step, estimation.randomisations, mesh, progress):
+        for name, found in sums.items():
+            found.add(values[name])
+        rows.append((index, _per_image(values)))
+    index, joined = join(rows)
+    # [R,N,repeats] -> [repeats,R,N]
+    gammas, by_time = (
+        np.ascontiguousarray(np.moveaxis(joined.pop(n), 2, 0)) for n in ("gammas", "by_time")
+    )
+    channels = joined.pop("channels")
     edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
-    index = np.concatenate([row[0] for row in rows])
     sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
     times = model.evaluation_times(*sizes, index)
+    terms = {name: joined[name] for name in TERM_NAMES}
     return Breakdown(
-        Evaluation(index, joined, num_dims, estimation, times),
+        Evaluation(index, terms, model.num_dims, estimation, times),
         {name: found.result() for name, found in sums.items()},
-        np.concatenate([row[2] for row in rows], axis=1),
-        bin_values(by_time, gammas, edges, num_dims),
+        channels,
+        bin_values(by_time, gammas, edges, model.num_dims),
     )
 
 
-def _maps_of_batch(step, params, batch, estimation: Estimation):
-    """Maps {name: [R,B,H,W,C]} and auxiliary nats [R,B], averaged over repeats; gammas and denoising
-    nats [repeats,R,B]."""
-    maps: dict[str, list] = {name: [] for name in MAPPED}
-    auxiliary, gammas, by_time = [], [], []
-    for randomisation in range(estimation.randomisations):
-        found = [
-            to_host(step(params, batch, np.int32(randomisation), np.int32(repeat)))
-            for repeat in range(estimation.repeats)
-        ]
-        for name, rows in maps.items():
-            rows.append(np.mean([np.float64(getattr(f, name)) for f in found], axis=0))
-        auxiliary.append(np.mean([np.float64(f.auxiliary) for f in found], axis=0))
-        gammas.append([np.float64(f.gamma) for f in found])
-        by_time.append([np.float64(f.denoising_matching).sum(axis=(1, 2, 3)) for f in found])
-    stacked = {name: np.stack(rows) for name, rows in maps.items()}
-    at = np.swapaxes(gammas, 0, 1), np.swapaxes(by_time, 0, 1)
-    return stacked, np.stack(auxiliary), *at
+def _per_image(values: Mapping) -> dict:
+    """The values of a batch [R,B,...] whose maps are summed over dimensions, and over pixels."""
+    maps = {name: values[name] for name in MAPPED}
+    channels = sum(v.sum(axis=(2, 3)) for v in maps.values())
+    # A context belongs to no channel: each bears an equal share.
+    channels = channels + values["auxiliary"][..., None] / channels.shape[2]
+    terms = {name: v.sum(axis=(2, 3, 4)) for name, v in maps.items()}
+    others = {name: values[name] for name in ("auxiliary", "gammas", "by_time")}
+    return {**terms, **others, "channels": channels}
+
+
+def _maps_of_batch(step, params, batch, randomisation: int, repeats: int) -> dict:
+    """Maps [B,H,W,C] and auxiliary nats [B], averaged over repeats; gammas and denoising nats
+    [B,repeats]."""
+    number = np.int32(randomisation)
+    found = [to_host(step(params, batch, number, np.int32(repeat))) for repeat in range(repeats)]
+    means = {
+        name: np.mean([np.float64(getattr(f, name)) for f in found], axis=0)
+        for name in (*MAPPED, "auxiliary")
+    }
+    gammas = [np.float64(f.gamma) for f in found]
+    by_time = [np.float64(f.denoising_matching).sum(axis=(1, 2, 3)) for f in found]
+    return {**means, "gammas": np.stack(gammas, 1), "by_time": np.stack(by_time, 1)}
 
 
 class _Sums:

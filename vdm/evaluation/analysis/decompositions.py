@@ -10,17 +10,16 @@ z_r and z_t are dependent, so that the last is not the bound: it is far larger.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
 
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
+from vdm.evaluation.batches import Batches, Progress, join, silent, visit
 from vdm.evaluation.bounds.base import MAX_TIMESTEPS
 from vdm.evaluation.bounds.consistency import Walk, make_walk
 from vdm.models.diffusion_model import DiffusionModel
-from vdm.runtime.devices import place_batch
-from vdm.types import Batch, Params
+from vdm.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,50 +57,38 @@ class Form:
 def evaluate_forms(
     model: DiffusionModel,
     params: Params,
-    batches: Iterable[Batch],
+    batches: Batches,
     mesh: Mesh,
     num_timesteps: int,
     trajectories: int,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> dict[str, Form]:
     """{"denoising", "consistency", "printed": Form}, T network evaluations per trajectory."""
     if not 1 <= num_timesteps <= MAX_TIMESTEPS:
-        raise ConfigError(f"--timesteps={num_timesteps}: choose T in 1..{MAX_TIMESTEPS}")
+        raise ConfigError(f"num_timesteps={num_timesteps}: choose T in 1..{MAX_TIMESTEPS}")
     if trajectories < 2:
-        raise ConfigError(f"--trajectories={trajectories}: a variance needs at least 2")
-    batches = list(batches)
+        raise ConfigError(f"trajectories={trajectories}: a variance needs at least 2")
     walk = make_walk(model, num_timesteps, seed, mesh)
-    found = []
-    for number, batch in enumerate(batches):
-        placed, mask, rows = place_batch(batch, mesh), np.asarray(batch.mask), []
-        for trajectory in range(trajectories):
-            rows.append(_forms(walk(params, placed, trajectory), mask))
-            progress(number * trajectories + trajectory + 1, len(batches) * trajectories)
-        found.append(rows)
-    return {name: _join([[row[name] for row in rows] for rows in found]) for name in found[0][0]}
+
+    def step(batch, trajectory):
+        return _forms(walk(params, batch, trajectory))
+
+    _, found = join(list(visit(batches, step, trajectories, mesh, progress)))
+    return {name: Form(*(found[name, part] for part in PARTS)) for name in FORMS}
 
 
-def _forms(walk: Walk, mask: np.ndarray) -> dict[str, tuple[np.ndarray, ...]]:
-    """{form: (ends, matching, squares)}, each [images that are not padding]."""
+FORMS = ("denoising", "consistency", "printed")
+PARTS = ("ends", "matching", "squares")
+
+
+def _forms(walk: Walk) -> dict:
+    """{(form, part): [B]}"""
     priors = (walk.prior_matching, walk.prior_consistency, walk.prior_consistency)
     terms = (walk.costs[name] for name in ("matching", "consistency", "printed"))
-    return {
-        name: (
-            (walk.reconstruction + prior + walk.auxiliary)[mask],
-            term.sum(axis=1)[mask],
-            term.shape[1] * np.square(term).sum(axis=1)[mask],
-        )
-        for name, prior, term in zip(
-            ("denoising", "consistency", "printed"), priors, terms, strict=True
-        )
-    }
-
-
-def _join(batches: list[list[tuple[np.ndarray, ...]]]) -> Form:
-    """[batch][trajectory] -> Form."""
-    parts = (
-        np.concatenate([np.stack([row[i] for row in rows]) for rows in batches], axis=1)
-        for i in range(3)
-    )
-    return Form(*parts)
+    found = {}
+    for name, prior, term in zip(FORMS, priors, terms, strict=True):
+        found[name, "ends"] = walk.reconstruction + prior + walk.auxiliary
+        found[name, "matching"] = term.sum(axis=1)
+        found[name, "squares"] = term.shape[1] * np.square(term).sum(axis=1)
+    return found

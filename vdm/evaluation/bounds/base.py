@@ -12,7 +12,7 @@ chunks change nothing but the order of sums.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import jax
 import numpy as np
@@ -57,12 +57,14 @@ class Bound(abc.ABC):
     """One bound with its options; a variant defines `make_step` and what differs.
 
     Attributes:
-      name: as `--bound` calls it.
+      name: its key in `vdm.evaluation.bounds.BOUNDS`.
       default_timesteps: T where none is asked for; 0 = continuous time, which takes no T.
       randomisations: how many are made where nobody says; 1 for a costly bound, whose Monte Carlo
         error is then not estimated.
       same_model: whether it bounds the likelihood of the model that the ELBO bounds.
       takes_context: whether it draws c ~ q(c|x) and pays for it, for an input-conditional schedule.
+      optional_timesteps: whether it takes a T and does without.
+      several_processes: whether processes that hold parts of one batch can evaluate it together.
     """
 
     name: ClassVar[str]
@@ -70,19 +72,28 @@ class Bound(abc.ABC):
     randomisations: ClassVar[int] = 8
     same_model: ClassVar[bool] = True
     takes_context: ClassVar[bool] = False
+    optional_timesteps: ClassVar[bool] = False
+    several_processes: ClassVar[bool] = False
 
     num_timesteps: int = 0
 
     def __post_init__(self):
+        if self.optional_timesteps and not 0 <= self.num_timesteps <= MAX_TIMESTEPS:
+            self.refuse("num_timesteps", f"T must be in 0..{MAX_TIMESTEPS}, 0 = continuous time")
         if self.default_timesteps and not 1 <= self.num_timesteps <= MAX_TIMESTEPS:
             raise ConfigError(
-                f"--bound={self.name}@{self.num_timesteps}: T must be in 1..{MAX_TIMESTEPS}"
+                f"bound={self.name}@{self.num_timesteps}: T must be in 1..{MAX_TIMESTEPS}"
             )
-        if not self.default_timesteps and self.num_timesteps:
+        takes_none = not (self.default_timesteps or self.optional_timesteps)
+        if takes_none and self.num_timesteps:
             raise ConfigError(
-                f"--bound={self.name}@{self.num_timesteps}: is of continuous time and takes no T; "
-                f"write --bound={self.name}"
+                f"bound={self.name}@{self.num_timesteps}: is of continuous time and takes no T; "
+                f"write {self.name}"
             )
+
+    def refuse(self, option: str, why: str) -> NoReturn:
+        """ConfigError that names this bound, the option, its value and the choices."""
+        raise ConfigError(f"bound={self.name}:{option}={getattr(self, option)}: {why}")
 
     def check(self, model: Model, params: Params) -> None:
         """ConfigError where this bound cannot serve the model; a variant may add to it."""
@@ -90,7 +101,7 @@ class Bound(abc.ABC):
         require_support("bounds", self.name, model)
         if model.has_context and not self.takes_context:
             raise ConfigError(
-                f"--bound={self.name}: takes no context, and the schedule of this model is "
+                f"bound={self.name}: takes no context, and the schedule of this model is "
                 "conditional on one; without c ~ q(c|x) and its price there is no bound"
             )
 
@@ -107,9 +118,11 @@ class Bound(abc.ABC):
     def make_step(self, model: Model, seed: int, mesh: Mesh) -> Step:
         """The step, compiled on its first call."""
 
-    def times(self, seed: int, randomisations: int, index: Index) -> np.ndarray | None:
+    def times(
+        self, model: Model, seed: int, randomisations: int, index: Index
+    ) -> np.ndarray | None:
         """The uniform times behind each value [repeats, R, N], where there are a few of them."""
-        del seed, randomisations, index
+        del model, seed, randomisations, index
         return None
 
     @property

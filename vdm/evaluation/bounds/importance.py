@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm.distributions import codes, value_of
-from vdm.errors import ConfigError
 from vdm.evaluation.bounds import trajectories
 from vdm.evaluation.bounds.base import Bound, BoundValues, draw_contexts, images_at_once
 from vdm.runtime.devices import batch_sharding, replicated, to_host
@@ -16,10 +15,10 @@ from vdm.runtime.devices import batch_sharding, replicated, to_host
 MAX_WEIGHTS = 4096
 
 
-def check_weights(flag: str, num_weights: int) -> None:
+def check_weights(bound: Bound, num_weights: int) -> None:
     """ConfigError unless a power of two in range, so that groups nest."""
     if not 1 <= num_weights <= MAX_WEIGHTS or num_weights & (num_weights - 1):
-        raise ConfigError(f"{flag}={num_weights}: choose a power of two in 1..{MAX_WEIGHTS}")
+        bound.refuse("num_weights", f"choose a power of two in 1..{MAX_WEIGHTS}")
 
 
 def nested_bounds(log_weights: np.ndarray) -> dict[int, np.ndarray]:
@@ -69,7 +68,7 @@ class ImportanceWeighted(Bound):
 
     def __post_init__(self):
         super().__post_init__()
-        check_weights("--iwae_weights", self.num_weights)
+        check_weights(self, self.num_weights)
 
     def network_evaluations(self):
         return self.num_weights * self.num_timesteps

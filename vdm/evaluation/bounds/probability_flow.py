@@ -71,22 +71,22 @@ class Flow(Bound):
 
     def __post_init__(self):
         super().__post_init__()
-        choose("--ode_solver", self.solver, SOLVERS, "solver")
-        choose("--ode_trace", self.trace, dict.fromkeys(TRACES), "estimator of the trace")
-        choose("--ode_dequantisation", self.dequantisation, DEQUANTISATIONS, "dequantisation")
-        check_weights("--ode_weights", self.num_weights)
+        choose("bound=ode:solver", self.solver, SOLVERS, "solver")
+        choose("bound=ode:trace", self.trace, dict.fromkeys(TRACES), "estimator of the trace")
+        choose("bound=ode:dequantisation", self.dequantisation, DEQUANTISATIONS, "dequantisation")
+        check_weights(self, self.num_weights)
         if not 1e-7 <= self.tolerance <= 1.0:
-            raise ConfigError(f"--ode_tolerance={self.tolerance}: float32 serves 1e-7 to 1")
+            self.refuse("tolerance", "float32 serves 1e-7 to 1")
         if self.max_steps < 1:
-            raise ConfigError(f"--ode_max_steps={self.max_steps}: choose at least 1")
+            self.refuse("max_steps", "choose at least 1")
 
     def check(self, model, params):
         super().check(model, params)
         num_dims = int(np.prod(model.shape))
         if self.trace == "exact" and num_dims > MAX_EXACT_DIMS:
             raise ConfigError(
-                f"--ode_trace=exact: {num_dims} dimensions take as many derivatives a step, at most "
-                f"{MAX_EXACT_DIMS} are served; choose rademacher or gaussian"
+                f"bound=ode:trace=exact: {num_dims} dimensions take as many derivatives a step, at "
+                f"most {MAX_EXACT_DIMS} are served; choose rademacher or gaussian"
             )
         _diffrax()
 
@@ -236,6 +236,6 @@ def _diffrax():
         import diffrax
     except ImportError as error:
         raise ConfigError(
-            f"--bound=ode: needs diffrax, which cannot be imported ({error}); pip install diffrax"
+            f"bound=ode: needs diffrax, which cannot be imported ({error}); pip install diffrax"
         ) from error
     return diffrax

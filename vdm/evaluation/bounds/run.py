@@ -1,19 +1,17 @@
 """One bound over every image of a split."""
 
 import dataclasses
-import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 
 from vdm.errors import ConfigError
-from vdm.evaluation.bounds.base import Bound, BoundValues
+from vdm.evaluation.batches import Batches, Progress, Values, join, silent, visit
+from vdm.evaluation.bounds.base import Bound, BoundValues, Step
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
-from vdm.runtime.devices import check_divisible, place_batch
-from vdm.types import Batch, Params
+from vdm.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +25,7 @@ class BoundEvaluation:
     randomisations, seed: how it was estimated.
     num_dims: D.
     seconds: wall clock.
+    times: the uniform times behind the values [repeats, R, N]; None where there are none, or many.
     """
 
     bound: Bound
@@ -38,87 +37,88 @@ class BoundEvaluation:
     seed: int
     num_dims: int
     seconds: float
+    times: np.ndarray | None = None
 
     def estimate(self, nats: np.ndarray) -> Estimate:
         """The mean of a row or a term, or of what else has values [R, N], in bits/dim."""
         shared = None
-        if self._times is not None and len(nats) == self.randomisations:
-            shared = shared_in_time(nats, self._times)
+        if self.times is not None and len(nats) == self.randomisations:
+            shared = shared_in_time(nats, self.times)
         return estimate(nats, self.num_dims, shared)
-
-    @functools.cached_property
-    def _times(self) -> np.ndarray | None:
-        return self.bound.times(self.seed, self.randomisations, self.index)
 
 
 def evaluate_bound(
     bound: Bound,
     model: Model,
     params: Params,
-    batches: Iterable[Batch],
+    batches: Batches,
     mesh: Mesh,
     randomisations: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
+    step: Step | None = None,
 ) -> BoundEvaluation:
-    """One pass over `batches`; `progress` is called after every randomisation of every batch.
+    """One pass over `batches`.
+
+    Args:
+      bound: what is evaluated, fitted if it has to be.
+      model, params: of what; pass the EMA parameters.
+      batches: every image once, padding masked; one is held at a time.
+      mesh: the devices; each batch must divide evenly.
+      randomisations: None = as many as the bound makes by default.
+      seed: of all noise.
+      progress: called after every randomisation of every batch.
+      step: a step of this bound to use again, in place of a new one.
 
     Raises:
       ConfigError: the bound cannot serve the model, or has no value for some images, which are named.
     """
     bound.check(model, params)
     started = time.monotonic()
-    batches, count = list(batches), randomisations or bound.randomisations
-    step = bound.make_step(model, seed, mesh)
-    found = []
-    for number, batch in enumerate(batches):
-        check_divisible("evaluate.batch_size", len(batch.index), mesh)
-        placed, own = place_batch(batch, mesh), []
-        for randomisation in range(count):
-            own.append(_without_padding(step(params, placed, randomisation), batch))
-            progress(number * count + randomisation + 1, len(batches) * count)
-        found.append(_join(own, 0))
-    values = _join(found, 1)
-    index = np.concatenate([np.asarray(b.index)[np.asarray(b.mask)] for b in batches])
-    _refuse_failures(bound, index[values.failed])
+    count = randomisations or bound.randomisations
+    evaluate_batch = step or bound.make_step(model, seed, mesh)
+
+    def values(batch, randomisation):
+        return _by_image(evaluate_batch(params, batch, randomisation))
+
+    index, found = join(list(visit(batches, values, count, mesh, progress)))
+    _refuse_failures(bound, index[found[_FAILED].any(axis=0)])
     return BoundEvaluation(
         bound,
         index,
-        dict(values.rows),
-        dict(values.terms),
-        values.evaluations,
+        {name[1]: _estimates(v) for name, v in found.items() if name[0] == _ROW},
+        {name[1]: v for name, v in found.items() if name[0] == _TERM},
+        found[_SPENT].sum(axis=0),
         count,
         seed,
         model.num_dims,
         time.monotonic() - started,
+        bound.times(model, seed, count, index),
     )
 
 
-def _without_padding(values: BoundValues, batch: Batch) -> BoundValues:
-    mask = np.asarray(batch.mask)
-    return BoundValues(
-        {n: v[:, mask] for n, v in values.rows.items()},
-        {n: v[None, mask] for n, v in values.terms.items()},
-        values.evaluations[mask],
-        values.failed[mask],
-    )
+_ROW, _TERM, _SPENT, _FAILED = "row", "term", ("spent",), ("failed",)
 
 
-def _join(parts: Sequence[BoundValues], axis: int) -> BoundValues:
-    """Randomisations (axis 0) of the same images, or batches (axis 1)."""
-    evaluations, failed = ([getattr(p, n) for p in parts] for n in ("evaluations", "failed"))
-    return BoundValues(
-        {n: np.concatenate([p.rows[n] for p in parts], axis) for n in parts[0].rows},
-        {n: np.concatenate([p.terms[n] for p in parts], axis) for n in parts[0].terms},
-        np.concatenate(evaluations) if axis else np.sum(evaluations, axis=0),
-        np.concatenate(failed) if axis else np.any(failed, axis=0),
-    )
+def _by_image(values: BoundValues) -> Values:
+    """All values of a batch with the images first, as `visit` takes them."""
+    return {
+        **{(_ROW, name): value.T for name, value in values.rows.items()},
+        **{(_TERM, name): value for name, value in values.terms.items()},
+        _SPENT: values.evaluations,
+        _FAILED: values.failed,
+    }
+
+
+def _estimates(values: np.ndarray) -> np.ndarray:
+    """[R,N,S] -> [R S,N], those of one randomisation beside one another."""
+    return np.ascontiguousarray(np.moveaxis(values, 2, 1)).reshape(-1, values.shape[1])
 
 
 def _refuse_failures(bound: Bound, failed: np.ndarray) -> None:
     if len(failed):
         shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
         raise ConfigError(
-            f"--bound={bound.name}: {len(failed)} images have no value, the solver did not converge "
-            f"(image {shown}); raise --ode_max_steps or --ode_tolerance"
+            f"bound={bound.name}: {len(failed)} images have no value, the solver did not converge "
+            f"(image {shown}); raise max_steps or tolerance"
         )

@@ -11,7 +11,6 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from vdm.errors import ConfigError
 from vdm.evaluation.bounds.base import TERMS, Bound, from_terms, require_scalar
 from vdm.evaluation.bounds.density import UNIFORM, Density, fit_density
 from vdm.models.vdm.elbo import NoiseLevels, encode, noise_levels, terms_at
@@ -36,12 +35,13 @@ class _Sampled(Bound):
     def __post_init__(self):
         super().__post_init__()
         if self.repeats < 1:
-            raise ConfigError(f"--repeats={self.repeats}: choose an integer of at least 1")
+            self.refuse("repeats", "choose an integer of at least 1")
 
     def network_evaluations(self):
         return self.repeats
 
-    def times(self, seed, randomisations, index):
+    def times(self, model, seed, randomisations, index):
+        del model
         return np.asarray(all_evaluation_times(seed, self.repeats, randomisations, index))
 
     def _make_step(self, model, seed, mesh, row: str, levels: Callable):
@@ -104,12 +104,12 @@ class Continuous(_Sampled):
     def __post_init__(self):
         super().__post_init__()
         if self.density not in DENSITIES:
-            raise ConfigError(f"--density={self.density}: choose one of {', '.join(DENSITIES)}")
+            self.refuse("density", f"choose one of {', '.join(DENSITIES)}")
 
     def check(self, model, params):
         super().check(model, params)
         if self.density == "fitted":
-            require_scalar("--density=fitted", model, "choose --density=uniform")
+            require_scalar("bound=continuous:density=fitted", model, "choose density=uniform")
 
     def fit(self, model, params, images, mesh):
         if self.density == "uniform":

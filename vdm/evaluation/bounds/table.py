@@ -39,7 +39,12 @@ class Gap:
 
 def table_rows(evaluations: Sequence[BoundEvaluation]) -> list[Row]:
     """Every row of every bound, the loosest first; those of other models last."""
-    rows = [row for evaluation in evaluations for row in _rows(evaluation)]
+    names = _names(evaluations)
+    rows = [
+        row
+        for evaluation, name in zip(evaluations, names, strict=True)
+        for row in _rows(evaluation, name)
+    ]
     return sorted(rows, key=lambda row: (not row.same_model, -row.estimate.mean))
 
 
@@ -66,7 +71,18 @@ def _line(name, mean, interval, error, evaluations, seconds) -> str:
     return f"{name:<40} {mean:>8} {interval:>20} {error:>19} {evaluations:>11} {seconds:>8}"
 
 
-def _rows(evaluation: BoundEvaluation) -> list[Row]:
+def _names(evaluations: Sequence[BoundEvaluation]) -> list[str]:
+    """Of each its bound's name, or with its options where two give the same row."""
+    rows = [(one.bound.name, row) for one in evaluations for row in one.rows]
+    return [
+        one.bound.label
+        if any(rows.count((one.bound.name, row)) > 1 for row in one.rows)
+        else one.bound.name
+        for one in evaluations
+    ]
+
+
+def _rows(evaluation: BoundEvaluation, bound_name: str) -> list[Row]:
     rows = []
     for name, values in evaluation.rows.items():
         found = evaluation.estimate(values)
@@ -74,7 +90,7 @@ def _rows(evaluation: BoundEvaluation) -> list[Row]:
             found = dataclasses.replace(found, monte_carlo_error=None, given_images=None)
         spent = float(evaluation.evaluations.mean())
         bound = evaluation.bound
-        rows.append(Row(bound.name, name, found, spent, evaluation.seconds, bound.same_model))
+        rows.append(Row(bound_name, name, found, spent, evaluation.seconds, bound.same_model))
     return rows
 
 
@@ -84,8 +100,8 @@ def gaps(evaluations: Sequence[BoundEvaluation]) -> list[Gap]:
     Paired within each randomisation where both have as many, else between means over them.
     """
     values = {
-        f"{evaluation.bound.name}: {name}": (row, evaluation.num_dims)
-        for evaluation in evaluations
+        f"{bound}: {name}": (row, evaluation.num_dims)
+        for evaluation, bound in zip(evaluations, _names(evaluations), strict=True)
         for name, row in evaluation.rows.items()
         if evaluation.bound.same_model
     }

@@ -1,0 +1,96 @@
+"""The negative ELBO of any model family, term by term, as `Model.terms` gives it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vdm.evaluation.bounds.base import Bound, Step, from_terms
+from vdm.models.base import Model
+from vdm.runtime import devices
+from vdm.types import TERM_NAMES, ElboTerms
+
+CompiledTerms = Callable[..., ElboTerms]
+"""(params, batch, randomisation, repeat) -> ElboTerms [B]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Elbo(Bound):
+    """The bound that training descends along: of T steps, or in continuous time without T.
+
+    Each image takes `repeats` times of one low-discrepancy sequence, evenly spread over images and
+    uniform in t, where the family's terms have times at all. A family whose T is not free takes none.
+
+    Attributes:
+      repeats: evaluations of an image in one randomisation, averaged.
+    """
+
+    name: ClassVar[str] = "elbo"
+    optional_timesteps: ClassVar[bool] = True
+    takes_context: ClassVar[bool] = True
+    several_processes: ClassVar[bool] = True
+
+    repeats: int = 12
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.repeats < 1:
+            self.refuse("repeats", "choose an integer of at least 1")
+
+    def check(self, model, params):
+        """Every family has terms; one whose T is not free refuses a T."""
+        del params
+        model.with_timesteps(self.num_timesteps)
+
+    def network_evaluations(self):
+        return self.repeats
+
+    def times(self, model, seed, randomisations, index):
+        return model.evaluation_times(seed, self.repeats, randomisations, index)
+
+    @property
+    def row(self) -> str:
+        """The row of the table."""
+        return f"T = {self.num_timesteps}" if self.num_timesteps else "continuous time"
+
+    def make_step(self, model, seed, mesh):
+        return self.step_of(compile_terms(model, self.num_timesteps, seed, mesh))
+
+    def step_of(self, compiled: CompiledTerms) -> Step:
+        """The step whose terms `compiled` gives, which may serve other repeats too."""
+
+        def step(params, batch, randomisation):
+            number = np.int32(randomisation)
+            found = [
+                devices.to_host(compiled(params, batch, number, np.int32(repeat)))
+                for repeat in range(self.repeats)
+            ]
+            means = {
+                n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERM_NAMES
+            }
+            return from_terms(self.row, means, self.repeats)
+
+        return step
+
+
+def compile_terms(model: Model, num_timesteps: int, seed: int, mesh: Mesh) -> CompiledTerms:
+    """`Model.terms` under the noise of evaluations, compiled once over `mesh`.
+
+    Args:
+      model: whose terms.
+      num_timesteps: T, or 0 for continuous time.
+      seed: of all times and noise.
+      mesh: the devices; parameters come as they lie, copied or split over them.
+    """
+    whole, model = devices.replicated(mesh), model.with_timesteps(num_timesteps)
+
+    def terms(params, batch, randomisation, repeat):
+        params = devices.constrain(params, whole)
+        noise = model.evaluation_noise(seed, randomisation, repeat, batch.index)
+        return model.terms(params, batch, noise)
+
+    shardings = (None, devices.batch_sharding(mesh), None, None)
+    return jax.jit(terms, in_shardings=shardings, out_shardings=whole)
