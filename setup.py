@@ -25,6 +25,10 @@ REQUIRED = [
     "jaxtyping",
     "matplotlib",
     "pillow",
+    # From 3.32 its soft locks know their owner's start, and taking a lock leaves a held file as it is.
+    "filelock>=3.32",
+    # For tables; Flax needs it too.
+    "rich>=13",
     # Of the probability-flow likelihood alone; with all it needs, 5 MB of Python.
     "diffrax>=0.7,<0.8",
 ]

@@ -79,19 +79,20 @@ def _first(batches, num_images: int) -> list:
 def _table(forms, num_dims: int) -> str:
     """The three totals with their errors and variances, and the differences by trajectory."""
     from vdm.evaluation.statistics.estimate import estimate
+    from vdm.runtime.tables import show_table
 
-    titles = ("decomposition", "bits/dim", "Monte Carlo s.e.", "var, one t", "var, all t")
-    lines = ["{:<26} {:>9} {:>17} {:>12} {:>12}".format(*titles)]
+    columns = ("decomposition", "bits/dim", "Monte Carlo s.e.", "var, one t", "var, all t")
+    rows = []
     for name, form in forms.items():
         found = estimate(form.total, num_dims)
-        variances = f"{form.variance_one_time:>12.4g} {form.variance_dense:>12.4g}"
-        lines.append(f"{name:<26} {found.mean:>9.4f} {_error(found, form):>17} {variances}")
+        variances = (f"{form.variance_one_time:.4g}", f"{form.variance_dense:.4g}")
+        rows.append((name, f"{found.mean:.4f}", _error(found, form), *variances))
     for name in ("consistency", "printed"):
-        gap = forms[name].total - forms["denoising"].total
-        found = estimate(gap, num_dims)
-        label = f"{name} - denoising"
-        lines.append(f"{label:<26} {found.mean:>+9.4f} {_error(found, forms[name]):>17}")
-    return "\n".join(lines)
+        found = estimate(forms[name].total - forms["denoising"].total, num_dims)
+        rows.append(
+            (f"{name} - denoising", f"{found.mean:+.4f}", _error(found, forms[name]), "", "")
+        )
+    return show_table(columns, rows)
 
 
 def _error(found, form) -> str:

@@ -29,7 +29,7 @@ def main():
 
     from experiments.cli.signals import StopRequest
     from experiments.reports import schedule_numbers, schedules
-    from experiments.reports.tables import show
+    from experiments.reports.tables import format_table
     from vdm.errors import ConfigError
     from vdm.runs import provenance
     from vdm.runs.folder import check_writable
@@ -51,8 +51,7 @@ def main():
                 )
             )
     for table in (schedules.variances(found), schedules.signals(found)):
-        for row in (table.columns, *table.rows):
-            print("  ".join(f"{show(value):>18}" for value in row))
+        print(format_table(table))
     spec = found[0].run.parts.dataset.spec
     facts = (
         f"{spec.split_sizes['test']} images of {spec.name}/test, {_DRAWS.value} draws each, continuous "

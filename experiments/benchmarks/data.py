@@ -45,9 +45,11 @@ def main():
 
 def report(speeds: dict) -> None:
     """The table, and how many times faster ours is than the fastest of tf.data."""
-    print(f"{'pipeline':<44} {'images/s of CPU time':>22} {'images/s of wall time':>22}")
-    for name, (cpu, wall) in speeds.items():
-        print(f"{name:<44} {cpu:>22,.0f} {wall:>22,.0f}")
+    from vdm.runtime.tables import show_table
+
+    columns = ("pipeline", "images/s of CPU time", "images/s of wall time")
+    rows = [(name, f"{cpu:,.0f}", f"{wall:,.0f}") for name, (cpu, wall) in speeds.items()]
+    print(show_table(columns, rows))
     for name, speed in speeds.items():
         if name.startswith("tf.data"):
             ours = speeds["vdm train_batch"]

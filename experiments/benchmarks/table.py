@@ -3,6 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vdm.runtime.tables import show_table
+
+_COLUMNS = (
+    "",
+    *("trace\ns", "lower\ns", "compile\ns", "temp.\nMB", "resident\nMB", "state\nMB"),
+    *("train\nimages/s", "spread", "MFU", "conv.", "ratio", "evaluate\nimages/s", "ratio"),
+)
+
 
 def format_table(found: Mapping[str, Any]) -> str:
     """What was measured, for a reader."""
@@ -17,18 +25,9 @@ def format_table(found: Mapping[str, Any]) -> str:
         "peak memory of this process, all rows together: "
         + ", ".join(f"{n} {v / 1e6:.0f} MB" for n, v in found["peak_memory_bytes"].items()),
         "",
-        f"{'':<28} {'trace':>6} {'lower':>6} {'compile':>8} {'temp.':>8} {'resident':>8} {'state':>8} "
-        f"{'train':>9} {'spread':>7} {'MFU':>6} {'conv.':>6} {'ratio':>6} {'evaluate':>9} {'ratio':>6}",
-        f"{'':<28} {'s':>6} {'s':>6} {'s':>8} {'MB':>8} {'MB':>8} {'MB':>8} "
-        f"{'images/s':>9} {'':>7} {'':>6} {'':>6} {'':>6} {'images/s':>9}",
+        show_table(_COLUMNS, _rows(found)),
     ]
-    rows = found["rows"]
-    peaks = [best.get(f"{kind}_flops_per_second") for kind in ("matmul", "convolution")]
-    peaks = [None if peak is None else peak * found["devices"] for peak in peaks]
-    first = next(iter(rows.values()))
-    for name, row in rows.items():
-        lines.append(f"{name:<28} {_cells(row, first, peaks)}")
-    for name, row in rows.items():
+    for name, row in found["rows"].items():
         for kind, size in row.get("collectives", {}).items():
             lines.append(f"{name}: {size['count']} {kind} of {size['bytes'] / 1e6:.2f} MB in all")
     lines.append(
@@ -39,33 +38,37 @@ def format_table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list) -> str:
+def _rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    best, rows = found["peaks"], found["rows"]
+    peaks = [best.get(f"{kind}_flops_per_second") for kind in ("matmul", "convolution")]
+    peaks = [None if peak is None else peak * found["devices"] for peak in peaks]
+    first = next(iter(rows.values()))
+    return [(name, *_cells(row, first, peaks)) for name, row in rows.items()]
+
+
+def _cells(row: Mapping[str, Any], first: Mapping[str, Any], peaks: list) -> list[str]:
     train, evaluate = row["train_images_per_second"], row.get("evaluate_images_per_second")
     before = first.get("evaluate_images_per_second")
-    cells = [
-        *(_number(row.get(f"{stage}_seconds"), 6, 1) for stage in ("trace", "lower")),
-        _number(row.get("compile_seconds"), 8, 1),
-        *(
-            _number(_mega(row.get(n)), 8, 0)
-            for n in ("temporary_bytes", "resident_bytes", "state_bytes_per_device")
-        ),
-        _number(train, 9, 2),
-        f"{row['train_relative_spread']:>7.0%}",
+    memory = ("temporary_bytes", "resident_bytes", "state_bytes_per_device")
+    return [
+        *(_number(row.get(f"{stage}_seconds"), 1) for stage in ("trace", "lower", "compile")),
+        *(_number(_mega(row.get(name)), 0) for name in memory),
+        _number(train, 2),
+        f"{row['train_relative_spread']:.0%}",
         *(_share(row["train_flops_per_second"], peak) for peak in peaks),
-        _number(first["train_images_per_second"] / train, 6, 2),
-        _number(evaluate, 9, 2),
-        _number(before / evaluate if before and evaluate else None, 6, 2),
+        _number(first["train_images_per_second"] / train, 2),
+        _number(evaluate, 2),
+        _number(before / evaluate if before and evaluate else None, 2),
     ]
-    return " ".join(cells)
 
 
 def _share(rate: float, peak: float | None) -> str:
-    return f"{'-':>6}" if peak is None else f"{rate / peak:>6.1%}"
+    return "-" if peak is None else f"{rate / peak:.1%}"
 
 
 def _mega(value: float | None) -> float | None:
     return None if value is None else value / 1e6
 
 
-def _number(value: float | None, width: int, digits: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:>{width}.{digits}f}"
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

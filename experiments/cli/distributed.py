@@ -1,31 +1,18 @@
-"""Join the processes of one run: found by JAX under SLURM, Open MPI, GKE and on TPUs, or by flags."""
+"""Join the processes of one run: found under SLURM, Open MPI, GKE and on TPUs, or by flags."""
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.cli.clusters import Place, detect
 from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
 
 SHUTDOWN_SECONDS = 30
 """How long a process that ends waits for the others to end too."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Attributes:
-    coordinator: host:port of the first process.
-    num_processes: how many there are.
-    process_id: which one this is.
-    local_device_ids: of this machine's accelerators, those of this process; None for all.
-    """
-
-    coordinator: str
-    num_processes: int
-    process_id: int
-    local_device_ids: tuple[int, ...] | None = None
 
 
 def join(
@@ -37,7 +24,10 @@ def join(
 ) -> None:
     """Connects this process with the others; afterwards all devices of all of them are there.
 
-    Only the first process still prints to standard output.
+    Only the first process still prints to standard output. Under SLURM, Open MPI and with flags the
+    processes first meet, see `rendezvous`. On TPUs and Kubernetes only JAX knows who they are, and it
+    tells nobody before it connects them: there it waits for the missing, and settings are compared
+    afterwards.
 
     Args:
       coordinator, num_processes, process_id: as in `Place`; None for what the cluster tells.
@@ -45,18 +35,51 @@ def join(
       timeout_seconds: how long to wait for the others.
 
     Raises:
-      ConfigError: this is no cluster that JAX knows, or see `rendezvous`; in every process.
+      ConfigError: this is no cluster that is known, or see `rendezvous`; in every process.
     """
     import jax
 
-    place = find(coordinator, num_processes, process_id, timeout_seconds)
-    rendezvous(
-        place.coordinator,
-        place.process_id,
-        place.num_processes,
-        {**settings, "jax": jax.__version__},
-        timeout_seconds,
-    )
+    settings = {**settings, "jax": jax.__version__}
+    place = find(coordinator, num_processes, process_id)
+    if place is None:
+        _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_seconds)
+    else:
+        _connect(place, settings, timeout_seconds)
+    if jax.process_index():
+        sys.stdout = open(os.devnull, "w")
+
+
+def find(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> Place | None:
+    """Where this process is: what the flags say, and for the rest what the cluster says.
+
+    None where flags are missing and neither SLURM nor Open MPI has started the process.
+    """
+    given: dict[str, Any] = {
+        "coordinator": coordinator,
+        "num_processes": num_processes,
+        "process_id": process_id,
+    }
+    said = {name: value for name, value in given.items() if value is not None}
+    if len(said) == len(given):
+        place = Place(**said)
+    elif (found := detect()) is None:
+        return None
+    else:
+        place = dataclasses.replace(found, **said)
+    index, count = place.process_id, place.num_processes
+    if not 0 <= index < count:
+        raise ConfigError(
+            f"--process_id={index}: must be in 0..{count - 1} (--num_processes={count})"
+        )
+    return place
+
+
+def _connect(place: Place, settings: Mapping[str, Any], timeout_seconds: float) -> None:
+    import jax
+
+    rendezvous(place.coordinator, place.process_id, place.num_processes, settings, timeout_seconds)
     jax.distributed.initialize(
         coordinator_address=place.coordinator,
         num_processes=place.num_processes,
@@ -66,50 +89,31 @@ def join(
         shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         cluster_detection_method="deactivate",
     )
-    if place.process_id:
-        sys.stdout = open(os.devnull, "w")
 
 
-def find(
-    coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float
-) -> Place:
-    """Where this process is: what the flags say, and for the rest what the cluster says."""
+def _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_seconds) -> None:
+    import jax
+
     given = {
         "--coordinator": coordinator,
         "--num_processes": num_processes,
         "--process_id": process_id,
     }
-    if None in given.values():
-        detected = _detect(coordinator, num_processes, process_id, timeout)
-    else:
-        detected = (coordinator, num_processes, process_id, None)
-    missing = [name for name, value in zip(given, detected, strict=False) if value is None]
-    if missing:
-        raise ConfigError(
-            "--distributed: no SLURM, Open MPI, GKE or TPU environment found; "
-            f"give {', '.join(missing)}"
-        )
-    address, count, index, local = detected
-    if not 0 <= index < count:
-        raise ConfigError(
-            f"--process_id={index}: must be in 0..{count - 1} (--num_processes={count})"
-        )
-    return Place(address, count, index, None if local is None else tuple(local))
-
-
-def _detect(coordinator, num_processes, process_id, timeout: float) -> tuple:
-    # What jax.distributed.initialize calls itself; needed earlier, for the roll call.
-    from jax._src import clusters
-
-    named = os.environ.get("JAX_LOCAL_DEVICE_IDS")
-    local = [int(word) for word in named.split(",")] if named else None
     try:
-        return clusters.ClusterEnv.auto_detect_unset_distributed_params(
-            coordinator, num_processes, process_id, local, None, max(1, round(timeout))
+        jax.distributed.initialize(
+            coordinator_address=coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
+            initialization_timeout=max(1, round(timeout_seconds)),
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except (KeyError, ValueError, RuntimeError, OSError) as error:
+        missing = ", ".join(name for name, value in given.items() if value is None)
         raise ConfigError(
-            f"--distributed: the cluster's environment is incomplete ({type(error).__name__}: "
-            f"{error}); "
-            "give --coordinator, --num_processes and --process_id"
+            "--distributed: no processes found to join, by SLURM, Open MPI, GKE or TPU "
+            f"({type(error).__name__}: {error}); give {missing}"
         ) from error
+    from vdm.runtime.processes import check_same
+
+    for name, value in settings.items():
+        check_same(name, json.dumps(value, sort_keys=True))

@@ -1,10 +1,12 @@
-"""A table as CSV, HTML or LaTeX."""
+"""A table as CSV, HTML or LaTeX, or for the terminal."""
 
 import csv
 import html
 import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from vdm.runtime.tables import show_table
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -84,10 +86,5 @@ def _words(name: str) -> str:
 
 
 def format_table(found: Table) -> str:
-    """Plain text in columns."""
-    rows = [[str(name) for name in found.columns], *([show(v) for v in row] for row in found.rows)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    """For the terminal."""
+    return show_table(found.columns, [[show(value) for value in row] for row in found.rows])

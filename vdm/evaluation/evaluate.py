@@ -20,6 +20,7 @@ from vdm.evaluation.bounds.elbo import CompiledTerms, Elbo, compile_terms
 from vdm.evaluation.bounds.run import BoundEvaluation, evaluate_bound
 from vdm.evaluation.statistics.estimate import Estimate, estimate, shared_in_time
 from vdm.models.base import Model
+from vdm.runtime.tables import show_table
 from vdm.types import Params
 
 
@@ -136,12 +137,13 @@ def summarise(evaluation: Evaluation) -> dict[str, Estimate]:
 
 
 def format_table(summary: dict[str, Estimate]) -> str:
-    """The summary as a plain-text table, bits/dim."""
-    lines = [f"{'term':<20} {'bits/dim':>10} {'s.e. (images)':>14} {'s.e. (Monte Carlo)':>19}"]
-    for name, row in summary.items():
-        errors = (_format(row.standard_error), _format(row.monte_carlo_error))
-        lines.append(f"{name:<20} {row.mean:>10.4f} {errors[0]:>14} {errors[1]:>19}")
-    return "\n".join(lines)
+    """The summary as a table for the reader, bits/dim."""
+    columns = ("term", "bits/dim", "s.e. (images)", "s.e. (Monte Carlo)")
+    rows = [
+        (name, f"{row.mean:.4f}", _format(row.standard_error), _format(row.monte_carlo_error))
+        for name, row in summary.items()
+    ]
+    return show_table(columns, rows)
 
 
 def _format(error: float | None) -> str:

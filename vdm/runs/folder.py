@@ -5,7 +5,6 @@ checkpoints/  metrics.jsonl  tensorboard/  evaluations/*.json + *.npz
 """
 
 import datetime
-import fcntl
 import io
 import json
 import os
@@ -19,6 +18,7 @@ import numpy as np
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.runs.config import as_tuples, differences
 from vdm.runs.config_identity import config_changes
+from vdm.runtime import locks
 from vdm.runtime.files import write_whole
 from vdm.runtime.processes import is_first
 from vdm.types import DataSpec
@@ -56,8 +56,13 @@ def check_writable(workdir: Path, argument: str = "workdir") -> None:
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ConfigError(f"{argument}={workdir}: {existing} is a file; choose another folder")
-    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
+    if not os.access(existing, os.W_OK | os.X_OK) or _is_read_only(existing):
         raise ConfigError(f"{argument}={workdir}: {existing} cannot be written; choose another")
+
+
+def _is_read_only(path: Path) -> bool:
+    # Root may write anywhere, says os.access; Windows knows no statvfs.
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def read_identity(workdir: Path) -> dict[str, Any] | None:
@@ -149,7 +154,7 @@ def _offer(changeable: list[str], num_refused: int) -> str:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Makes the folder and holds its lock; the system frees it when the process ends, however.
+    """Makes the folder and holds its lock, which ends with the process, however that ends.
 
     Of several processes only the first one holds it.
     """
@@ -158,21 +163,16 @@ def locked(workdir: Path) -> Iterator[None]:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("a+")
+        lock = locks.take(workdir / ".lock")
+    except locks.HeldError as owner:
+        raise ConfigError(
+            f"workdir={workdir}: in use by {owner}; wait, or choose another folder"
+        ) from None
     except OSError as error:
-        raise ConfigError(f"workdir={workdir}: cannot be written ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise ConfigError(
-                f"workdir={workdir}: in use by {owner}; wait, or choose another folder"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
+        raise ConfigError(
+            f"workdir={workdir}: cannot be written ({error.strerror or error})"
+        ) from error
+    with lock:
         yield
 
 

@@ -206,7 +206,8 @@ def use_compilation_cache() -> None:
             found = folder.stat()
         except OSError:
             return  # only slower
-        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        # Windows has neither owners' numbers nor these bits.
+        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
             logging.getLogger(__name__).warning(
                 f"{folder}: others can write there, so no compiled programs are kept; chmod 700 it"
             )

@@ -1,1 +1,1 @@
-"""What everything runs on: devices, processes, files and hashes."""
+"""What everything runs on: devices, processes, files, locks, hashes and tables."""

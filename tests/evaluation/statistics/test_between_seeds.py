@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special
 
 from vdm.evaluation.statistics.between_seeds import between_seeds, seed_gap
 
@@ -28,19 +28,32 @@ def test_between_seeds_by_hand_and_by_coverage():
         between_seeds([1.0])
 
 
-def test_gaps_of_groups_are_those_of_scipy():
-    one, other = {0: 1.0, 1: 2.5, 2: 1.5}, {0: 0.5, 1: 2.1, 2: 0.4}
-    paired = stats.ttest_rel(list(one.values()), list(other.values()))
+def student(mean, error, freedom):
+    """Interval and p value by the textbook."""
+    reach = special.stdtrit(freedom, 0.975) * error
+    return (mean - reach, mean + reach), 2 * special.stdtr(freedom, -abs(mean) / error)
+
+
+def test_gaps_of_groups_by_hand():
+    one, other = {0: 1.0, 1: 2.5, 2: 1.5}, {1: 2.1, 0: 0.5, 2: 0.4}
     found = seed_gap(one, other)
-    assert found.paired and math.isclose(found.p_value, paired.pvalue, rel_tol=1e-9)
-    np.testing.assert_allclose(found.interval, paired.confidence_interval(0.95))
-    apart = dict(zip((5, 6, 7), other.values(), strict=True))
-    welch = stats.ttest_ind(list(one.values()), list(other.values()), equal_var=False)
+    gaps = np.array([0.5, 0.4, 1.1])
+    interval, p_value = student(gaps.mean(), gaps.std(ddof=1) / math.sqrt(3), 2)
+    assert found.paired and math.isclose(found.p_value, p_value, rel_tol=1e-12)
+    np.testing.assert_allclose(found.interval, interval, rtol=1e-12)
+    # Variances of means a/n and b/m; degrees of freedom by Welch and Satterthwaite.
+    apart = {5: 2.1, 6: 0.5, 7: 0.4, 8: 1.1}
     found = seed_gap(one, apart)
-    assert not found.paired and math.isclose(found.p_value, welch.pvalue, rel_tol=1e-9)
-    np.testing.assert_allclose(found.interval, welch.confidence_interval(0.95))
+    a, b = (np.var(list(g.values()), ddof=1) / len(g) for g in (one, apart))
+    freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 3)
+    interval, p_value = student(5 / 3 - 4.1 / 4, math.sqrt(a + b), freedom)
+    assert not found.paired and math.isclose(found.p_value, p_value, rel_tol=1e-12)
+    np.testing.assert_allclose(found.interval, interval, rtol=1e-12)
 
 
 def test_groups_without_scatter():
-    found = seed_gap({0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0})
-    assert found.mean == 0.0 and found.interval == (0.0, 0.0) and found.p_value is None
+    for gap, other in ((0.0, {0: 1.0, 1: 1.0}), (0.5, {0: 0.5, 1: 0.5}), (0.5, {2: 0.5, 3: 0.5})):
+        found = seed_gap({0: 1.0, 1: 1.0}, other)
+        assert found.mean == gap and found.interval == (gap, gap) and found.p_value is None
+    by_rounding = seed_gap({0: 1.1, 1: 2.1, 2: 0.1}, {0: 1.0, 1: 2.0, 2: 0.0})
+    np.testing.assert_allclose(by_rounding.interval, (0.1, 0.1), rtol=1e-12)

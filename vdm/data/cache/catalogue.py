@@ -9,7 +9,6 @@ is complete.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ import numpy as np
 from vdm.data.base import Dataset
 from vdm.data.cache.prepared import open_prepared
 from vdm.errors import DataError, DiskError
+from vdm.runtime import locks
 from vdm.runtime.files import sync_folder, write_whole
 
 FOLDER = "catalogue"
@@ -114,33 +114,21 @@ def preparing(
     scratch = folder / f".scratch-{request_hash(request)[:32]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{request_hash(request)}.lock").open("a+")
+        lock = locks.take(
+            folder / f"{request_hash(request)}.lock",
+            lambda owner: wait(f"{owner} is preparing the same data; waiting for it"),
+        )
     except OSError as error:
         raise DiskError(
             f"{root}: cannot be written ({error}); set VDM_DATA_DIR to a folder that can be"
         ) from None
-    with file:
-        _lock(file, wait)
+    with lock:
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             scratch.mkdir()
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _lock(file, wait: Callable[[str], None]) -> None:
-    """The system frees the lock when the process ends, however it does."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        wait(f"{owner} is preparing the same data; waiting for it")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {os.uname().nodename}")
-    file.flush()
 
 
 def _npy(array: np.ndarray) -> bytes:

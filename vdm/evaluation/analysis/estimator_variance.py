@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from vdm.evaluation.bounds.base import require_scalar
+from vdm.evaluation.statistics.estimate import t_interval
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.elbo import NoiseLevels, noise_levels, terms_at
 from vdm.models.vdm.groups import group_labels
@@ -149,9 +149,8 @@ def _without_padding(batch: Batch) -> Batch:
 def mean_interval(found: Scatter) -> Interval:
     """The mean variance, with an interval over units."""
     error = found.values.std(ddof=1) / math.sqrt(len(found.values))
-    reach = float(stats.t.ppf(0.975, len(found.values) - 1)) * error
     mean = float(found.values.mean())
-    return Interval(mean, mean - reach, mean + reach)
+    return Interval(mean, *t_interval(mean, error, len(found.values) - 1))
 
 
 def ratio(one: Scatter, other: Scatter) -> Interval:
@@ -174,8 +173,8 @@ def log_jackknife(statistic: Callable[[np.ndarray], float], size: int) -> Interv
         keep[unit] = False
         left.append(statistic(keep))
     error = math.sqrt((size - 1) / size * float(np.sum(np.square(np.array(left) - np.mean(left)))))
-    reach = float(stats.t.ppf(0.975, size - 1)) * error
-    return Interval(math.exp(value), math.exp(value - reach), math.exp(value + reach))
+    low, high = t_interval(value, error, size - 1)
+    return Interval(math.exp(value), math.exp(low), math.exp(high))
 
 
 def gradient_signal(
@@ -219,5 +218,5 @@ def _signal(rows: np.ndarray) -> Interval:
     left = np.array([statistic(np.arange(len(rows)) != unit) for unit in range(len(rows))])
     spread = float(np.sum(np.square(left - left.mean())))
     error = math.sqrt((len(rows) - 1) / len(rows) * spread)
-    reach = float(stats.t.ppf(0.975, len(rows) - 1)) * error
-    return Interval(value, max(value - reach, 0.0), value + reach)
+    low, high = t_interval(value, error, len(rows) - 1)
+    return Interval(value, max(low, 0.0), high)

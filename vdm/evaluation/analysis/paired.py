@@ -91,6 +91,9 @@ def make_paired_step(
 def difference(one: Evaluation, other: Evaluation, name: str = "total") -> Difference:
     """`one` - `other` of a term or of the total.
 
+    Not scipy's paired test: images share times, so that the error has a Monte Carlo part, with degrees
+    of freedom of its own.
+
     Raises:
       ValueError: other images, dimensions or noise than the first's.
     """

@@ -8,6 +8,7 @@ import numpy as np
 
 from vdm.evaluation.bounds.run import BoundEvaluation
 from vdm.evaluation.statistics.estimate import Estimate, estimate
+from vdm.runtime.tables import show_table
 
 LEAST_RANDOMISATIONS = 8
 """Fewer give no Monte Carlo error worth printing: it is then "not estimated"."""
@@ -49,9 +50,9 @@ def table_rows(evaluations: Sequence[BoundEvaluation]) -> list[Row]:
 
 
 def format_rows(rows: Sequence[Row]) -> str:
-    """The table as plain text, bits/dim."""
+    """The table for the reader, bits/dim."""
     titles = ("bound", "bits/dim", "95 % (images)", "s.e. (Monte Carlo)", "evaluations", "seconds")
-    lines = [_line(*titles)]
+    cells = []
     for row in rows:
         found = row.estimate
         interval = "not estimated"
@@ -60,15 +61,12 @@ def format_rows(rows: Sequence[Row]) -> str:
         error = found.monte_carlo_error
         shown = "not estimated" if error is None else f"{error:.4f}"
         name = f"{row.bound}: {row.row}" + ("" if row.same_model else " *")
-        cells = (f"{found.mean:.4f}", interval, shown, f"{row.evaluations:.0f}")
-        lines.append(_line(name, *cells, f"{row.seconds:.1f}"))
+        cost = (f"{row.evaluations:.0f}", f"{row.seconds:.1f}")
+        cells.append((name, f"{found.mean:.4f}", interval, shown, *cost))
+    lines = [show_table(titles, cells)]
     if not all(row.same_model for row in rows):
         lines.append("* the likelihood of another model: no bound of the same as the others")
     return "\n".join(lines)
-
-
-def _line(name, mean, interval, error, evaluations, seconds) -> str:
-    return f"{name:<40} {mean:>8} {interval:>20} {error:>19} {evaluations:>11} {seconds:>8}"
 
 
 def _names(evaluations: Sequence[BoundEvaluation]) -> list[str]:

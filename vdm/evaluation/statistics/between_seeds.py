@@ -6,12 +6,13 @@ images; nor does an interval over images hold the scatter between seeds.
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats
 
-from vdm.evaluation.statistics.estimate import t_interval
+from vdm.evaluation.statistics.estimate import CONFIDENCE, t_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,10 @@ class BetweenSeeds:
 
 
 def between_seeds(values: Sequence[float]) -> BetweenSeeds:
-    """Mean and intervals of one number per training seed, at least two, in its own unit."""
+    """Mean and intervals of one number per training seed, at least two, in its own unit.
+
+    scipy has no interval for the next value, so both come from `t_interval`.
+    """
     if len(values) < 2:
         raise ValueError(f"{len(values)} seed: the scatter between seeds needs at least two")
     count, mean = len(values), float(np.mean(values))
@@ -78,21 +82,18 @@ class SeedGap:
 
 
 def seed_gap(one: Mapping[int, float], other: Mapping[int, float]) -> SeedGap:
-    """`one` - `other`, each {seed: number} of at least two seeds."""
-    if one.keys() == other.keys():
-        gaps = np.array([one[seed] - other[seed] for seed in one])
-        mean, freedom = float(gaps.mean()), float(len(gaps) - 1)
-        error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    """`one` - `other`, each {seed: number} of at least two seeds, by scipy's paired or Welch's test."""
+    if paired := one.keys() == other.keys():
+        groups = [np.array([values[seed] for seed in one]) for values in (one, other)]
+        scatter, mean = [groups[0] - groups[1]], float((groups[0] - groups[1]).mean())
     else:
-        groups = [np.array(list(values.values())) for values in (one, other)]
+        groups = scatter = [np.array(list(values.values())) for values in (one, other)]
         mean = float(groups[0].mean() - groups[1].mean())
-        parts = [float(g.var(ddof=1)) / len(g) for g in groups]
-        error, freedom = math.sqrt(sum(parts)), _welch(parts, [len(g) for g in groups])
-    p_value = 2.0 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else None
-    return SeedGap(mean, t_interval(mean, error, freedom), p_value, one.keys() == other.keys())
-
-
-def _welch(parts: Sequence[float], counts: Sequence[int]) -> float:
-    """Degrees of freedom of a sum of two variances of means."""
-    spread = sum(v**2 / (n - 1) for v, n in zip(parts, counts, strict=True))
-    return sum(parts) ** 2 / spread if spread > 0 else float(sum(counts) - 2)
+    if all(np.ptp(values) == 0 for values in scatter):
+        return SeedGap(mean, (mean, mean), None, paired)
+    with warnings.catch_warnings():
+        # Seeds may differ by rounding alone: a tiny interval then is the answer.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test = stats.ttest_rel(*groups) if paired else stats.ttest_ind(*groups, equal_var=False)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return SeedGap(mean, (float(low), float(high)), float(test.pvalue), paired)

@@ -118,7 +118,12 @@ def variances(values: np.ndarray, shared: np.ndarray | None = None) -> Variances
 
 
 def t_interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
-    """95 % by Student's t."""
+    """95 % by Student's t.
+
+    scipy's intervals belong to its tests, which take degrees of freedom from the number of values;
+    those of an estimate over images and randomisations are its own (Satterthwaite), as are errors by
+    jackknife.
+    """
     # Not scipy.stats: importing it would take a third of a launcher's start.
     reach = float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * error
     return (mean - reach, mean + reach)
