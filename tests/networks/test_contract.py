@@ -1,5 +1,6 @@
 """What every denoiser promises; a new name in DENOISERS needs only a line in OPTIONS."""
 
+import dataclasses
 import functools
 
 import flax
@@ -10,6 +11,7 @@ import pytest
 
 from vdm.errors import ConfigError
 from vdm.networks import DENOISERS, make_denoiser
+from vdm.networks.base import OPTIONS as CONTRACT
 
 OPTIONS = {
     "unet": {"channels": 16, "num_blocks": 1, "dropout": 0.3},
@@ -162,11 +164,22 @@ def test_fourier_features_follow_the_number_of_levels(name):
     )
 
 
+def test_takes_every_option_that_callers_count_on(name):
+    fields = {field.name for field in dataclasses.fields(DENOISERS[name])}
+    assert {option for option, facts in CONTRACT.items() if facts.required} <= fields
+    for option in fields & CONTRACT.keys():
+        assert CONTRACT[option].beside in (None, *fields), option
+    open_ones = {"dtype": "float32", "fourier_exponents": None, "num_groups": None, "unroll": None}
+    for option, value in open_ones.items():
+        if option in fields:
+            assert getattr(build(name, **{option: value}), option) is not None
+
+
 def test_wrong_options_are_refused_by_name(name):
     with pytest.raises(ConfigError, match=f"denoiser.{name}.chanels=3: no such option") as error:
         build(name, chanels=3)
-    for option in ("dropout", "dtype", "fourier_exponents", "num_blocks"):
-        assert option in str(error.value)
+    for option, facts in CONTRACT.items():
+        assert not facts.required or option in str(error.value)
     assert "parent" not in str(error.value)  # Linen's own fields are no options
     with pytest.raises(ConfigError, match=rf"denoiser.{name}.dtype='float16'.*bfloat16, float32"):
         build(name, dtype="float16")

@@ -22,8 +22,8 @@ _DECIDABLE = ("fourier_exponents", "num_groups")
 def make_denoiser(name: str, num_levels: int, options: Mapping) -> nn.Module:
     """The denoiser `name` for data of `num_levels` levels, with its own options.
 
-    Fields that several denoisers have mean the same in each and may be left to decide for themselves:
-    fourier_exponents, num_groups and unroll by None; dtype is a name.
+    Fields in `vdm.networks.base.OPTIONS` mean the same in each, and may be left to decide for
+    themselves: fourier_exponents, num_groups and unroll by None; dtype is a name.
     """
     module = choose("denoiser.name", name, DENOISERS, "denoiser")
     fields = {f.name: f for f in dataclasses.fields(module) if f.name not in ("parent", "name")}

@@ -7,9 +7,13 @@ for a module with `gamma_map` anything that broadcasts to z; conditioning [B], t
 [B,K] with the numbers of a context after it; train switches dropout on. The prediction [B,H,W,C] is
 float32, in whichever parameterisation the model chose. A denoiser knows no schedule, no data set and no
 fixed image shape, and starts with a zero-initialised output.
+
+The module's fields are its options. Those in `OPTIONS` mean the same in every network, and callers set
+them by name: a network takes all that are `required`, and of the others those that fit it. Further
+options of its own have a default each.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +22,44 @@ from vdm.errors import ConfigError, choose
 
 MIN_BLOCKS_IN_LOOP = 4
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Option(NamedTuple):
+    """A field that means the same in every network that has it.
+
+    Attributes:
+      meaning: what the network does with it.
+      required: whether every network takes it.
+      least: the smallest value that a configuration may give, for sizes.
+      beside: a field that a network with this one has too, since its value decides this one's.
+    """
+
+    meaning: str
+    required: bool = False
+    least: int | None = None
+    beside: str | None = None
+
+
+OPTIONS = {
+    "add_input": Option("predict z + net(z), the start for eps; the model sets it", True),
+    "gamma_map": Option("time may be a map [B,H,W,C]; the model sets it, by the schedule", True),
+    "fourier_exponents": Option(
+        "Fourier features of z at 2^n join the input; None = by the number of levels, () = none",
+        True,
+    ),
+    "dropout": Option("rate inside the blocks, below 1; drawn while training alone", True),
+    "dtype": Option("of the computation inside, by name; outside all is float32", True),
+    "channels": Option("width of convolutional blocks", least=1),
+    "width": Option("features of dense blocks", least=1),
+    "num_blocks": Option("depth: identical blocks in a row", least=0),
+    "num_groups": Option("of the group norms; None = by channels", beside="channels"),
+    "unroll": Option(
+        "write blocks out instead of looping; None = for shallow networks on a CPU",
+        beside="num_blocks",
+    ),
+    "remat": Option("compute blocks again in the backward pass instead of keeping them"),
+}
+"""{field: what it means}; see the module."""
 
 
 def resolve_dtype(field: str, name: str) -> Any:

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from vdm.errors import ConfigError, choose
 from vdm.networks.base import DTYPES
+from vdm.networks.base import OPTIONS as NETWORK_OPTIONS
 from vdm.runtime import devices
 from vdm.training.writers import check_writers
 
@@ -73,7 +74,7 @@ def _check_denoiser(denoiser: Mapping) -> None:
     name = denoiser["name"]
     options = denoiser.get(name, {})
     for field, value in options.items():
-        smallest = {"channels": 1, "num_blocks": 0, "width": 1}.get(field)
+        smallest = NETWORK_OPTIONS[field].least if field in NETWORK_OPTIONS else None
         if smallest is not None and value < smallest:
             raise ConfigError(
                 f"config.denoiser.{name}.{field}={value}: must be at least {smallest}"

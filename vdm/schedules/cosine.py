@@ -4,14 +4,15 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.base import per_example, step_times
+from vdm.schedules.between import Between, rescaled
 from vdm.schedules.endpoints import Endpoints
 
 OWN_ENDPOINTS = (-15.0, 15.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cosine(Schedule):
+class Cosine(Between):
     """gamma = 2 ln tan(phi),  phi(t) from atan(exp(gamma_0/2)) to atan(exp(gamma_1/2)), linear in t.
 
     That is alpha = cos(phi), sigma = sin(phi), of Nichol & Dhariwal 2021 without their offset. At
@@ -20,18 +21,8 @@ class Cosine(Schedule):
     or the truncation "own": gamma = -15 and 15 (Hoogeboom et al. 2023, app. B).
     """
 
-    endpoints: Endpoints
-
-    def init(self, key):
-        del key
-        return {}
-
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        zero, one = (self._log_tan(jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
-        # Through the share of the way, so that the end points are exact in float32.
-        share = (self._log_tan(per_example(t)) - zero) / (one - zero)
-        return (1.0 - share) * gamma_0 + share * gamma_1
+    def share(self, shape, t, context=None):
+        return rescaled(self._log_tan, t)
 
     def gamma_increment(self, params, step, num_timesteps, context=None):
         t, s = (per_example(time) for time in step_times(step, num_timesteps))

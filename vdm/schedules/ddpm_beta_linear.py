@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.between import Between, rescaled
 from vdm.schedules.endpoints import Endpoints
 
 NUM_BETAS = 1000
@@ -13,7 +13,7 @@ FIRST_BETA, LAST_BETA = 1e-4, 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class DdpmBetaLinear(Schedule):
+class DdpmBetaLinear(Between):
     """gamma = ln expm1(B(n)),  n(t) = 1 + 999 t,  B(n) = -ln of DDPM's abar at its step n
 
         discrete    B(n) = -sum_{i=1..n} ln(1 - beta_i),  beta_i = 1e-4 + (i - 1)(.02 - 1e-4)/999
@@ -30,25 +30,15 @@ class DdpmBetaLinear(Schedule):
       coefficients: of B(n), lowest power first.
     """
 
-    endpoints: Endpoints
     coefficients: tuple[float, ...]
 
-    def init(self, key):
-        del key
-        return {}
+    def share(self, shape, t, context=None):
+        return rescaled(self._native, t)
 
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        zero, one = (self._native(jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
-        share = (self._native(per_example(t)) - zero) / (one - zero)
-        return (1.0 - share) * gamma_0 + share * gamma_1
-
-    def gamma_increment(self, params, step, num_timesteps, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        t, s = (per_example(time) for time in step_times(step, num_timesteps))
+    def share_rise(self, shape, s, t, num_timesteps, context=None):
         start, end = jnp.zeros((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1))
         whole = self._native_rise(start, end, 1.0)
-        return (gamma_1 - gamma_0) * self._native_rise(s, t, 1.0 / num_timesteps) / whole
+        return self._native_rise(s, t, 1.0 / num_timesteps), whole
 
     def _native(self, t):
         return jnp.log(jnp.expm1(self._divided(_position(t), _position(t))[0]))

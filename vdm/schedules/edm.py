@@ -9,14 +9,15 @@ from jax.scipy.special import ndtri
 from scipy.special import ndtr
 
 from vdm.errors import ConfigError
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.base import per_example, step_times
+from vdm.schedules.between import Between, rescaled
 from vdm.schedules.endpoints import Endpoints
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Edm(Schedule):
+class Edm(Between):
     """gamma(t) = 2 m + 2 s Phi^-1(p(t)),  p linear in t from Phi(z_0) to Phi(z_1)
 
     EDM trains at ln sigma ~ N(m, s^2), its sigma the ratio of noise to signal: gamma = 2 ln sigma
@@ -29,20 +30,11 @@ class Edm(Schedule):
       mean, deviation: m and s of ln sigma.
     """
 
-    endpoints: Endpoints
     mean: float
     deviation: float
 
-    def init(self, key):
-        del key
-        return {}
-
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        t, zero, one = per_example(t), *(jnp.full((1, 1, 1, 1), end) for end in (0.0, 1.0))
-        first, last = self._quantile(zero, one), self._quantile(one, zero)
-        share = (self._quantile(t, 1.0 - t) - first) / (last - first)
-        return (1.0 - share) * gamma_0 + share * gamma_1
+    def share(self, shape, t, context=None):
+        return rescaled(lambda t: self._quantile(t, 1.0 - t), t)
 
     def gamma_increment(self, params, step, num_timesteps, context=None):
         """By Gauss-Legendre, or as a difference where a tail is no wider than a few steps."""

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from vdm.errors import ConfigError
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.between import Between, rescaled
 from vdm.schedules.endpoints import Endpoints
 
 
 @dataclasses.dataclass(frozen=True)
-class MonotoneNetwork(Schedule):
+class MonotoneNetwork(Between):
     """gamma(t) = (1 - r) gamma_0 + r gamma_1,  r(t) = (f(t) - f(0)) / (f(1) - f(0))
 
         f(t) = |w1| t + mean_k |w3_k| sigmoid(|w2_k| t + b_k)
@@ -25,7 +25,6 @@ class MonotoneNetwork(Schedule):
       num_features: sigmoids in the hidden layer.
     """
 
-    endpoints: Endpoints
     num_features: int = 1024
 
     def __post_init__(self):
@@ -34,32 +33,22 @@ class MonotoneNetwork(Schedule):
                 f"schedule.monotone_network.num_features={self.num_features}: must be at least 1"
             )
 
-    def init(self, key):
+    def init_shape(self, key):
         key_slope, key_centre = jax.random.split(key)
         size = (self.num_features,)
         slope = 10.0 * jnp.exp(0.5 * jax.random.normal(key_slope, size))
         centre = jax.random.uniform(key_centre, size)
         # A small third layer, not zero: at zero |w3| has no derivative, and w2 no gradient.
         third = jnp.full(size, 1e-2)
-        shape = {"w1": jnp.ones(()), "w2": slope, "b2": -slope * centre, "w3": third}
-        return {**self.endpoints.init(), "shape": shape}
+        return {"w1": jnp.ones(()), "w2": slope, "b2": -slope * centre, "w3": third}
 
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        shape = params["shape"]
-        zero, one = (self._network(shape, jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
-        share = (self._network(shape, per_example(t)) - zero) / (one - zero)
-        return (1.0 - share) * gamma_0 + share * gamma_1
+    def share(self, shape, t, context=None):
+        return rescaled(lambda t: self._network(shape, t), t)
 
-    def gamma_increment(self, params, step, num_timesteps, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        shape, width = params["shape"], jnp.ones((1, 1, 1, 1))
-        t, s = (per_example(time) for time in step_times(step, num_timesteps))
+    def share_rise(self, shape, s, t, num_timesteps, context=None):
+        width = jnp.ones((1, 1, 1, 1))
         whole = self._rise(shape, 0.0 * width, width, 1.0)
-        return (gamma_1 - gamma_0) * self._rise(shape, s, t, 1.0 / num_timesteps) / whole
-
-    def project(self, params):
-        return self.endpoints.project(params)
+        return self._rise(shape, s, t, 1.0 / num_timesteps), whole
 
     def _network(self, shape, t):
         """f(t) [B,1,1,1]."""

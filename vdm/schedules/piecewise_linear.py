@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from vdm.schedules import knots
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.between import Between
 from vdm.schedules.endpoints import Endpoints
 
 
 @dataclasses.dataclass(frozen=True)
-class PiecewiseLinear(Schedule):
+class PiecewiseLinear(Between):
     """gamma(t) = (1 - r) gamma_0 + r gamma_1,  r(t) linear between r_k at the knots t_k
 
     The times of the knots stay where they are: dgamma/dt jumps there, and a gradient through the
@@ -25,41 +25,31 @@ class PiecewiseLinear(Schedule):
       learned: whether the shares are learned.
     """
 
-    endpoints: Endpoints
     times: tuple[float, ...]
     shares: tuple[float, ...]
     learned: bool
 
-    def init(self, key):
+    def init_shape(self, key):
         del key
-        shape = {"shape": {"rises": knots.logits(self.shares)}} if self.learned else {}
-        return {**self.endpoints.init(), **shape}
+        return {"rises": knots.logits(self.shares)} if self.learned else {}
 
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        times, shares = self._knots(params)
-        t = per_example(t)
+    def share(self, shape, t, context=None):
+        times, shares = self._knots(shape)
         k = knots.piece(times, t)
         start, end = jnp.take(times, k), jnp.take(times, k + 1)
         along = (t - start) / (end - start)
-        share = (1.0 - along) * jnp.take(shares, k) + along * jnp.take(shares, k + 1)
-        return (1.0 - share) * gamma_0 + share * gamma_1
+        return (1.0 - along) * jnp.take(shares, k) + along * jnp.take(shares, k + 1)
 
-    def gamma_increment(self, params, step, num_timesteps, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        times, shares = self._knots(params)
-        s = per_example(step_times(step, num_timesteps)[1])
+    def share_rise(self, shape, s, t, num_timesteps, context=None):
+        times, shares = self._knots(shape)
         slopes = (jnp.diff(shares) / jnp.diff(times))[None, None, None, :]
         inside = knots.overlaps(times, s, 1.0 / num_timesteps)
-        return (gamma_1 - gamma_0) * jnp.sum(slopes * inside, axis=-1, keepdims=True)
+        return jnp.sum(slopes * inside, axis=-1, keepdims=True), 1.0
 
-    def project(self, params):
-        return self.endpoints.project(params)
-
-    def _knots(self, params):
+    def _knots(self, shape):
         times = jnp.asarray(self.times, jnp.float32)
         if self.learned:
-            return times, knots.learned_edges(params["shape"]["rises"])
+            return times, knots.learned_edges(shape["rises"])
         return times, jnp.asarray(self.shares, jnp.float32)
 
 

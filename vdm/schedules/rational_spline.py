@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm.schedules import knots
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.between import Between
 from vdm.schedules.endpoints import Endpoints
 
 MIN_SLOPE = 1e-3
@@ -16,7 +16,7 @@ MIN_SLOPE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class RationalSpline(Schedule):
+class RationalSpline(Between):
     """gamma(t) = (1 - r) gamma_0 + r gamma_1, and between the knots (t_k, r_k), (t_k+1, r_k+1)
 
         r = r_k + (r_k+1 - r_k) (m x^2 + d_k x (1 - x)) / (m + (d_k+1 + d_k - 2 m) x (1 - x))
@@ -31,19 +31,16 @@ class RationalSpline(Schedule):
       learned: whether the shape moves from there.
     """
 
-    endpoints: Endpoints
     times: tuple[float, ...]
     shares: tuple[float, ...]
     learned: bool
 
-    def init(self, key):
+    def init_shape(self, key):
         del key
-        return {**self.endpoints.init(), **({"shape": self._start()} if self.learned else {})}
+        return self._start() if self.learned else {}
 
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        times, shares, slopes = self._knots(params)
-        t = per_example(t)
+    def share(self, shape, t, context=None):
+        times, shares, slopes = self._knots(shape)
         k = knots.piece(times, t)
         start, end, low, high, d_0, d_1 = (
             jnp.take(values, k + after) for values in (times, shares, slopes) for after in (0, 1)
@@ -51,13 +48,10 @@ class RationalSpline(Schedule):
         x, m = (t - start) / (end - start), (high - low) / (end - start)
         bulge = x * (1.0 - x)
         along = (m * x * x + d_0 * bulge) / (m + (d_1 + d_0 - 2.0 * m) * bulge)
-        share = (1.0 - along) * low + along * high
-        return (1.0 - share) * gamma_0 + share * gamma_1
+        return (1.0 - along) * low + along * high
 
-    def gamma_increment(self, params, step, num_timesteps, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        times, shares, slopes = self._knots(params)
-        s = per_example(step_times(step, num_timesteps)[1])
+    def share_rise(self, shape, s, t, num_timesteps, context=None):
+        times, shares, slopes = self._knots(shape)
         widths, heights, start, d_0, d_1 = (
             values[None, None, None, :]
             for values in (
@@ -72,10 +66,7 @@ class RationalSpline(Schedule):
         steep = m * (x * (1.0 - y) + y * (1.0 - x)) + d_0 * (1.0 - x) * (1.0 - y) + d_1 * x * y
         below = [m + (d_1 + d_0 - 2.0 * m) * v * (1.0 - v) for v in (x, y)]
         rise = heights * inside * m * steep / (below[0] * below[1])
-        return (gamma_1 - gamma_0) * jnp.sum(rise, axis=-1, keepdims=True)
-
-    def project(self, params):
-        return self.endpoints.project(params)
+        return jnp.sum(rise, axis=-1, keepdims=True), 1.0
 
     def _start(self):
         """Parameters of the knots; slopes are means of the pieces' (Fritsch & Butland 1984)."""
@@ -91,8 +82,8 @@ class RationalSpline(Schedule):
             "slopes": jnp.asarray(raw, jnp.float32),
         }
 
-    def _knots(self, params):
-        shape = params["shape"] if self.learned else self._start()
+    def _knots(self, shape):
+        shape = shape if self.learned else self._start()
         slopes = MIN_SLOPE + jax.nn.softplus(shape["slopes"])
         return knots.learned_edges(shape["widths"]), knots.learned_edges(shape["heights"]), slopes
 

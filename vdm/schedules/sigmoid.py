@@ -6,14 +6,15 @@ import math
 import jax.numpy as jnp
 
 from vdm.errors import ConfigError
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.base import per_example, step_times
+from vdm.schedules.between import Between, rescaled
 from vdm.schedules.endpoints import Endpoints
 
 OWN_ENDPOINTS = (-15.0, 15.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sigmoid(Schedule):
+class Sigmoid(Between):
     """alpha^2(u) = (S(b) - S(v)) / (S(b) - S(a)),  v = a + (b - a) u,  S the logistic function
 
     (Jabri et al. 2022; Chen 2023, sec. 2, with its temperature 1.) gamma is -inf at u = 0 and +inf at
@@ -27,19 +28,11 @@ class Sigmoid(Schedule):
       start, end: a and b; the larger their distance, the longer at the ends.
     """
 
-    endpoints: Endpoints
     start: float
     end: float
 
-    def init(self, key):
-        del key
-        return {}
-
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        zero, one = (self._native(jnp.full((1, 1, 1, 1), end)) for end in (0.0, 1.0))
-        share = (self._native(per_example(t)) - zero) / (one - zero)
-        return (1.0 - share) * gamma_0 + share * gamma_1
+    def share(self, shape, t, context=None):
+        return rescaled(self._native, t)
 
     def gamma_increment(self, params, step, num_timesteps, context=None):
         t, s = (per_example(time) for time in step_times(step, num_timesteps))

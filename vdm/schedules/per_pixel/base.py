@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from vdm.errors import ConfigError
-from vdm.schedules.base import Schedule, per_example, step_times
+from vdm.schedules.between import Between
 from vdm.schedules.endpoints import Endpoints
 from vdm.schedules.per_pixel.sharing import Sharing, make_sharing
 from vdm.types import Params, PRNGKey
@@ -87,7 +87,7 @@ class Conditioner:
 
 
 @dataclasses.dataclass(frozen=True)
-class PerPixel(Schedule):
+class PerPixel(Between):
     """See the module.
 
     Attributes:
@@ -97,7 +97,6 @@ class PerPixel(Schedule):
       conditioner: what a context does; None = no context.
     """
 
-    endpoints: Endpoints
     form: Form
     sharing: Sharing
     conditioner: Conditioner | None = None
@@ -110,43 +109,30 @@ class PerPixel(Schedule):
     def context_size(self):
         return 0 if self.conditioner is None else self.conditioner.size
 
-    def init(self, key):
+    def init_shape(self, key):
         key_start, key_sharing, key_conditioner = jax.random.split(key, 3)
         start = self.form.start(key_start)
         shape = self.sharing.init(key_sharing, start)
         if self.conditioner is not None:
             sizes = self.sharing.weights_shape(start.size)
             shape["conditioner"] = self.conditioner.init(key_conditioner, sizes)
-        return {**self.endpoints.init(), "shape": shape}
+        return shape
 
-    def gamma(self, params, t, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        values, t = self._values(params, context), per_example(t)
+    def share(self, shape, t, context=None):
+        values = self._values(shape, context)
         before = self.form.mass(values, jnp.zeros_like(t), t, t)
         after = self.form.mass(values, t, jnp.ones_like(t), 1.0 - t)
         # Not before/whole: at t = 1 that is 1 only if two programs round alike.
-        share = before / (before + after)
-        return (1.0 - share) * gamma_0 + share * gamma_1
+        return before / (before + after)
 
-    def gamma_increment(self, params, step, num_timesteps, context=None):
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        values = self._values(params, context)
-        t, s = (per_example(time) for time in step_times(step, num_timesteps))
+    def share_rise(self, shape, s, t, num_timesteps, context=None):
+        values = self._values(shape, context)
         zero, one = jnp.zeros_like(t), jnp.ones_like(t)
         rise = self.form.mass(values, s, t, jnp.full_like(t, 1.0 / num_timesteps))
         whole = self.form.mass(values, zero, one, one)
-        return (gamma_1 - gamma_0) * (rise / whole)
+        return rise / whole, 1.0
 
-    def end_gammas(self, params, context=None):
-        del context
-        gamma_0, gamma_1 = self.endpoints.values(params)
-        return gamma_0.reshape(1, 1, 1, 1), gamma_1.reshape(1, 1, 1, 1)
-
-    def project(self, params):
-        return self.endpoints.project(params)
-
-    def _values(self, params, context) -> jax.Array:
-        shape = params["shape"]
+    def _values(self, shape, context) -> jax.Array:
         if self.conditioner is None:
             return self.sharing.values(shape, jnp.zeros(()))
         if context is None:
