@@ -29,12 +29,23 @@ CHOSEN = (
 """Of the contract suites what is about the additions, and of the dearest a part."""
 
 
+def _files(repository):
+    """What git has, with what it would take: no runs, caches or builds."""
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        pytest.skip(f"needs a git clone to copy: {done.stderr.strip()}")
+    paths = [path for path in done.stdout.split("\0") if path]
+    return [path for path in paths if (repository / path).is_file()]
+
+
 @pytest.fixture(scope="module")
 def copy(repository, tmp_path_factory):
     """A copy of the repository's files with every addition applied, one after another."""
     folder = tmp_path_factory.mktemp("extended") / "copy"
-    kept = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "runs", "build", "results")
-    shutil.copytree(repository, folder, ignore=kept)
+    for path in _files(repository):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(repository / path, folder / path)
     for name in ADDITIONS:
         diff = repository / "docs" / "extending" / f"{name}.diff"
         words = ["git", "apply", "--whitespace=error", str(diff)]

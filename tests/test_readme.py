@@ -2,12 +2,8 @@
 
 import re
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from vdm.schedules import Endpoints
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +16,8 @@ def blocks(readme):
     return re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
 
 
-def test_the_schedule_in_one_file_is_a_schedule(blocks):
-    names: dict = {}
-    exec(next(block for block in blocks if "class Power" in block), names)
-    schedule = names["Power"](Endpoints(-7.0, 5.0), exponent=2.0)
-    params = schedule.init(jax.random.key(0))
-    gamma = np.asarray(schedule.gamma(params, jnp.linspace(0.0, 1.0, 11))).ravel()
-    np.testing.assert_allclose(gamma, -7.0 + 12.0 * np.linspace(0, 1, 11) ** 2, atol=1e-5)
-
-
-def test_the_loop_of_one_s_own_runs(blocks, monkeypatch, tmp_path):
+def test_the_loop_of_one_s_own_runs(blocks, repository, monkeypatch, tmp_path):
+    monkeypatch.chdir(repository)
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
     names: dict = {}
     exec(next(block for block in blocks if "runs.build" in block), names)
