@@ -36,7 +36,7 @@ from vdm.runs.record import (
 )
 from vdm.runtime import processes
 from vdm.runtime.hashes import tree_hash
-from vdm.samplers.ancestral import ancestral
+from vdm.samplers import make_sampler
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.loop import Hooks, is_due, train
 from vdm.training.state import TrainState
@@ -89,9 +89,8 @@ class _Session:
         self._parts, self._folder, self._stop = parts, folder, stop
         self._estimation, self._evaluation_step = estimation, evaluation_step
         self._options = parts.config["train"]
-        self._sample_step = make_sample_step(
-            parts, ancestral, self._options["num_sample_steps"], NUM_FRAMES
-        )
+        sampler, num_steps = make_sampler("ancestral"), self._options["num_sample_steps"]
+        self._sample_step = make_sample_step(parts, sampler, num_steps, NUM_FRAMES)
         self._speed = Speed(self._options["batch_size"] * parts.steps_per_call)
         self._evaluated = self._sampled = 0  # the last step at which it was done
         self._validation: float | None = None
