@@ -80,6 +80,21 @@ class Batch:
 
 
 @flax.struct.dataclass
+class Known:
+    """What a network may know of each image besides z and gamma.
+
+    Attributes:
+      augmented: 1 for an augmented image, 0 for a clean one [B].
+      label: the image's class, -1 for none [B]; None where no network takes one.
+      context: what a conditional schedule knows of the image [B,K]; None without a context.
+    """
+
+    augmented: Conditioning
+    label: Int[Host, " B"] | None = None
+    context: Context | None = None
+
+
+@flax.struct.dataclass
 class ElboTerms:
     """The negative ELBO of each image in nats, term by term (names of Luo 2022, eq. 58).
 

@@ -1,13 +1,17 @@
 """What every sampler promises: integer codes, frames, and nothing that depends on the batch."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
+from vdm.models.base import Support
 from vdm.models.vdm.make import make_model
-from vdm.samplers import SAMPLERS, make_sampler
+from vdm.models.vdm.model import VDM
+from vdm.samplers import SAMPLERS, Sampler, make_sampler
 from vdm.types import DataSpec
 
 SPEC = DataSpec("small", (3, 5, 2), 7, {}, "")
@@ -66,3 +70,43 @@ def test_more_frames_than_steps_repeat_themselves(sample):
 def test_unknown_sampler():
     with pytest.raises(ConfigError, match=r"'ancestal'.*ancestral"):
         make_sampler("ancestal")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_unknown_options_are_named(name):
+    with pytest.raises(ConfigError, match=rf"sampler\.{name}\.wobble=3: no such option; .+"):
+        make_sampler(name, {"wobble": 3})
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink(Sampler):
+    """z_s = factor z_t + i: no noise, and every number of a step in the result."""
+
+    factor: float = 0.5
+    name = "shrink"
+
+    def step(self, model, params, z_t, i, num_steps, known, eps):
+        return self.factor * z_t + i
+
+
+class Willing(VDM):
+    """A model that every sampler serves."""
+
+    def supports(self):
+        return Support(samplers=("shrink",))
+
+
+def test_a_variant_is_one_step(monkeypatch, model_and_params):
+    """Steps T..1 in order, frames after each, and codes from what they end at."""
+    monkeypatch.setitem(SAMPLERS, "shrink", Shrink)
+    sampler, (model, params) = make_sampler("shrink", {"factor": 0.25}), model_and_params
+    willing = Willing(**{f.name: getattr(model, f.name) for f in dataclasses.fields(model)})
+    found = sampler(willing, params, 0, jnp.arange(2), 3, 3)
+    for k, i in enumerate((3, 2, 1)):
+        np.testing.assert_allclose(found.z[k + 1], 0.25 * found.z[k] + i, atol=1e-6)
+    assert (np.asarray(found.images) == SPEC.num_levels - 1).mean() > 0.9  # z_0 is about 1.7
+
+
+def test_a_model_that_a_sampler_does_not_serve_is_refused(model_and_params):
+    with pytest.raises(ConfigError, match=r"sampler='shrink'.*family 'vdm'.*ancestral"):
+        Shrink()(*model_and_params, 0, jnp.arange(2), 3)

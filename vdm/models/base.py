@@ -18,7 +18,7 @@ from vdm.errors import ConfigError
 from vdm.models import microbatches
 from vdm.models.chain import Chain
 from vdm.models.means import Metrics, mean_bits_per_dim
-from vdm.types import Batch, ElboTerms, Index, Latents, Params, PerExample, PRNGKey
+from vdm.types import Batch, ElboTerms, Index, Known, Latents, Params, PerExample, PRNGKey
 
 Noise = Any
 """All randomness that one evaluation of the terms consumes; a family's own record of arrays."""
@@ -243,7 +243,7 @@ class Model(abc.ABC):
             f"{what}: is about the noise levels of a diffusion model; family {self.family!r} has none"
         )
 
-    def predict(self, params: Params, z: Latents, gamma: Any, known: Any) -> Latents:
+    def predict(self, params: Params, z: Latents, gamma: Any, known: Known) -> Latents:
         """eps_hat(z, gamma) given what is known of each image: what guidance wraps.
 
         Raises:

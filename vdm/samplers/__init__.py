@@ -1,21 +1,31 @@
 """Samplers: noise -> images."""
 
-from vdm.errors import ConfigError, choose
+import dataclasses
+from collections.abc import Mapping
+
+from vdm.errors import ConfigError, check_options, choose
 from vdm.models.base import Model, require_support
-from vdm.samplers.ancestral import ancestral
+from vdm.samplers.ancestral import Ancestral
 from vdm.samplers.base import Sampler, Trajectory
-from vdm.samplers.chain import chain
+from vdm.samplers.chain import LatentChain
 
-SAMPLERS: dict[str, Sampler] = {
-    "ancestral": ancestral,
-    "chain": chain,
+SAMPLERS: dict[str, type[Sampler]] = {
+    "ancestral": Ancestral,
+    "chain": LatentChain,
 }
-"""Each entry: a function as `vdm.samplers.base.Sampler` describes it."""
+"""Each entry: a variant of `vdm.samplers.base.Sampler`; its fields are its options."""
 
 
-def make_sampler(name: str) -> Sampler:
-    """The sampler `name`."""
-    return choose("sampler", name, SAMPLERS, "sampler")
+def make_sampler(name: str, options: Mapping | None = None) -> Sampler:
+    """The sampler `name`, with its own options.
+
+    Raises:
+      ConfigError: no such sampler, or no such option.
+    """
+    variant, options = choose("sampler", name, SAMPLERS, "sampler"), options or {}
+    known = [field.name for field in dataclasses.fields(variant)]
+    check_options(f"sampler.{name}", options, known)
+    return variant(**options)
 
 
 def serving(model: Model, name: str | None = None) -> str:

@@ -5,40 +5,37 @@ a sampler with a loop, such as `vdm.samplers.ancestral`, draws from the same mod
 a family's latents need not look like images.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vdm.models import chain as chains
-from vdm.models.base import Model
-from vdm.samplers.base import Trajectory, draw_context, sample_keys
-from vdm.types import Index, Params
+from vdm.samplers.base import Sampler, Trajectory, draw_context
 
 _CODES_STAGE = 0  # the levels' own are 1 .. T
 
 
-def chain(
-    model: Model,
-    params: Params,
-    seed: int | jax.Array,
-    index: Index,
-    num_steps: int,
-    num_frames: int = 1,
-) -> Trajectory:
-    """See `vdm.samplers.base`; `num_steps` is T of a family whose T is free, and else unused."""
-    del num_frames
-    keys = sample_keys(seed, index)
-    steps = 0 if model.timesteps_train is None else num_steps
-    factors = model.chain(params, steps, draw_context(model, keys))
+@dataclasses.dataclass(frozen=True)
+class LatentChain(Sampler):
+    """Every level draws from p(z_{t-1}|z_t); `num_steps` counts only where a family's T is free."""
 
-    def stage(number: int) -> jax.Array:
-        return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+    name = "chain"
 
-    def draws(level: int) -> jax.Array:
-        shape = factors.latent_shape(level)
-        return jax.vmap(lambda key: jax.random.normal(key, shape))(stage(level))
+    def trajectory(self, model, params, keys, num_steps, num_frames):
+        """See `Sampler.trajectory`."""
+        del num_frames
+        steps = 0 if model.timesteps_train is None else num_steps
+        factors = model.chain(params, steps, draw_context(model, keys))
 
-    codes: Any = chains.sample(factors, stage(_CODES_STAGE), draws)
-    nothing = jnp.zeros((0, len(keys), *model.shape))
-    return Trajectory(codes, nothing, nothing)
+        def stage(number: int) -> jax.Array:
+            return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+        def draws(level: int) -> jax.Array:
+            shape = factors.latent_shape(level)
+            return jax.vmap(lambda key: jax.random.normal(key, shape))(stage(level))
+
+        codes: Any = chains.sample(factors, stage(_CODES_STAGE), draws)
+        nothing = jnp.zeros((0, len(keys), *model.shape))
+        return Trajectory(codes, nothing, nothing)

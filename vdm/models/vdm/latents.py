@@ -14,7 +14,7 @@ from vdm.errors import ConfigError
 from vdm.models.chain import Chain
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.schedules.base import alpha_sigma, step_times
-from vdm.types import Context, Gamma, Images, Latents, Params, PerExample, PRNGKey
+from vdm.types import Context, Gamma, Images, Known, Latents, Params, PerExample, PRNGKey
 
 
 def latent_chain(
@@ -56,7 +56,7 @@ def latent_chain(
 
     def p_down(t, z: Latents) -> DiagonalGaussian:
         gamma, increment = at(t, z)
-        eps_hat = model.predict(params, z, gamma, context)
+        eps_hat = model.predict(params, z, gamma, Known(jnp.zeros(len(z)), context=context))
         return _diagonal(diffusion.reverse_step(z, eps_hat, gamma, increment))
 
     def prior(num_images: int) -> DiagonalGaussian:

@@ -31,6 +31,7 @@ from vdm.types import (
     ElboTerms,
     Gamma,
     Index,
+    Known,
     Latents,
     Params,
     PerExample,
@@ -321,6 +322,6 @@ class VDM(DiffusionModel):
         """The model at T steps as a chain of T + 1 latents, see `vdm.models.vdm.latents`."""
         return latent_chain(self, params, num_timesteps, context)
 
-    def predict(self, params: Params, z: Latents, gamma: Gamma, known: Context | None) -> Latents:
-        """eps_hat(z, gamma) of clean images, given their context."""
-        return self.predict_eps(params, z, gamma, jnp.zeros(len(z)), context=known)
+    def predict(self, params: Params, z: Latents, gamma: Gamma, known: Known) -> Latents:
+        """eps_hat(z, gamma) [B,H,W,C] given what is known of each image."""
+        return self.predict_eps(params, z, gamma, known.augmented, context=known.context)
