@@ -27,6 +27,7 @@ SHRUNK = {
     "train.save_every_steps": 3,
     "evaluate.batch_size": 104,
     "evaluate.randomisations": 2,
+    "evaluate.repeats": 1,
     "train.num_samples": 4,
     "train.num_sample_steps": 3,
 }
@@ -117,7 +118,7 @@ def make_parts(data_dir):
         config["train"] |= {"evaluate_every_steps": 4, "sample_every_steps": 4, "num_samples": 4}
         config["train"] |= {"num_sample_steps": 2, "save_every_steps": 0, "keep_latest": 10}
         config["train"] |= {"writers": ("json_lines",)} | train
-        config["evaluate"] |= {"batch_size": 8, "randomisations": 2}
+        config["evaluate"] |= {"batch_size": 8, "randomisations": 2, "repeats": 1}
         return build(config, data_dir)
 
     return make

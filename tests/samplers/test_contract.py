@@ -11,7 +11,8 @@ from vdm.errors import ConfigError
 from vdm.models.base import Support
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
-from vdm.samplers import SAMPLERS, Sampler, make_sampler
+from vdm.samplers import SAMPLERS, make_sampler
+from vdm.samplers.base import StepSampler
 from vdm.types import DataSpec
 
 SPEC = DataSpec("small", (3, 5, 2), 7, {}, "")
@@ -79,7 +80,7 @@ def test_unknown_options_are_named(name):
 
 
 @dataclasses.dataclass(frozen=True)
-class Shrink(Sampler):
+class Shrink(StepSampler):
     """z_s = factor z_t + i: no noise, and every number of a step in the result."""
 
     factor: float = 0.5
@@ -89,24 +90,25 @@ class Shrink(Sampler):
         return self.factor * z_t + i
 
 
-class Willing(VDM):
-    """A model that every sampler serves."""
+class Choosy(VDM):
+    """A model that one sampler serves."""
 
     def supports(self):
-        return Support(samplers=("shrink",))
+        return Support(samplers=("ancestral",))
 
 
 def test_a_variant_is_one_step(monkeypatch, model_and_params):
     """Steps T..1 in order, frames after each, and codes from what they end at."""
     monkeypatch.setitem(SAMPLERS, "shrink", Shrink)
     sampler, (model, params) = make_sampler("shrink", {"factor": 0.25}), model_and_params
-    willing = Willing(**{f.name: getattr(model, f.name) for f in dataclasses.fields(model)})
-    found = sampler(willing, params, 0, jnp.arange(2), 3, 3)
+    found = sampler(model, params, 0, jnp.arange(2), 3, 3)
     for k, i in enumerate((3, 2, 1)):
         np.testing.assert_allclose(found.z[k + 1], 0.25 * found.z[k] + i, atol=1e-6)
     assert (np.asarray(found.images) == SPEC.num_levels - 1).mean() > 0.9  # z_0 is about 1.7
 
 
 def test_a_model_that_a_sampler_does_not_serve_is_refused(model_and_params):
+    model, params = model_and_params
+    choosy = Choosy(**{f.name: getattr(model, f.name) for f in dataclasses.fields(model)})
     with pytest.raises(ConfigError, match=r"sampler='shrink'.*family 'vdm'.*ancestral"):
-        Shrink()(*model_and_params, 0, jnp.arange(2), 3)
+        Shrink()(choosy, params, 0, jnp.arange(2), 3)

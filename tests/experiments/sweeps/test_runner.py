@@ -24,6 +24,7 @@ SHRUNK = {
     "train.num_samples": 0,
     "evaluate.batch_size": 104,
     "evaluate.randomisations": 2,
+    "evaluate.repeats": 1,
 }
 
 

@@ -435,6 +435,9 @@ class OwnEnds(Linear):
     def gamma(self, params, t, context=None):
         return per_example(t) + jnp.arange(12.0).reshape(1, *SHAPE) - 9.0
 
+    def end_gammas(self, params, context=None):
+        return self.gamma(params, jnp.zeros(1)), self.gamma(params, jnp.ones(1))
+
 
 def test_end_points_per_pixel_need_a_drawn_reconstruction():
     model = make("learned_linear")
