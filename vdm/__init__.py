@@ -9,7 +9,7 @@ The data flow, one stage a line (each imports only from those above it):
     diffusion             Gaussian algebra of q(z_t|x), q(z_s|z_t,x), p(z_s|z_t)
     distributions         integers <-> [-1, 1] and p(x|z_0); contexts q(c|x), p(c) with their KL
     networks              (z_t, gamma_t, conditioning) -> prediction
-    models                a family each: vdm/ has the terms of the bound, and what parameters minimise
+    models                families behind the contract of base.py: terms of the bound, noise, gradient
     training              optimizer, state, step, loop, checkpoints
     samplers              noise -> images
     evaluation            parameters + images -> bits/dim per term, with errors; bounds, analyses
