@@ -10,7 +10,7 @@ from scipy.stats import norm
 from vdm.errors import ConfigError
 from vdm.models import chain
 from vdm.models.vdm.make import make_model
-from vdm.types import DataSpec
+from vdm.types import DataSpec, Known
 
 STEPS, LEVELS = 4, 5
 IMAGES = np.random.default_rng(0).integers(0, LEVELS, (3, 2, 3, 1))
@@ -47,7 +47,7 @@ def rearranged(model, params, latents):
         deviation = np.sqrt(between) * s_s / s_t
         shape = (len(IMAGES), *gammas.shape[2:])
         told = jnp.broadcast_to(jnp.asarray(gammas[t], jnp.float32), shape)
-        eps_hat = np.float64(model.predict(params, latents[t], told, None))
+        eps_hat = np.float64(model.predict(params, latents[t], told, Known(jnp.zeros(len(told)))))
         x_hat = (z[t] - s_t * eps_hat) / a_t
 
         def mean(clean, t=t, ratio=a_t / a_s, a_s=a_s, s_s=s_s, s_t=s_t, between=between):
