@@ -82,7 +82,7 @@ def main():
 
 
 def _bounds(configured, trained_timesteps: int) -> list:
-    """What --bound names, with the options of the flags; bound elbo otherwise as configured."""
+    """The bounds that --bound names, with the options of the flags; elbo otherwise as configured."""
     from absl.flags import FLAGS
 
     from experiments.sessions import bounds

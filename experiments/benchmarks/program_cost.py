@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-# Of vdm/networks/cpu/winograd.py:
+# The functions of vdm/networks/cpu/winograd.py, by their names in a compiled program:
 _TILES, _TILES_GRADIENT = "conv_by_tiles", "kernel_gradient_by_tiles"
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
 

@@ -1,4 +1,4 @@
-"""What minimising the bound's variance costs a training step: FLOPs and time, as ratios.
+"""Cost of minimising the bound's variance in a training step: ratios of FLOPs and of time.
 
     python -m experiments.benchmarks.shape_cost --config=configs/digits_learned.py
 

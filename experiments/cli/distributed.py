@@ -12,7 +12,7 @@ from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
 
 SHUTDOWN_SECONDS = 30
-"""How long a process that ends waits for the others to end too."""
+"""Seconds that an ending process waits for the others to end too."""
 
 
 def join(
@@ -52,7 +52,7 @@ def join(
 def find(
     coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> Place | None:
-    """Where this process is: what the flags say, and for the rest what the cluster says.
+    """The place of this process among all: from the flags, else from the cluster.
 
     None where flags are missing and neither SLURM nor Open MPI has started the process.
     """

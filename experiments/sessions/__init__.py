@@ -1,1 +1,1 @@
-"""What a launcher does with one run: train, sample, measure."""
+"""Sessions of launchers with one run: training, sampling, bounds, throughput."""

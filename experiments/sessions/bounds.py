@@ -89,7 +89,7 @@ def run(
     """
     options = parts.config["evaluate"]
     split, seed = options["split"], options["seed"]
-    # How often the ELBO is estimated is configured; the others cost too much for one number.
+    # The configured number of randomisations is the ELBO's; other bounds cost far more.
     counts = [
         options["randomisations"]
         if bound.name == "elbo"

@@ -6,7 +6,7 @@ from typing import Any
 
 from vdm.errors import ConfigError
 from vdm.runs.config import as_tuples, flatten
-from vdm.runs.config_identity import EARLIER_DEFAULTS
+from vdm.runs.config_identity import EARLIER_DEFAULTS, replaced
 from vdm.runs.defaults import KINDS, default_config
 
 EXPECTED = {
@@ -38,14 +38,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of an earlier revision; what it lacks has the default it was added with."""
-    earlier: dict[str, Any] = {}
+    defaults = default_config()
     for field, value in EARLIER_DEFAULTS.items():
-        *groups, name = field.split(".")
-        section = earlier
-        for group in groups:
-            section = section.setdefault(group, {})
-        section[name] = value
-    return _merged(_merged(default_config(), earlier), as_tuples(config))
+        defaults = replaced(defaults, field.split("."), value)
+    return _merged(defaults, as_tuples(config))
 
 
 def unknown_fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

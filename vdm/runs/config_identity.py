@@ -35,13 +35,14 @@ def keep_earlier_defaults(
     for name, old in EARLIER_DEFAULTS.items():
         chosen = before.get(name, old) != old or after.get(name) != defaults[name]
         if not chosen and name not in allowed:
-            kept = _replaced(kept, name.split("."), old)
+            kept = replaced(kept, name.split("."), old)
     return kept
 
 
-def _replaced(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+def replaced(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """`config` with `value` at the field whose groups and name are `path`."""
     name, *rest = path
-    return {**config, name: _replaced(config[name], rest, value) if rest else value}
+    return {**config, name: replaced(config[name], rest, value) if rest else value}
 
 
 def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:

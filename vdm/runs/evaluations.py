@@ -86,7 +86,9 @@ def read(path: Path, wanted: Mapping[str, Any]) -> Stored | None:
         return _sealed(path, facts, wanted)
     if differing := _differing(facts, wanted, earlier=True):
         return Stored(facts, "stale", f"it has another {differing}")
-    return Stored(facts, "unverified", "an earlier revision wrote it without a hash over itself")
+    return Stored(
+        present_form(facts), "unverified", "an earlier revision wrote it without a hash over itself"
+    )
 
 
 def set_aside(path: Path, found: Stored) -> None:

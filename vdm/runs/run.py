@@ -205,16 +205,16 @@ class Run:
     def _evaluate(self, parts: Parts, at: int, params: Params, write: bool) -> Evaluated:
         options = parts.config["evaluate"]
         split = options["split"]
-        trained = self.config["objective"]["num_timesteps"]
-        estimation = record.make_estimation(options, trained)
+        estimation = record.make_estimation(options, self.model.timesteps_train)
         compiled = _evaluation_step(self.model, estimation, self.mesh)
         batches = eval_batches(parts.dataset, split, options["batch_size"])
         found = evaluate(self.model, params, batches, estimation, self.mesh, step=compiled)
-        facts = record.describe(parts, params, found.of_bound(), split, at)
+        of_bound = found.of_bound()
+        facts = record.describe(parts, params, of_bound, split, at)
         if not write:
             return Evaluated(facts, found)
         path = record.report_path(self.workdir, split, at, estimation)
-        record.write_report(path, facts, found.of_bound())
+        record.write_report(path, facts, of_bound)
         return Evaluated(facts, found, path)
 
 

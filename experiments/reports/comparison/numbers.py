@@ -197,7 +197,7 @@ def _profiles(
     several = all(len(evaluation.index) > 1 for evaluation in evaluations.values())
     if estimation.num_timesteps or not several or gammas is None:
         return {}, {}, {}
-    # Those whose terms take times; another family's belong to no noise level.
+    # Profiles need noise levels, which only evaluations with times have.
     timed = {name: e for name, e in evaluations.items() if e.times is not None}
     binned = {name: noise_levels.bin_paired(e, gammas) for name, e in timed.items()}
     others = [name for name in paired[1:] if {name, paired[0]} <= timed.keys()]

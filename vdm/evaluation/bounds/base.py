@@ -28,7 +28,6 @@ from vdm.types import Batch, Gamma, Images, Index, Latents, Params, PerExample
 
 MAX_TIMESTEPS = 1_000_000
 """i/T is exact enough in float32, and dearer sums are nobody's intention."""
-TERMS = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 from vdm.distributions import value_of
 from vdm.evaluation.bounds import trajectories
 from vdm.evaluation.bounds.base import (
-    TERMS,
     Bound,
     draw_contexts,
     end_terms,
@@ -18,6 +17,7 @@ from vdm.evaluation.bounds.base import (
     images_at_once,
 )
 from vdm.runtime.devices import batch_sharding, replicated, to_host
+from vdm.types import TERM_NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Consistency(Bound):
                 found.prior_consistency,
                 found.costs["consistency"].sum(1),
             )
-            terms = dict(zip(TERMS[:3], parts, strict=True))
+            terms = dict(zip(TERM_NAMES[:3], parts, strict=True))
             terms["auxiliary"] = found.auxiliary
             return from_terms(row, terms, self.num_timesteps)
 

@@ -11,13 +11,13 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from vdm.evaluation.bounds.base import TERMS, Bound, from_terms, require_scalar
+from vdm.evaluation.bounds.base import Bound, from_terms, require_scalar
 from vdm.evaluation.bounds.density import UNIFORM, Density, fit_density
 from vdm.models.vdm.elbo import NoiseLevels, encode, noise_levels, terms_at
 from vdm.models.vdm.noise import all_evaluation_times
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.schedules.base import per_example
-from vdm.types import Params, PerExample
+from vdm.types import TERM_NAMES, Params, PerExample
 
 DENSITIES = ("uniform", "fitted")
 
@@ -59,7 +59,9 @@ class _Sampled(Bound):
                 to_host(compiled(params, batch, np.int32(randomisation), np.int32(repeat)))
                 for repeat in range(self.repeats)
             ]
-            means = {n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERMS}
+            means = {
+                n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERM_NAMES
+            }
             return from_terms(row, means, self.repeats)
 
         return step
