@@ -6,7 +6,7 @@ What the context tells is charged as the auxiliary term; with --config.context.n
 bits, which cost at most 8 ln 2 nats.
 
 Cost: as configs/digits.py.
-Expected: bits/dim after 400 steps, see README, "Noise per pixel and per image"; after 3000 not yet
+Expected: bits/dim after 400 steps, see docs/guide/schedules.md; after 3000 not yet
 measured.
 """
 

@@ -5,7 +5,7 @@ python -m experiments.train --config=configs/digits_per_pixel.py --workdir=runs/
 The schedule minimises the bound. The network sees the map of gamma.
 
 Cost: as configs/digits.py.
-Expected: bits/dim after 400 steps, see README, "Noise per pixel and per image"; after 3000 not yet
+Expected: bits/dim after 400 steps, see docs/guide/schedules.md; after 3000 not yet
 measured.
 """
 
@@ -17,6 +17,6 @@ def get_config():
     config = digits.get_config()
     config.schedule.name = "pixel_polynomial"
     config.schedule.pixel_polynomial.learned_endpoints = False
-    # As in the study of README; not tuned.
+    # As in the study of docs/guide/schedules.md; not tuned.
     config.optimizer.shape_learning_rate = 4e-3
     return config

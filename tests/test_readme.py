@@ -40,7 +40,7 @@ def test_its_tree_shows_every_folder(readme, repository):
 
 
 def test_files_and_functions_it_names_exist(readme, repository):
-    table = readme.split("## From equations to functions")[1].split("\nLuo's")[0]
+    table = (repository / "docs" / "theory" / "equations.md").read_text().split("\nLuo's")[0]
     for name in re.findall(r"`([a-z_./]+\.py)`", table):
         assert (repository / "vdm" / name).exists(), name
     for module, function in re.findall(r"`([a-z_.]+)\.([a-z_]+)`", table):
@@ -50,3 +50,14 @@ def test_files_and_functions_it_names_exist(readme, repository):
         assert f"def {function}(" in text, f"{module}.{function}"
     for path in re.findall(r"\((docs/[^)]+)\)", readme):
         assert (repository / path).exists(), path
+
+
+def test_every_page_s_links_lead_somewhere(repository):
+    pages = [repository / "README.md", *(repository / "docs").rglob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_the_readme_fits_a_reader(readme):
+    assert len(readme.splitlines()) <= 200

@@ -39,7 +39,7 @@ def default_config() -> dict[str, Any]:
 def data() -> dict[str, Any]:
     """Where images come from; a source's own options lie under its name."""
     return {
-        # digits, arrays:FILE, folder:PATH, tfds:BUILDER, or a published set; see README, "Data sets".
+        # digits, arrays:FILE, folder:PATH, tfds:BUILDER, or a published set; see docs/guide/data.md.
         "name": "digits",
         # Prepared arrays; None = $VDM_DATA_DIR or ~/.cache/vdm/data.
         "cache_dir": None,
