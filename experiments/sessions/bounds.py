@@ -12,7 +12,7 @@ from vdm.evaluation.bounds import BOUNDS, Bound, make_bound
 from vdm.evaluation.bounds.density import FIT_IMAGES
 from vdm.evaluation.bounds.elbo import Elbo
 from vdm.evaluation.bounds.run import BoundEvaluation, evaluate_bound
-from vdm.evaluation.bounds.table import format_gaps, format_rows, gaps, table_rows
+from vdm.evaluation.bounds.table import Gap, Row, format_gaps, format_rows, gaps, table_rows
 from vdm.evaluation.evaluate import Estimation
 from vdm.runs import evaluations, record
 from vdm.runs.parts import Parts
@@ -115,7 +115,8 @@ def run(
         "differences": [{**vars(gap), "estimate": vars(gap.estimate)} for gap in between],
     }
     evaluations.write(path, {**common, **table})
-    return f"{_format(common, done)}\nwritten to {path}, and a record of each bound beside it"
+    text = _format(common, done, rows, between)
+    return f"{text}\nwritten to {path}, and a record of each bound beside it"
 
 
 def _check(bound: Bound, parts: Parts, params: Params, processes: int) -> None:
@@ -173,10 +174,16 @@ def _bound_path(
     return folder / "evaluations" / name
 
 
-def _format(common: Mapping[str, Any], done: Sequence[BoundEvaluation]) -> str:
+def _format(
+    common: Mapping[str, Any],
+    done: Sequence[BoundEvaluation],
+    rows: Sequence[Row],
+    between: Sequence[Gap],
+) -> str:
+    """The table as text, and the facts that hold for all of its bounds."""
     lines = [
-        format_rows(table_rows(done)),
-        *filter(None, [format_gaps(gaps(done))]),
+        format_rows(rows),
+        *filter(None, [format_gaps(between)]),
         f"{common['num_images']} images of {common['data']['name']}/{common['split']}, each once in "
         f"every randomisation; checkpoint step {common['checkpoint_step']}, averaged parameters, "
         f"training seed {common['train_seed']}; T_train = {steps_name(common['timesteps_train'])}",

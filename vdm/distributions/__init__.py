@@ -1,4 +1,7 @@
-"""Contexts: what a schedule may know of an image, drawn from q(c|x) and paid for with an exact KL."""
+"""Distributions of codes (`codes`), of latents (`diagonal`), and of contexts, found in one dictionary.
+
+A context is what a schedule may know of an image: drawn from q(c|x), and charged by an exact KL.
+"""
 
 import inspect
 from collections.abc import Mapping
