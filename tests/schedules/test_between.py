@@ -19,11 +19,11 @@ class Power(Between):
     exponent: float = 3.0
     learned: bool = False
 
-    def init_shape(self, key):
+    def init_interior(self, key):
         return {"exponent": jnp.float32(self.exponent)} if self.learned else {}
 
-    def share(self, shape, t, context=None):
-        return t ** shape.get("exponent", self.exponent)
+    def share(self, interior, t, context=None):
+        return t ** interior.get("exponent", self.exponent)
 
 
 TIMES = np.linspace(0.0, 1.0, 11)

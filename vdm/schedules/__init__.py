@@ -1,4 +1,9 @@
-"""Noise schedules: time t -> gamma(t) = -log SNR(t)."""
+"""Noise schedules: time t in [0, 1] -> gamma(t) = -log SNR(t).
+
+The contract is `vdm.schedules.base.Schedule`. Most variants derive from
+`vdm.schedules.between.Between` and define only the part between the end points. A new one is a
+file here, a line in SCHEDULES, a test.
+"""
 
 import inspect
 from collections.abc import Mapping
@@ -32,22 +37,41 @@ SCHEDULES = {
     "conditional_polynomial": conditional_polynomial,
     "conditional_network": conditional_network,
 }
-"""Each entry: a function (endpoints, **options) -> Schedule."""
+"""Schedules by name; each entry is a function (endpoints, **options) -> Schedule, whose keyword
+arguments are the options under `schedule.NAME` of a configuration.
+"""
 
 
 def make_schedule(
     name: str, endpoints: Endpoints, options: Mapping | None = None, facts: Mapping | None = None
 ) -> Schedule:
-    """The schedule `name` between `endpoints`, with its own options.
+    """Build the schedule `name` between `endpoints`.
 
-    `facts` ("shape" of the images, "context_size") complete the options of schedules that ask for them.
+    Args:
+      name: a key of SCHEDULES.
+      endpoints: gamma(0) and gamma(1), with whether they are learned.
+      options: options of this schedule; those left out take their defaults.
+      facts: what the data and the model know: "shape" (H, W, C) of the images and "context_size",
+        the length K of a context. Each is passed on to schedules that have an argument of that
+        name.
+
+    Raises:
+      ConfigError: an unknown name, an unknown option, or one that is missing or out of range.
     """
     build = choose("schedule.name", name, SCHEDULES, "schedule")
     options = options or {}
+
+    # The signature is the list of options, so that a schedule declares each of them once. Its
+    # first argument is the end points, which no option may replace.
     _, *parameters = inspect.signature(build).parameters.values()
     known = [parameter.name for parameter in parameters]
     check_options(f"schedule.{name}", options, known)
+
+    # Explicit options come last: they win over facts of the same name.
     options = {**{n: v for n, v in (facts or {}).items() if n in known}, **options}
+
+    # Reported here, because the call below would raise a TypeError that names no configuration
+    # field.
     for parameter in parameters:
         option = parameter.name
         if option not in options and parameter.default is inspect.Parameter.empty:

@@ -1,4 +1,8 @@
-"""The two end points of a schedule, gamma(0) and gamma(1): constants, or two parameters."""
+"""The two end points of a schedule, gamma(0) and gamma(1): constants, or two parameters.
+
+They are kept apart from the interior because they alone decide the continuous-time bound of a
+scalar schedule (Kingma et al. 2021, arXiv:2107.00630, sec. 5.1).
+"""
 
 import dataclasses
 
@@ -8,9 +12,9 @@ from vdm.errors import ConfigError
 from vdm.types import Params
 
 GAMMA_LIMIT = 24.0
-"""Beyond |gamma| = 24 float32 cannot recover the noise from z_t (rms error .0027)."""
+"""Largest |gamma|: beyond it float32 cannot recover the noise from z_t (rms error .0027)."""
 MIN_WIDTH = 0.1
-"""Learned end points stay at least this far apart, so that gamma stays strictly increasing."""
+"""Least distance of learned end points, which keeps gamma strictly increasing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +24,13 @@ class Endpoints:
     Attributes:
       gamma_0: value, or initial value, at t = 0.
       gamma_1: value, or initial value, at t = 1.
-      learned: whether both are parameters, {"gamma_0": [], "gamma_1": []}; otherwise there are none.
-      max_gamma_0: a learned gamma_0 stays below it (see `vdm.distributions.codes.max_gamma_0`).
+      learned: whether both are parameters, {"gamma_0": [], "gamma_1": []}; otherwise there are
+        none.
+      max_gamma_0: upper limit of a learned gamma_0, above which the decoder cannot tell the codes
+        apart (see `vdm.distributions.codes.max_gamma_0`).
+
+    Raises:
+      ConfigError: a value out of range, or end points in the wrong order or too close.
     """
 
     gamma_0: float
@@ -32,6 +41,7 @@ class Endpoints:
     def __post_init__(self):
         for name in ("gamma_0", "gamma_1"):
             value = getattr(self, name)
+            # Written this way round so that nan is refused too.
             if not abs(value) <= GAMMA_LIMIT:
                 raise ConfigError(
                     f"schedule.{name}={value}: outside float32's useful range; "
@@ -49,7 +59,7 @@ class Endpoints:
             )
 
     def init(self) -> Params:
-        """The two parameters, float32 scalars; an empty dictionary when fixed."""
+        """Return the two parameters, float32 scalars; an empty dictionary when fixed."""
         if not self.learned:
             return {}
         return {
@@ -60,16 +70,19 @@ class Endpoints:
         }
 
     def values(self, params: Params):
-        """(gamma(0), gamma(1)) as float32 scalars."""
+        """Return (gamma(0), gamma(1)) as float32 scalars."""
         if not self.learned:
             return jnp.float32(self.gamma_0), jnp.float32(self.gamma_1)
         return params["endpoints"]["gamma_0"], params["endpoints"]["gamma_1"]
 
     def project(self, params: Params) -> Params:
-        """Learned end points put back in order and into range."""
+        """Return parameters whose end points are in order and in range."""
         if not self.learned:
             return params
         gamma_0, gamma_1 = self.values(params)
+
+        # gamma_0 is clipped first and leaves room for gamma_1, which then has a valid interval in
+        # every case.
         highest = min(self.max_gamma_0, GAMMA_LIMIT - MIN_WIDTH)
         gamma_0 = jnp.clip(gamma_0, -GAMMA_LIMIT, highest)
         gamma_1 = jnp.clip(gamma_1, gamma_0 + MIN_WIDTH, GAMMA_LIMIT)

@@ -1,4 +1,6 @@
-"""Straight lines between knots: the plainest learned shape, and any table of gammas as a schedule."""
+"""Straight lines between knots: the plainest learned interior, and any table of gammas as a
+schedule.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,14 +16,14 @@ from vdm.schedules.endpoints import Endpoints
 class PiecewiseLinear(Between):
     """gamma(t) = (1 - r) gamma_0 + r gamma_1,  r(t) linear between r_k at the knots t_k
 
-    The times of the knots stay where they are: dgamma/dt jumps there, and a gradient through the
-    values alone would miss what moving a jump does to the variance of the bound. A learned shape has
+    The times of the knots are fixed: dgamma/dt jumps at them, and a gradient through the values
+    alone would miss what moving a jump does to the variance of the bound. A learned interior has
     r_(k+1) - r_k = softmax, each at least a thousandth of an even share.
 
     Attributes:
       endpoints: gamma(0) and gamma(1).
-      times: t_k, from 0 to 1.
-      shares: r_k, from 0 to 1; where a learned shape starts.
+      times: t_k, from 0 to 1 [K + 2].
+      shares: r_k, from 0 to 1 [K + 2]; initial values where the interior is learned.
       learned: whether the shares are learned.
     """
 
@@ -29,27 +31,30 @@ class PiecewiseLinear(Between):
     shares: tuple[float, ...]
     learned: bool
 
-    def init_shape(self, key):
+    def init_interior(self, key):
         del key
         return {"rises": knots.logits(self.shares)} if self.learned else {}
 
-    def share(self, shape, t, context=None):
-        times, shares = self._knots(shape)
+    def share(self, interior, t, context=None):
+        times, shares = self._knots(interior)
         k = knots.piece(times, t)
         start, end = jnp.take(times, k), jnp.take(times, k + 1)
         along = (t - start) / (end - start)
         return (1.0 - along) * jnp.take(shares, k) + along * jnp.take(shares, k + 1)
 
-    def share_rise(self, shape, s, t, num_timesteps, context=None):
-        times, shares = self._knots(shape)
+    def share_rise(self, interior, s, t, num_timesteps, context=None):
+        times, shares = self._knots(interior)
+
+        # A step may cross knots: each piece contributes its slope times the time spent in it.
         slopes = (jnp.diff(shares) / jnp.diff(times))[None, None, None, :]
         inside = knots.overlaps(times, s, 1.0 / num_timesteps)
         return jnp.sum(slopes * inside, axis=-1, keepdims=True), 1.0
 
-    def _knots(self, shape):
+    def _knots(self, interior):
+        """Return (times, shares) of all knots [K + 2] each, the ends included."""
         times = jnp.asarray(self.times, jnp.float32)
         if self.learned:
-            return times, knots.learned_edges(shape["rises"])
+            return times, knots.learned_edges(interior["rises"])
         return times, jnp.asarray(self.shares, jnp.float32)
 
 
@@ -61,7 +66,19 @@ def piecewise_linear(
     learned: bool = True,
     learned_endpoints: bool = True,
 ) -> PiecewiseLinear:
-    """K inner knots, even or at `times`; a shape that is learned, or fixed at `shares`."""
+    """Return a piecewise linear schedule with K inner knots.
+
+    Args:
+      endpoints: gamma(0) and gamma(1), or where they start.
+      num_knots: K where neither `times` nor `shares` is given.
+      times: times of the inner knots; None for evenly spaced ones.
+      shares: shares of the way at the inner knots; None for the straight line.
+      learned: whether the shares are parameters that start there.
+      learned_endpoints: whether the end points are parameters.
+
+    Raises:
+      ConfigError: unsuitable knots, see `vdm.schedules.knots.start_at`.
+    """
     times, shares = knots.start_at("piecewise_linear", num_knots, times, shares)
     ends = dataclasses.replace(endpoints, learned=learned_endpoints)
     return PiecewiseLinear(ends, times, shares, learned)

@@ -1,1 +1,1 @@
-"""Schedules with a gamma for every dimension, and for every image."""
+"""Schedules with a gamma for every dimension of an image, and perhaps for every image."""

@@ -11,15 +11,15 @@ from vdm.schedules.endpoints import Endpoints
 from vdm.schedules.per_pixel.base import Conditioner, Form, PerPixel, make_per_pixel
 
 FLOOR = 1e-3
-"""Of the slope w1, which could otherwise become 0."""
+"""Lower limit delta of the slope w1, which could otherwise become 0 and stop gamma."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoids(Form):
     """F(s, t) = f(t) - f(s),  f(t) = (|w1| + delta) t + mean_k |w3_k| sigmoid(|w2_k| t + b_k)
 
-    The network of `vdm.schedules.monotone_network` (Kingma 2021, app. H) with few features, because
-    every dimension has its own 1 + 3 K numbers (w1, w2, b, w3). It starts near the line.
+    The network of `vdm.schedules.monotone_network` with few features, because every dimension has
+    its own 1 + 3 K numbers (w1, w2, b, w3). It starts near the line.
 
     Attributes:
       num_features: K.
@@ -53,7 +53,16 @@ def pixel_network(
     num_features: int = 8,
     learned_endpoints: bool = True,
 ) -> PerPixel:
-    """The monotone network per pixel, per channel or of low rank, for images of `shape`."""
+    """Return the monotone network per pixel, per channel or of low rank.
+
+    Args:
+      endpoints: gamma(0) and gamma(1), or where they start.
+      shape: (H, W, C) of the images.
+      sharing: "pixel", "channel" or "low_rank".
+      rank: rank of a low-rank sharing.
+      num_features: sigmoids K per dimension.
+      learned_endpoints: whether the end points are parameters.
+    """
     form = _sigmoids("pixel_network", num_features)
     options = (shape, sharing, rank, learned_endpoints)
     return make_per_pixel("pixel_network", endpoints, form, *options)
@@ -69,13 +78,20 @@ def conditional_network(
     num_hidden: int = 64,
     learned_endpoints: bool = True,
 ) -> PerPixel:
-    """The monotone network whose numbers also depend on a context of `context_size` numbers."""
+    """Return the monotone network whose numbers also depend on the context of each image.
+
+    Args:
+      endpoints, shape, sharing, rank, num_features, learned_endpoints: as in `pixel_network`.
+      context_size: length K of a context.
+      num_hidden: hidden features of the network that reads the context.
+    """
     form = _sigmoids("conditional_network", num_features)
     options = (shape, sharing, rank, learned_endpoints, Conditioner(context_size, num_hidden))
     return make_per_pixel("conditional_network", endpoints, form, *options)
 
 
 def _sigmoids(name: str, num_features: int) -> Sigmoids:
+    """Return the form, or a ConfigError where it would have no sigmoid."""
     if num_features < 1:
         raise ConfigError(f"schedule.{name}.num_features={num_features}: must be at least 1")
     return Sigmoids(num_features)

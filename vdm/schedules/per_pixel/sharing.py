@@ -1,7 +1,9 @@
-"""Numbers for every dimension of an image: its own, one set per channel, or a low-rank product.
+"""Sharing of a schedule's numbers among dimensions: one set each, one per channel, or a low-rank
+product.
 
-P numbers describe one dimension's schedule. `values` gives them for all, [1,H,W,C,P] or [B,H,W,C,P];
-axes of size 1 stand for equal pixels. A context shifts the array "weights" by one of its own per image.
+P numbers describe one dimension's schedule. `values` gives them for all, [1,H,W,C,P] or
+[B,H,W,C,P], with axes of size 1 where pixels are equal. A context shifts the array "weights" by an
+array per image.
 """
 
 import abc
@@ -18,27 +20,37 @@ from vdm.types import Params, PRNGKey
 
 @dataclasses.dataclass(frozen=True)
 class Sharing(abc.ABC):
-    """Attributes:
-    shape: (H, W, C) of the images.
+    """A rule by which dimensions share the numbers of their schedules.
+
+    Attributes:
+      shape: (H, W, C) of the images.
     """
 
     shape: tuple[int, int, int]
 
     @abc.abstractmethod
     def weights_shape(self, num_values: int) -> tuple[int, ...]:
-        """Of the array that a context shifts."""
+        """Return the shape of the array "weights", which a context shifts."""
 
     @abc.abstractmethod
     def init(self, key: PRNGKey, start: jax.Array) -> Params:
-        """Parameters, among them "weights", at which every dimension has the numbers `start` [P]."""
+        """Return parameters, among them "weights", which give every dimension the numbers `start`
+        [P].
+        """
 
     @abc.abstractmethod
     def values(self, params: Params, shift: jax.Array) -> jax.Array:
-        """The numbers of every dimension; `shift` is broadcastable to [B, *weights_shape]."""
+        """Return the numbers of every dimension [B or 1, H or 1, W or 1, C, P].
+
+        Args:
+          params: the parameters, as from `init`.
+          shift: shift of the weights, broadcastable to [B, *weights_shape]; zero without a
+            context.
+        """
 
 
 class Pixel(Sharing):
-    """H W C sets of P numbers."""
+    """H W C sets of P numbers, one for every dimension."""
 
     def weights_shape(self, num_values):
         return (*self.shape, num_values)
@@ -52,7 +64,7 @@ class Pixel(Sharing):
 
 
 class Channel(Sharing):
-    """C sets of P numbers, the same for all pixels."""
+    """C sets of P numbers, one for all pixels of a channel."""
 
     def weights_shape(self, num_values):
         return (self.shape[2], num_values)
@@ -67,7 +79,9 @@ class Channel(Sharing):
 
 @dataclasses.dataclass(frozen=True)
 class LowRank(Sharing):
-    """base_p + sum_r rows_hr columns_wr weights_crp: (H + W + C P) R + P numbers.
+    """Numbers base_p + sum_r rows_hr columns_wr weights_crp: (H + W + C P) R + P parameters.
+
+    It grows with H + W instead of H W, so that large images need few parameters.
 
     Attributes:
       rank: R.
@@ -98,11 +112,21 @@ class LowRank(Sharing):
 
 
 SHARINGS = {"pixel": Pixel, "channel": Channel, "low_rank": LowRank}
-"""By name; a rank is for the last alone."""
+"""Rules of sharing by name; only the last has a rank."""
 
 
 def make_sharing(prefix: str, name: str, shape: Sequence[int], rank: int) -> Sharing:
-    """The sharing `name` for images of `shape`; `prefix` is where the configuration holds it."""
+    """Return the sharing `name`.
+
+    Args:
+      prefix: where the configuration holds the option, for messages.
+      name: a key of SHARINGS.
+      shape: (H, W, C) of the images.
+      rank: R of a low-rank sharing; ignored by the others.
+
+    Raises:
+      ConfigError: an unknown name, or a rank outside 1..min(H, W).
+    """
     kind = choose(f"{prefix}.sharing", name, SHARINGS, "sharing")
     height, width, channels = (int(size) for size in shape)
     if kind is not LowRank:
