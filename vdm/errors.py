@@ -1,4 +1,9 @@
-"""Errors a user can cause or meet, each with the exit code that launchers end with."""
+"""Errors a user can cause or meet, each with the exit code that launchers end with.
+
+Launchers print the message of a VdmError as one line, without a traceback. Each class also derives
+from the standard exception of its kind, so that callers of the library can catch it without
+knowing vdm.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -22,13 +27,13 @@ class DataError(VdmError, ValueError):
 
 
 class NonFiniteError(VdmError, ArithmeticError):
-    """The loss or the gradients stopped being finite."""
+    """A loss, a gradient or a parameter that is nan or infinite."""
 
     exit_code = 4
 
 
 class CheckpointError(VdmError, RuntimeError):
-    """No checkpoint, or none that can be trusted."""
+    """A missing checkpoint, or one that cannot be trusted."""
 
     exit_code = 5
 
@@ -40,13 +45,23 @@ class DiskError(VdmError, OSError):
 
 
 class Preempted(VdmError):
-    """A signal asked the run to stop; its state was saved and can be resumed."""
+    """A run that was stopped by a signal; its state was saved and can be resumed."""
 
     exit_code = 75
 
 
 def choose(name: str, value: str, choices: dict, kind: str):
-    """`choices[value]`, or a ConfigError that names the argument and lists the choices."""
+    """Return `choices[value]`.
+
+    Args:
+      name: the argument's full name, such as "schedule.name".
+      value: the name that the user gave.
+      choices: {name: entry}.
+      kind: what an entry is, such as "schedule".
+
+    Raises:
+      ConfigError: no such entry; the message lists the choices.
+    """
     if value not in choices:
         listed = ", ".join(sorted(choices))
         raise ConfigError(f"{name}={value!r}: no such {kind}; choose one of {listed}")
@@ -54,7 +69,16 @@ def choose(name: str, value: str, choices: dict, kind: str):
 
 
 def check_options(prefix: str, options: Mapping, known: Iterable[str]) -> None:
-    """ConfigError for the first of `options` that is not among `known`; `prefix` holds them."""
+    """Refuse the first of `options` that is not among `known`.
+
+    Args:
+      prefix: where a configuration holds the options, such as "schedule.linear".
+      options: {option: value} as the user gave them.
+      known: names of the options that exist.
+
+    Raises:
+      ConfigError: an unknown option; the message lists those that exist.
+    """
     known = list(known)
     for option, value in options.items():
         if option not in known:

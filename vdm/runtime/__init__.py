@@ -1,1 +1,1 @@
-"""What everything runs on: devices, processes, files, locks, hashes and tables."""
+"""The ground that everything runs on: devices, processes, files, locks, hashes and tables."""

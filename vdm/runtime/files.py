@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content`, or leaves it as it was, also when the machine loses its power.
+    """Replace `path` by `content` as a whole, or leave it as it was, even at a power cut.
 
     Raises:
       OSError: it cannot be written; nothing is left behind.
@@ -17,6 +17,8 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         with temporary.open("xb") as file:
             file.write(content)
+            # The content must be on the disk before the rename is: after a power cut a file system
+            # may otherwise keep the new name of an empty file.
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -27,7 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes what was renamed in `folder` lasting."""
+    """Make renames in `folder` durable, so that they survive a power cut."""
     if os.name == "nt":
         return  # folders cannot be opened there
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,9 +1,10 @@
 """Locks on files, which one process at a time can hold, and the owner of one that is taken.
 
-The system's own lock frees itself when its process ends, however it does. File systems without locks
-(some network ones), and systems without flock, get a soft lock: a file beside, `<name>.soft`, with its
-owner's host, process and start. One whose owner has died on this host is taken over. Nobody here can
-tell about a process on another host, so the owner's text then says which file to delete.
+The system's own lock frees itself when its process ends, however it does. File systems without
+locks (some network ones), and systems without flock, get a soft lock: a second file,
+`<name>.soft`, with its owner's host, process and start. If the owner has died on this host, the
+lock is taken over. A process on another host cannot be examined, so the owner's text then says
+which file to delete.
 """
 
 import errno
@@ -20,27 +21,29 @@ _POLL_SECONDS = 0.2
 
 
 class HeldError(Exception):
-    """Another process holds the lock; the text is the owner: "process 12 on HOST"."""
+    """A lock that another process holds; the text is its owner, "process 12 on HOST"."""
 
 
 def take(path: Path, wait: Callable[[str], None] | None = None) -> AbstractContextManager:
-    """A lock that is held from now on, until the context it gives is left.
+    """Take a lock that is held from now on, until the context that is returned is left.
 
     Args:
-      path: the lock's file, in a folder that exists; it is made, and stays.
-      wait: is told the owner, once, if another process holds the lock, which is then waited for.
+      path: the lock's file, in a folder that exists; it is created, and stays.
+      wait: called once with the owner if another process holds the lock, which is then waited for;
+        None raises instead.
 
     Raises:
       HeldError: another process holds it, and `wait` is None.
       OSError: the file cannot be written.
     """
-    hold = _hold(path, wait)
+    held = _hold(path, wait)
     with suppress(OSError):  # Windows keeps a locked file from being written
         path.write_text(f"process {os.getpid()} on {platform.node()}")
-    return hold
+    return held
 
 
 def _hold(path: Path, wait: Callable[[str], None] | None) -> AbstractContextManager:
+    """Take the system's lock, or a soft lock where the system or the file system has none."""
     if filelock.FileLock is not filelock.SoftFileLock:
         try:
             # filelock's own fall-back would put its record where the owner's text goes.
@@ -60,6 +63,7 @@ def _hold(path: Path, wait: Callable[[str], None] | None) -> AbstractContextMana
 def _acquire(
     lock: filelock.BaseFileLock, wait: Callable[[str], None] | None, owner: Callable[[], str]
 ) -> AbstractContextManager:
+    """Take `lock` at once, or report its owner and wait for it."""
     try:
         return lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -70,6 +74,7 @@ def _acquire(
 
 
 def _owner(path: Path) -> str:
+    """Return the owner that the lock's file names."""
     try:
         return path.read_text().strip() or "another process"
     except OSError:

@@ -1,4 +1,7 @@
-"""Several processes that run one program: what only the first does, and what all must agree on."""
+"""Several processes that run one program: what only the first does, and what all must agree on.
+
+All functions but `is_first` are collective: every process must call them, in the same order.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -14,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class ElsewhereError(VdmError):
-    """Another process failed, which has said why; `exit_code` is its own."""
+    """A failure of another process, whose own output says why; `exit_code` is the other's."""
 
     def __init__(self, index: int, exit_code: int):
         super().__init__(f"process {index} of {jax.process_count()} failed; its output says why")
@@ -22,22 +25,28 @@ class ElsewhereError(VdmError):
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and prints."""
+    """Return whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
 def together(work: Callable[[], Result]) -> Result:
-    """`work()`, which exchanges nothing with others; an error in every process if it failed in one.
+    """Call `work`, and raise in every process if it failed in one.
 
-    Without it the others would wait for the failed one in their next exchange.
+    Without it the others would wait forever for the failed process in their next exchange. `work`
+    itself must exchange nothing: the process that fails would not take part.
+
+    Raises:
+      ElsewhereError: it failed in another process only.
     """
     if jax.process_count() == 1:
         return work()
+
+    # The exception is kept until all exit codes are exchanged, and raised only then.
     result, error = None, None
     try:
         result = work()
-    except Exception as caught:
-        error = caught
+    except Exception as exception:
+        error = exception
     code = 0 if error is None else getattr(error, "exit_code", 1)
     codes = multihost_utils.process_allgather(np.int32(code))
     if error is not None:
@@ -48,14 +57,20 @@ def together(work: Callable[[], Result]) -> Result:
 
 
 def first_only(work: Callable[[], object]) -> None:
-    """`work()` in the first process alone; the others wait for it, and fail with it."""
+    """Call `work` in the first process alone; the others wait for it, and fail with it."""
     together(lambda: work() if is_first() else None)
 
 
 def check_same(name: str, text: str) -> None:
-    """ConfigError in every process unless `text` is the same in all."""
+    """Raise ConfigError in every process unless `text` is the same in all.
+
+    Args:
+      name: name of what is compared, for the message.
+      text: this process's value, such as a configuration as JSON.
+    """
     if jax.process_count() == 1:
         return
+    # A hash has a fixed size, as an exchange of arrays requires.
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     digests = multihost_utils.process_allgather(digest)
     differing = [str(i) for i, row in enumerate(digests) if not np.array_equal(row, digests[0])]
@@ -67,8 +82,10 @@ def check_same(name: str, text: str) -> None:
 
 
 def from_first(flag: bool) -> bool:
-    """What `flag` is in the first process: for decisions taken from files, which the others may see
-    earlier or later."""
+    """Return `flag` as the first process has it.
+
+    Decisions taken from files need it: another process may see a file earlier or later.
+    """
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))

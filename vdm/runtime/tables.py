@@ -9,19 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 _ENDLESS = 1_000_000
-"""Columns of a file."""
+"""Width in columns for a file, whose lines are never folded."""
 
 
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, terminal: bool | None = None
 ) -> str:
-    """Cells below the names of their columns, the first to the left and the others to the right.
+    """Format cells below the names of their columns, the first column to the left, others to the
+    right.
 
-    On a terminal with a rule below bold names, and folded to its width. Elsewhere plain ASCII of fixed
-    width: one line a row, however long, so that programs can split it.
+    On a terminal there is a rule below bold names, and long cells are folded to its width.
+    Elsewhere the table is plain ASCII of fixed width, one line a row, however long, so that
+    programs can split it.
 
     Args:
-      columns: names; a line break in one gives all a second line.
+      columns: names of the columns; a line break in one gives all a second line.
       rows: as many cells each, already formatted.
       terminal: whether a terminal shows the table; None asks standard output.
 
