@@ -1,1 +1,1 @@
-"""Training: optimizer, state, step, loop and metric writers."""
+"""Training: optimizer, state, step, loop, checkpoints and metric writers."""

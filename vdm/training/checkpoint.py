@@ -1,15 +1,15 @@
-"""Save, verify and restore: parameters, optimizer state, and all that says what they are.
+"""Save and restore training state with its configuration, data identity and a SHA-256 per array.
 
 One checkpoint is one Orbax step, whose items commit together:
 
     <directory>/<step>/state    step, parameters, optimizer state
                        ema      averaged parameters; evaluation reads only these
                        record   configuration, data identity, progress, SHA-256 per array (JSON)
-                       metrics  what "best" is judged by
+                       metrics  the metric that decides which checkpoint is best
 
-Orbax restores an array file with a flipped bit without a word, so every array is hashed when it is
-saved, and again when it is restored. A damaged step is named, passed over for the one before, and
-set aside as damaged-<step>.
+Orbax restores an array file with a flipped bit without an error, so every array is hashed when it
+is saved, and again when it is restored. A damaged step is reported, skipped for the one before,
+and renamed to damaged-<step>.
 """
 
 import math
@@ -31,18 +31,20 @@ from vdm.training.checkpoint_folder import METRICS, RECORD, Folder, line
 
 Tree = Any
 ITEMS = ("state", "ema")
+"""The items of a step that are trees of arrays."""
 
 
 class Checkpoints:
     """The checkpoints in one folder.
 
     Args:
-      directory: where they live; made when missing unless `read_only`.
-      keep_latest: the newest ones kept.
-      keep_best: kept besides, the best by `best_metric` among those saved with it.
+      directory: the folder; created when missing unless `read_only`.
+      keep_latest: number of newest checkpoints to keep.
+      keep_best: number of checkpoints to keep besides, the best by `best_metric` among those saved
+        with it.
       best_metric: name of a metric, lower is better; measured on the validation split.
       read_only: change nothing on disk.
-      warn: gets a line when something damaged is passed over.
+      warn: called with a line when something damaged is skipped.
 
     Raises:
       DiskError: the folder cannot be opened.
@@ -61,8 +63,11 @@ class Checkpoints:
         self.directory = Path(directory).resolve()
         self.best_metric = best_metric
         self._read_only = read_only
-        # Of several processes the first alone changes what is there.
+        # Among several processes only the first changes what is on disk.
         self._folder = Folder(self.directory, read_only or not is_first(), warn)
+
+        # A metrics file that is no JSON must go first: Orbax reads them all when it opens the
+        # folder.
         try:
             first_only(self._folder.pass_over_metrics)
             self._manager = _open_manager(
@@ -74,21 +79,21 @@ class Checkpoints:
             ) from error
 
     def steps(self) -> list[int]:
-        """All committed steps, ascending; without those set aside."""
+        """Return all committed steps, ascending, without those set aside as damaged."""
         return self._folder.steps()
 
     def latest_step(self) -> int | None:
-        """The newest committed step, or None."""
+        """Return the newest committed step, or None."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the lowest `best_metric`, or None where none was saved with it."""
+        """Return the step with the lowest `best_metric`, or None if no step was saved with it."""
         metrics = {step: self.metric(step) for step in self.steps()}
         scored = [(metric, step) for step, metric in metrics.items() if metric is not None]
         return min(scored, default=(None, None))[1]
 
     def metric(self, step: int) -> float | None:
-        """`best_metric` of step `step`, or None."""
+        """Return `best_metric` of step `step`, or None."""
         return self._folder.read_metric(step, self.best_metric)
 
     def save(
@@ -99,14 +104,14 @@ class Checkpoints:
         record: Mapping,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Commits step `step`, then removes what interrupted saves left behind.
+        """Commit step `step`, then remove what interrupted saves left behind.
 
         Args:
           step: updates made.
           state: everything but the averaged parameters.
           ema: the averaged parameters.
-          record: what else belongs to it, JSON-able: configuration, data identity, progress.
-          metrics: may hold `best_metric`.
+          record: JSON-able facts to keep with them: configuration, data identity, progress.
+          metrics: metrics of this step; without `best_metric` among them it never counts as best.
 
         Raises:
           NonFiniteError: an array holds nan or inf; nothing is written.
@@ -114,6 +119,8 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
+        # Hashed before anything is written: nan in the parameters must not push good checkpoints
+        # out.
         trees = {"state": state, "ema": ema}
         hashes = {item: fingerprints(tree, refuse_nonfinite=True) for item, tree in trees.items()}
         items = {
@@ -121,6 +128,8 @@ class Checkpoints:
             "record": ocp.args.JsonSave(sealed({**record, "arrays": hashes})),
         }
         args, scored = ocp.args.Composite(**items), self._scored(metrics)
+
+        # Leftovers of earlier kills are removed only now: one more valid step is on disk.
         try:
             together(lambda: self._commit(step, args, scored))
             self._folder.remove_partial()
@@ -131,6 +140,7 @@ class Checkpoints:
             ) from error
 
     def _commit(self, step: int, args: Any, metrics: dict | None) -> None:
+        """Write one step and wait until it is complete."""
         self._manager.save(step, args=args, metrics=metrics, force=True)
         # Only waiting raises what went wrong, such as a full disk.
         self._manager.wait_until_finished()
@@ -138,9 +148,10 @@ class Checkpoints:
     def amend(
         self, step: int, changes: Mapping, metrics: Mapping[str, float] | None = None
     ) -> None:
-        """Adds to committed step `step` what was found out after it was saved.
+        """Add results that came after step `step` was saved, such as its validation.
 
-        The metrics come first: a kill in between leaves a record that asks for them once more.
+        The metrics are written first: a kill in between leaves a record that asks for them once
+        more.
 
         Args:
           step: a committed step.
@@ -170,49 +181,65 @@ class Checkpoints:
     def restore(
         self, abstract_state: Tree, abstract_ema: Tree, step: int | None = None
     ) -> tuple[int, Tree, Tree]:
-        """(step, state, ema) of step `step`, or of the newest one that is undamaged.
+        """Return (step, state, ema) of step `step`, or of the newest undamaged one for None.
 
-        The abstract trees give shapes, dtypes and shardings, see `vdm.runtime.devices.abstract_like`.
+        Args:
+          abstract_state: shapes, dtypes and shardings of the state, see
+            `vdm.runtime.devices.abstract_like`.
+          abstract_ema: the same of the averaged parameters.
+          step: a committed step, or None.
 
         Raises:
           CheckpointError: no such step, none undamaged, or arrays of another model.
         """
         abstract = {"state": abstract_state, "ema": abstract_ema}
-        found, trees = self._first_good(step, lambda n: self._read(n, abstract))
-        return found, trees["state"], trees["ema"]
+        restored_step, trees = self._first_good(step, lambda n: self._read(n, abstract))
+        return restored_step, trees["state"], trees["ema"]
 
     def restore_ema(self, abstract_ema: Tree, step: int | None = None) -> tuple[int, Tree]:
-        """(step, ema), as `restore`, reading nothing else."""
-        found, trees = self._first_good(step, lambda n: self._read(n, {"ema": abstract_ema}))
-        return found, trees["ema"]
+        """Return (step, ema) as `restore` does, reading nothing else."""
+        restored_step, trees = self._first_good(
+            step, lambda n: self._read(n, {"ema": abstract_ema})
+        )
+        return restored_step, trees["ema"]
 
     def read_record(self, step: int | None = None) -> tuple[int, dict]:
-        """(step, record) of step `step`, or of the newest readable one; lists come as tuples."""
-        found, record = self._first_good(step, self._record)
-        return found, {name: _tuples(v) for name, v in record.items() if name != "arrays"}
+        """Return (step, record) of step `step`, or of the newest readable one for None.
+
+        JSON has no tuples: all lists of the record come as tuples, as they were.
+        """
+        readable_step, record = self._first_good(step, self._record)
+        return readable_step, {name: _tuples(v) for name, v in record.items() if name != "arrays"}
 
     def close(self) -> None:
-        """Waits for Orbax's threads."""
+        """Wait for Orbax's threads."""
         self._manager.close()
 
     def _first_good(self, step: int | None, read: Callable[[int], Any]) -> tuple[int, Any]:
-        found = self._folder.first_good(step, read)
+        """Return (step, read(step)) of the newest step that can be read, after damaged ones are set
+        aside.
+        """
+        result = self._folder.first_good(step, read)
         self._reload()
-        return found
+        return result
 
     def _reload(self) -> None:
+        """Make Orbax read the folder again, whose steps were changed behind its back."""
         if not self._read_only:
             # Orbax reads all metrics, and fails on one that is no JSON.
             first_only(self._folder.pass_over_metrics)
             self._manager.reload()
 
     def _scored(self, metrics: Mapping[str, float] | None) -> dict[str, float] | None:
+        """Return the metrics that Orbax ranks a step by; None for a step that was not validated."""
         # Orbax ranks whatever has metrics, so a checkpoint not judged by the best one has none.
         return dict(metrics) if metrics and self.best_metric in metrics else None
 
     def _read(self, step: int, abstract: Mapping[str, Tree]) -> dict[str, Tree]:
+        """Return the trees of one step, each compared with what was recorded when it was saved."""
         import orbax.checkpoint as ocp
 
+        # Shapes and dtypes are compared before, because Orbax would cast a wrong dtype silently.
         recorded = self._record(step)["arrays"]
         described = {item: describe(tree) for item, tree in abstract.items()}
         check_same_arrays(
@@ -221,11 +248,14 @@ class Checkpoints:
         items = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
         args = ocp.args.Composite(**items)
         restored = together(lambda: self._manager.restore(step, args=args))
+
+        # Hashes are compared after, because Orbax does not notice a flipped bit.
         for item in abstract:
             check_hashes(recorded[item], fingerprints(restored[item]))
         return {item: restored[item] for item in abstract}
 
     def _record(self, step: int) -> dict:
+        """Return the record of one step, or raise where its own hash does not fit."""
         import orbax.checkpoint as ocp
 
         items = ocp.args.Composite(record=ocp.args.JsonRestore())
@@ -233,6 +263,15 @@ class Checkpoints:
 
 
 def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str, read_only: bool):
+    """Return Orbax's manager of the folder, which keeps the newest and the best checkpoints.
+
+    Args:
+      directory: the folder.
+      keep_latest: number of newest checkpoints to keep.
+      keep_best: number of best checkpoints to keep besides.
+      metric: name of the metric that ranks them, lower is better.
+      read_only: change nothing on disk.
+    """
     # Imported here: evaluation of plain arrays needs no checkpoint, and Orbax takes a second.
     import orbax.checkpoint as ocp
     from orbax.checkpoint import checkpoint_managers as policies
@@ -257,7 +296,7 @@ def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
+    """Return a value read from JSON with its lists as the tuples they were."""
     if isinstance(value, dict):
         return {name: _tuples(item) for name, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,7 +1,8 @@
-"""The folder that checkpoints lie in: its steps, which of them to trust, and what is set aside.
+"""The folder of a run's checkpoints: its steps, their state of repair, and what is set aside.
 
-A step is a folder whose name is the bare number; Orbax commits it by renaming it to that. What is found
-damaged is renamed to damaged-<name>, which neither Orbax's list of steps nor its retention knows.
+A step is a folder whose name is the bare number; Orbax commits it by renaming it to that. A
+damaged one is renamed to damaged-<name>, which neither Orbax's list of steps nor its retention
+knows.
 """
 
 import errno
@@ -16,63 +17,79 @@ from vdm.runtime.files import sync_folder, write_whole
 from vdm.runtime.hashes import OtherModelError, json_hash, unsealed
 
 METRICS = "metrics/metrics"
-"""Within a step's folder: Orbax reads it of every step whenever it lists them."""
+"""File within a step's folder; Orbax reads it for every step whenever it lists them."""
 RECORD = "record/metadata"
+"""File within a step's folder that holds the sealed record."""
 
 
 class Folder:
-    """The steps in `directory`; with `read_only` nothing is changed. `warn` gets a line at a time."""
+    """The steps in a folder.
+
+    Args:
+      directory: the folder.
+      read_only: change nothing on disk; damaged steps are then skipped, not renamed.
+      warn: called with a line when something damaged is skipped.
+    """
 
     def __init__(self, directory: Path, read_only: bool, warn: Callable[[str], None]):
         self.directory, self.read_only, self._warn = directory, read_only, warn
 
     def steps(self) -> list[int]:
-        """All committed steps, ascending."""
+        """Return all committed steps, ascending."""
         import orbax.checkpoint as ocp
 
         if not self.directory.is_dir():
             return []
-        found = ocp.path.step.standard_name_format().find_all(self.directory)
-        return sorted(metadata.step for metadata in found)
+        committed = ocp.path.step.standard_name_format().find_all(self.directory)
+        return sorted(metadata.step for metadata in committed)
 
     def first_good(self, step: int | None, read: Callable[[int], Any]) -> tuple[int, Any]:
-        """(step, read(step)) of `step`, or of the newest readable one; sets the damaged ones aside.
+        """Return (step, read(step)) of the newest readable step, and set the damaged ones aside.
+
+        Args:
+          step: the only step to try; None tries all, the newest first.
+          read: reads a step, and raises if it is damaged.
 
         Raises:
           CheckpointError: no such step, or none that can be trusted.
+          OtherModelError: passed on from `read`, because that step is not damaged.
         """
         candidates, damaged = self._candidates(step), {}
         for candidate in candidates:
             try:
-                found = read(candidate)
+                content = read(candidate)
+            # An intact checkpoint of another model: older ones will not fit either.
             except OtherModelError:
                 raise
             except Exception as error:
                 self._raise_unless_damage(candidate, error)
                 damaged[candidate] = line(error)
             else:
+                # Only now, when a good step is known to remain.
                 self._pass_over(damaged, candidate)
-                return candidate, found
+                return candidate, content
         # Nothing is set aside: in a folder without a step, training would start from scratch.
         reasons = "; ".join(f"step {n}: {reason}" for n, reason in damaged.items())
         raise CheckpointError(f"checkpoints={self.directory}: none can be trusted ({reasons})")
 
     def read_metric(self, step: int, name: str) -> float | None:
-        """None where it was not saved or cannot be read."""
+        """Return a metric of a step, or None where it was not saved or cannot be read."""
         try:
             return float(json.loads(self._path(step, METRICS).read_text())[name])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write_json(self, step: int, name: str, content: Any) -> None:
-        """Replaces file METRICS or RECORD of a committed step, whole."""
+        """Replace file METRICS or RECORD of a committed step as a whole."""
         path = self._path(step, name)
         path.parent.mkdir(exist_ok=True)
         sync_folder(path.parent.parent)
         write_whole(path, json.dumps(content).encode())
 
     def pass_over_metrics(self) -> None:
-        """Sets aside every metrics file that is no JSON object: Orbax would open nothing."""
+        """Set aside every metrics file that is no JSON object, with which Orbax could not open the
+        folder.
+        """
         for step, reason in self._unreadable_metrics():
             path = self._path(step, METRICS)
             self._warn(
@@ -81,17 +98,18 @@ class Folder:
             )
 
     def remove_partial(self) -> None:
-        """Removes what interrupted saves left behind."""
+        """Remove what interrupted saves left behind."""
         if self.read_only:
             return
         for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _path(self, step: int, name: str) -> Path:
+        """Return the path of a file in a step's folder."""
         return self.directory / str(step) / name
 
     def _candidates(self, step: int | None) -> list[int]:
-        """Those to try, the newest first."""
+        """Return the steps to try, the newest first."""
         steps = self.steps()
         if step is not None and step not in steps:
             listed = ", ".join(map(str, steps)) or "none"
@@ -101,6 +119,7 @@ class Folder:
         return [step] if step is not None else steps[::-1]
 
     def _raise_unless_damage(self, step: int, error: Exception) -> None:
+        """Raise if `error` says nothing about the files: then the step must not be set aside."""
         if _ran_out(error):
             raise CheckpointError(
                 f"{self.directory / str(step)}: memory, or another resource, ran out while it was "
@@ -112,6 +131,7 @@ class Folder:
         # Anything else is: a damaged file makes Orbax raise nearly anything.
 
     def _pass_over(self, damaged: Mapping[int, str], good: int) -> None:
+        """Rename the damaged steps, and warn of each."""
         for step, reason in damaged.items():
             folder = self.directory / str(step)
             self._warn(
@@ -120,7 +140,7 @@ class Folder:
             )
 
     def _unreadable_metrics(self) -> Iterator[tuple[int, str]]:
-        """(step, reason)."""
+        """Yield (step, reason) of every metrics file that is no JSON object."""
         for step in self.steps():
             try:
                 content = json.loads(self._path(step, METRICS).read_text())
@@ -133,9 +153,11 @@ class Folder:
                     yield step, "no JSON object"
 
     def _set_aside(self, path: Path) -> str:
-        """Renames a folder or file; says where to."""
+        """Rename a damaged folder or file, and return where to, as the end of a sentence."""
         if self.read_only:
             return ""
+
+        # The same step may be found damaged twice, after it was trained again.
         target, number = path.with_name(f"damaged-{path.name}"), 1
         while target.exists():
             number += 1
@@ -149,7 +171,7 @@ class Folder:
 
 
 def saved_ema_hash(directory: Path, step: int) -> str:
-    """`vdm.runtime.hashes.tree_hash` of the averaged parameters that `step` was saved with.
+    """Return `vdm.runtime.hashes.tree_hash` of the averaged parameters that `step` was saved with.
 
     It comes from the step's record: no array is read, and Orbax is not imported.
 
@@ -164,13 +186,14 @@ def saved_ema_hash(directory: Path, step: int) -> str:
 
 
 def line(error: BaseException) -> str:
-    """What it says, in one line of reasonable length."""
+    """Return an error's text as one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return text[:300] or type(error).__name__
 
 
 def _ran_out(error: BaseException | None) -> bool:
-    """Whether memory, or another resource such as open files, ran out."""
+    """Return whether memory, or another resource such as open files, ran out."""
+    # Libraries wrap the error that says so: the whole chain of causes is searched.
     while error is not None:
         text = str(error)
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:

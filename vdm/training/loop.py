@@ -1,4 +1,4 @@
-"""The training loop: it is given its step, its batches and what to do at times, and owns none."""
+"""Training loop. The step, the batches and the periodic actions are arguments; see `Hooks`."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -12,16 +12,17 @@ from vdm.training.state import TrainState
 from vdm.training.step import TrainStep
 
 BLOCK_EVERY_STEPS = 10
-"""Steps in flight before the loop waits: more deadlock on simulated CPU devices."""
+"""Steps in flight before the loop waits for their metrics: more deadlock on simulated CPU devices."""
 
 Window = list[dict[str, float]]
-"""The metrics of every step since the last log; saved with the state, so that a resumed run logs the
-same averages."""
+"""Metrics of every step since the last log; saved with the state, so that a resumed run logs the
+same averages.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What happens besides stepping, each after every so many steps (0: never) and after the last.
+    """Periodic actions, each done after every so many steps (0 for never) and after the last step.
 
     In one step, logging comes first, then evaluation, then sampling, then saving.
 
@@ -30,7 +31,7 @@ class Hooks:
       evaluate: (state); left out, like `sample`, once a stop is asked for.
       sample: (state).
       save: (state, window); every metric up to that step is finite.
-      stop: whether to stop after this step, e.g. for a signal; the state is saved first.
+      stop: whether to stop after this step, such as for a signal; the state is saved first.
     """
 
     log: Callable[[int, dict[str, float]], None]
@@ -53,16 +54,16 @@ def train(
     window: Sequence[dict[str, float]] = (),
     steps_per_call: int = 1,
 ) -> TrainState:
-    """Steps until `num_steps` updates are made, or a stop is asked for; returns the last state.
+    """Train until `num_steps` updates are made, or a stop is asked for, and return the last state.
 
     Args:
-      state: where to start; donated.
+      state: the state to start from; donated.
       train_step: (state, batch) -> (state, metrics).
       make_batch: the placed batch of step n.
       num_steps: updates in all, those already in `state` included.
-      hooks: see `Hooks`.
-      window: what was saved with `state`.
-      steps_per_call: how many steps `train_step` makes at once, from as many batches stacked by
+      hooks: the periodic actions.
+      window: metrics that were saved with `state`.
+      steps_per_call: steps that `train_step` makes at once, from as many batches stacked by
         `make_batch` of the first; its metrics are then [steps_per_call]. Divides all periods.
 
     Raises:
@@ -73,9 +74,14 @@ def train(
     window = list(window)
     stopping = hooks.stop()
     while step < num_steps and not stopping:
+        # The call returns before the device is done: metrics stay on the device until they are
+        # needed.
         state, metrics = train_step(state, make_batch(step))
         step += steps_per_call
         pending.append((step, metrics))
+
+        # Every action sees finite metrics only, so the pending ones are fetched and checked before
+        # it.
         log = is_due(hooks.log_every_steps, step, num_steps)
         evaluate = is_due(hooks.evaluate_every_steps, step, num_steps)
         sample = is_due(hooks.sample_every_steps, step, num_steps)
@@ -90,6 +96,9 @@ def train(
             or len(pending) * steps_per_call >= BLOCK_EVERY_STEPS
         ):
             window += _collect(pending)
+
+        # The order matters: the metric of an evaluation belongs to the checkpoint that is saved
+        # after it.
         if log:
             hooks.log(step, _average(window))
             window = []
@@ -105,12 +114,12 @@ def train(
 
 
 def is_due(every_steps: int, step: int, num_steps: int) -> bool:
-    """Whether something done every so many steps (0: never), and after the last, follows `step`."""
+    """Return whether a periodic action follows step `step`; after the last step every action does."""
     return step == num_steps or (every_steps > 0 and step % every_steps == 0)
 
 
 def _collect(pending: list[tuple[int, dict]]) -> Window:
-    """Waits for the pending steps, checks that all they report is finite, and empties the list."""
+    """Wait for the pending steps, check that their metrics are finite, and empty the list."""
     collected = []
     for step, values in _by_step(to_host(pending)):
         if not all(np.isfinite(list(values.values()))):
@@ -126,14 +135,14 @@ def _collect(pending: list[tuple[int, dict]]) -> Window:
 
 
 def _noise_levels(values: dict[str, float]) -> str:
-    """The range of gamma, of a model that reports one."""
+    """Return the range of gamma as the end of a sentence, for a model that reports one."""
     if "gamma_0" not in values:
         return ""
     return f"; gamma ranges over [{values['gamma_0']:.4g}, {values['gamma_1']:.4g}]"
 
 
 def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, float]]]:
-    """(step, metrics) of every step; a call of several gave arrays, and the last step's number."""
+    """Yield (step, metrics) of every step; a call of several steps gave arrays and the last number."""
     for step, metrics in pending:
         rows = {name: np.atleast_1d(value) for name, value in metrics.items()}
         count = len(next(iter(rows.values()), ()))
@@ -142,5 +151,6 @@ def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, f
 
 
 def _average(window: Window) -> dict[str, float]:
+    """Return the mean of every metric over the window."""
     names = window[0] if window else {}
     return {name: float(np.mean([values[name] for values in window])) for name in names}

@@ -1,4 +1,4 @@
-"""AdamW per parameter group, each with its own clipping and learning rate."""
+"""AdamW per parameter group, each with its own gradient clipping and learning rate."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,26 +11,42 @@ from vdm.errors import choose
 from vdm.types import Params
 
 LearningRate = Callable[[jax.Array], jax.Array]
+"""Number of updates made, an int32 scalar -> the learning rate."""
 
 
 def _constant(fraction):
+    """Return 1 throughout."""
     return jnp.ones_like(fraction)
 
 
 def _linear(fraction):
+    """Return a line from 1 to 0."""
     return 1.0 - fraction
 
 
 def _cosine(fraction):
+    """Return half a cosine wave from 1 to 0."""
     return 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
 
 
 DECAYS = {"constant": _constant, "linear": _linear, "cosine": _cosine}
-"""Fraction of training done, 0 to 1 -> factor of the learning rate."""
+"""Decays by name: fraction of training done, 0 to 1 -> factor of the learning rate."""
 
 
 def learning_rate(peak: float, warmup_steps: int, decay: str, num_steps: int) -> LearningRate:
-    """peak * min(1, (n + 1)/warmup) * decay(n/num_steps) at step n: never 0 at the first step."""
+    """Return the rate peak * min(1, (n + 1)/warmup) * decay(n/num_steps) at step n.
+
+    The warm-up starts at 1/warmup, not 0, so that no step is wasted.
+
+    Args:
+      peak: the largest learning rate.
+      warmup_steps: steps of linear warm-up; 0 for none.
+      decay: a key of DECAYS.
+      num_steps: updates of the whole run.
+
+    Raises:
+      ConfigError: an unknown decay.
+    """
     factor = choose("optimizer.decay", decay, DECAYS, "decay")
 
     def rate(step):
@@ -44,9 +60,14 @@ def learning_rate(peak: float, warmup_steps: int, decay: str, num_steps: int) ->
 def clipped_adamw(
     rate: LearningRate | float, options: Mapping, clip_norm: float, decay_mask=None
 ) -> optax.GradientTransformation:
-    """Clip by the group's global norm (0: never), then AdamW, decaying what `decay_mask` marks.
+    """Return clipping by the group's global norm, followed by AdamW.
 
-    `options`: b1, b2, eps, weight_decay.
+    Args:
+      rate: learning rate, a constant or a function of the step.
+      options: b1, b2, eps, weight_decay.
+      clip_norm: largest global norm of the group's gradient; 0 never clips.
+      decay_mask: parameters -> a tree of booleans, true where weight decay acts; None for
+        everywhere.
     """
     adamw = optax.adamw(
         rate,
@@ -62,13 +83,13 @@ def clipped_adamw(
 
 
 def kernels_only(params: Params) -> Params:
-    """True for the leaves named "kernel": what weight decay acts on; never biases, norms, gammas."""
+    """Return True for the leaves named "kernel", on which weight decay acts; False for all others."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """The options of one kind of parameter group.
+    """The fields of section "optimizer" that govern one kind of parameter group.
 
     Attributes:
       rates: fields of its peak learning rate; the first that is set counts.
@@ -89,7 +110,9 @@ KINDS = {
         ("shape_learning_rate", "schedule_learning_rate"), "schedule_clip_norm", decays=False
     ),
 }
-"""End points and shape of a schedule have gradients of different things: they are clipped apart."""
+"""Kinds of parameter groups. The end points of a schedule and its interior ("shape", the name of
+that branch in checkpoints) have gradients of different objectives, so they are clipped apart.
+"""
 
 
 def make_optimizer(
@@ -98,7 +121,7 @@ def make_optimizer(
     kinds: Mapping[str, str],
     labels: Callable[[Params], Params],
 ) -> optax.GradientTransformation:
-    """The optimizer of a whole model.
+    """Return the optimizer of a whole model, one AdamW per parameter group.
 
     Args:
       options: section "optimizer" of a configuration, see `vdm.runs.defaults`.
@@ -111,6 +134,7 @@ def make_optimizer(
 
 
 def _of_kind(kind: Kind, options: Mapping, num_steps: int) -> optax.GradientTransformation:
+    """Return the optimizer of one group."""
     peak = next(value for value in map(options.get, kind.rates) if value is not None)
     rate = learning_rate(peak, options["warmup_steps"], options["decay"], num_steps)
     clip_norm = options[kind.clip_norm]

@@ -14,6 +14,7 @@ from vdm.training.state import TrainState, ema_decay_at
 from vdm.types import Batch, Params
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+"""A step, or several in one call, see `several_steps`."""
 
 
 def make_train_step(
@@ -23,39 +24,53 @@ def make_train_step(
     seed: int,
     ema_decay: float,
 ) -> TrainStep:
-    """A pure step; its keys are folded from (seed, step), so that a resumed run repeats them.
+    """Return a pure step. Its keys are folded from (seed, step), so that a resumed run repeats
+    them.
 
     Args:
       model: gives the noise and projects updated parameters.
-      gradient_fn: most often `model.gradient`, sharded.
-      optimizer: of all parameter groups.
-      seed: of the run.
-      ema_decay: of the averaged parameters, per step.
+      gradient_fn: the gradient, most often `sharded_gradient` of `model.gradient`.
+      optimizer: the optimizer of all parameter groups.
+      seed: seed of the run.
+      ema_decay: decay of the averaged parameters per step, in [0, 1).
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(stream_key(seed, "training"), state.step)
         key_noise, key_dropout = jax.random.split(key)
+
+        # Noise is drawn for the global batch, whatever the devices: their number changes no draw.
         noise = model.training_noise(key_noise, batch.images.shape[0])
         grads, model_state, metrics = gradient_fn(
             state.params, state.time_density, batch, noise, key_dropout
         )
+
+        # Projection comes before averaging: the average of valid parameters is what evaluation
+        # sees.
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params = model.project(params)
         decay = ema_decay_at(state.step, ema_decay)
         ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
+
+        # Norms before clipping, which tell whether the limits bite.
         norms = {f"grad_norm/{name}": optax.tree.norm(g) for name, g in grads.items() if g}
-        after = TrainState(state.step + 1, params, ema_params, opt_state, model_state)
-        return after, {**metrics, **norms}
+        new_state = TrainState(state.step + 1, params, ema_params, opt_state, model_state)
+        return new_state, {**metrics, **norms}
 
     return train_step
 
 
 def sharded_gradient(gradient_fn: ModelGradient, mesh: Mesh, params: Params) -> ModelGradient:
-    """`gradient_fn` with every device's part of the parameters gathered before, and its result split.
+    """Return `gradient_fn` with parameters gathered before it, and gradients split after it.
 
-    `params` gives the shapes. Where nothing is split, the layouts are those JAX would find itself.
+    Every device holds its part of the parameters (fully sharded data parallelism) but computes
+    with all of them. Where nothing is split, the layouts are those JAX would find itself.
+
+    Args:
+      gradient_fn: the gradient of whole parameters.
+      mesh: the mesh of devices.
+      params: gives the shapes; may be abstract.
     """
     split = devices.state_shardings(params, mesh)
     batches = devices.batch_sharding(mesh)
@@ -70,7 +85,11 @@ def sharded_gradient(gradient_fn: ModelGradient, mesh: Mesh, params: Params) -> 
 
 
 def several_steps(train_step: TrainStep) -> TrainStep:
-    """As many steps in one call as there are batches [K,B,...]; metrics are those of each step [K]."""
+    """Return a function that makes as many steps in one call as there are batches [K,B,...].
+
+    It saves the host's work between calls, which counts for small models. Metrics are those of
+    each step [K].
+    """
 
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         return jax.lax.scan(train_step, state, batches)
@@ -81,9 +100,13 @@ def several_steps(train_step: TrainStep) -> TrainStep:
 def jit_train_step(
     train_step: TrainStep, mesh: Mesh, state: TrainState, several: bool = False
 ) -> TrainStep:
-    """Compiled over `mesh`: `state` gives the shapes and is donated, the batch is split.
+    """Return the step compiled over `mesh`, with the state donated and the batch split.
 
-    `several`: the step is one of `several_steps`.
+    Args:
+      train_step: the step.
+      mesh: the mesh of devices.
+      state: gives the shapes; may be abstract.
+      several: whether the step is one of `several_steps`, whose batches have a leading axis.
     """
     states = devices.state_shardings(state, mesh)
     return jax.jit(

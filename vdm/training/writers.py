@@ -1,4 +1,8 @@
-"""Where metrics go. A writer is a function (step, values) -> None."""
+"""Metric writers: JSON lines, TensorBoard and Weights & Biases.
+
+A run that was killed goes on from its last checkpoint and measures some steps again. Writers
+therefore get `resumed_at`, the step of that checkpoint: their files are cut to it.
+"""
 
 import hashlib
 import importlib.util
@@ -10,18 +14,19 @@ from pathlib import Path
 from vdm.errors import ConfigError, DiskError, choose
 
 Writer = Callable[[int, dict[str, float]], None]
+"""A function (step, {name: value}) -> None."""
 
 
 def json_lines(workdir: Path, resumed_at: int) -> Writer:
-    """Appends {"step": n, name: value, ...} to metrics.jsonl, first cut to `resumed_at`."""
+    """Return a writer of lines {"step": n, name: value, ...} to metrics.jsonl, cut to `resumed_at`."""
     path = workdir / "metrics.jsonl"
     cut_to_step(path, resumed_at)
-    kept = [record for record in read_json_lines(path) if record["step"] == resumed_at]
+    repeated = [record for record in read_json_lines(path) if record["step"] == resumed_at]
 
     def write(step: int, values: dict[str, float]) -> None:
         record = {"step": step, **values}
-        if record in kept:
-            return  # logged just before a kill, and measured once more
+        if record in repeated:
+            return  # written just before the kill, and measured again
         with path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -29,7 +34,7 @@ def json_lines(workdir: Path, resumed_at: int) -> Writer:
 
 
 def tensorboard(workdir: Path, resumed_at: int) -> Writer:
-    """Scalars under tensorboard/; what an interrupted run wrote after `resumed_at` is purged."""
+    """Return a writer of scalars under tensorboard/, purged of what lies after `resumed_at`."""
     from tensorboardX import SummaryWriter
 
     folder = str(workdir / "tensorboard")
@@ -45,7 +50,7 @@ def tensorboard(workdir: Path, resumed_at: int) -> Writer:
 
 
 def wandb(workdir: Path, resumed_at: int) -> Writer:
-    """Weights & Biases, one run per work folder; needs the package wandb."""
+    """Return a writer to Weights & Biases, one run per work folder; needs the package wandb."""
     import wandb
 
     name = workdir.resolve().name
@@ -60,11 +65,11 @@ def wandb(workdir: Path, resumed_at: int) -> Writer:
 
 
 WRITERS = {"json_lines": json_lines, "tensorboard": tensorboard, "wandb": wandb}
-"""Each entry: a function (workdir, resumed_at) -> Writer."""
+"""Writers by name; each entry is a function (workdir, resumed_at) -> Writer."""
 
 
 def check_writers(names: Iterable[str]) -> None:
-    """ConfigError unless every writer exists and its package is installed."""
+    """Raise ConfigError unless every writer exists and its package is installed."""
     for name in names:
         choose("train.writers", name, WRITERS, "metric writer")
         if name == "wandb" and importlib.util.find_spec("wandb") is None:
@@ -72,7 +77,17 @@ def check_writers(names: Iterable[str]) -> None:
 
 
 def make_writer(names: Sequence[str], workdir: Path, resumed_at: int) -> Writer:
-    """One writer that writes to all of `names`."""
+    """Return one writer that writes to all of `names`.
+
+    Args:
+      names: keys of WRITERS.
+      workdir: the run's folder.
+      resumed_at: step of the checkpoint from which the run goes on; 0 for a new run.
+
+    Raises:
+      ConfigError: an unknown writer, or one whose package is missing.
+      DiskError: raised by the writer when a file cannot be written.
+    """
     check_writers(names)
     writers = [WRITERS[name](workdir, resumed_at) for name in names]
 
@@ -87,7 +102,7 @@ def make_writer(names: Sequence[str], workdir: Path, resumed_at: int) -> Writer:
 
 
 def read_json_lines(path: Path) -> list[dict]:
-    """The records of a metrics file; a torn last line is left out."""
+    """Return the records of a metrics file; a torn last line, left by a kill, is dropped."""
     records = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -98,10 +113,10 @@ def read_json_lines(path: Path) -> list[dict]:
 
 
 def cut_to_step(path: Path, step: int) -> None:
-    """Drops records after `step`, and a torn last line, by writing a new file and renaming it."""
-    kept = [record for record in read_json_lines(path) if record["step"] <= step]
+    """Drop records after `step`, and a torn last line, by writing a new file and renaming it."""
+    records = [record for record in read_json_lines(path) if record["step"] <= step]
     if not path.exists():
         return
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
     os.replace(temporary, path)
