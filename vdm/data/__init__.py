@@ -1,4 +1,9 @@
-"""Data sources -> one memory-mapped integer array per split + a DataSpec -> batches by number."""
+"""Data sources -> one memory-mapped integer array per split + a DataSpec -> batches by number.
+
+A *source* is small and read anew at each start (SOURCES). A *recipe* describes a large set that is
+prepared once: downloaded or found, decoded, put into canonical order, split and written to the
+cache (RECIPES). Later starts find it there by the hash of the request and map it into memory.
+"""
 
 import dataclasses
 import functools
@@ -12,7 +17,7 @@ from vdm.data.base import Dataset, NotPrepared, ProgressFn, Recipe, cache_root, 
 from vdm.data.cache import bit_depth, catalogue
 from vdm.data.cache.prepared import open_prepared, read_source
 from vdm.data.cache.prepared import prepare as prepare_arrays
-from vdm.data.cache.preparing import Plan, write_material
+from vdm.data.cache.preparing import PreparationOptions, write_raw_dataset
 from vdm.data.sources import arrays, digits, folder, published, tfds
 from vdm.errors import ConfigError, choose
 
@@ -20,7 +25,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
     "arrays": arrays.source,
     "digits": digits.source,
 }
-"""Read anew at each start; each entry: a function as `vdm.data.base.Source` describes it."""
+"""Sources that are read anew at each start, by name; each entry is a `vdm.data.base.Source`."""
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "folder": folder.recipe,
@@ -36,22 +41,26 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "imagenet_resized_64": functools.partial(published.recipe, "imagenet_resized_64"),
     "celeb_a": functools.partial(published.resized_recipe, "celeb_a"),
 }
-"""Prepared once; each entry: (source_dir, its own options) -> `vdm.data.base.Recipe`."""
+"""Sets that are prepared once, by name; each entry is a function (source_dir, its own options) ->
+`vdm.data.base.Recipe`.
+"""
 
 _ARGUMENTS = {"folder": "path", "tfds": "builder", "arrays": "path"}
-"""The option that `NAME:VALUE` sets."""
+"""The option that a name of the form NAME:VALUE sets."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
-    """Which data, in full.
+class DataRequest:
+    """A fully specified request for a data set; its hash is the cache key.
 
     Attributes:
-      name: a key of SOURCES or RECIPES; folder:PATH, arrays:PATH and tfds:BUILDER name an option too.
+      name: a key of SOURCES or RECIPES; folder:PATH, arrays:PATH and tfds:BUILDER name an option
+        too.
       options: the source's own options.
-      bits: bits kept per channel; None = all.
-      num_validation: images held out where there is no validation split; None = 1000, or 5 %.
-      source_dir: a folder with the set's files on this machine; None = TFDS downloads them.
+      bits: bits kept per channel; None keeps all.
+      num_validation: images held out where there is no validation split; None for 1000, or 5 % if
+        that is less.
+      source_dir: a folder with the set's files on this machine; None lets TFDS download them.
     """
 
     name: str
@@ -62,7 +71,7 @@ class Wish:
 
     @property
     def source(self) -> str:
-        """The key of SOURCES or RECIPES."""
+        """The key of SOURCES or RECIPES, without the option's value."""
         return self.name.partition(":")[0]
 
 
@@ -80,52 +89,59 @@ def load(
     progress: ProgressFn = no_progress,
     wait: Callable[[str], None] = lambda line: None,
 ) -> Dataset:
-    """The data set `name`, prepared in the cache if need be and opened from there.
+    """Return the data set `name`, prepared in the cache if need be and opened from there.
 
     Args:
-      name, options, bits, num_validation, source_dir: see `Wish`.
-      cache_dir: where prepared arrays live; None = $VDM_DATA_DIR, or ~/.cache/vdm/data.
+      name, options, bits, num_validation, source_dir: see `DataRequest`.
+      cache_dir: folder of the prepared arrays; None for $VDM_DATA_DIR, or ~/.cache/vdm/data.
       verify: hash all pixels again.
-      with_tfds: whether TensorFlow Datasets may be imported to prepare what is not.
-      prepare: False opens a set that is prepared once only if it is.
-      progress: is told how far preparing is.
-      wait: is told that another process is preparing the same data.
+      with_tfds: allow TensorFlow Datasets to be imported if the set must be prepared.
+      prepare: prepare the set if it is not in the cache; False only opens it.
+      progress: called with how far preparing is.
+      wait: called with a line if another process is preparing the same data.
 
     Raises:
       ConfigError: an unknown name, or an unknown, missing or unsuitable option.
-      NotPrepared: it must be prepared first, and may not be here.
+      NotPrepared: the set is not prepared, and `prepare` or `with_tfds` forbids to prepare it.
       DataError: a missing, malformed or unsuitable file.
       DiskError: the cache cannot be written.
     """
-    wish = Wish(name, dict(options or {}), bits, num_validation, source_dir)
-    if wish.source in SOURCES:
-        return _load_source(wish, cache_dir)
-    recipe = make_recipe(wish)
-    root, request = cache_root(cache_dir), _request(recipe.request, wish)
-    if found := catalogue.find(root, request, verify):
-        return found
+    data_request = DataRequest(name, dict(options or {}), bits, num_validation, source_dir)
+
+    # Small sources have no request in the catalogue: their content hash alone finds them.
+    if data_request.source in SOURCES:
+        return _load_source(data_request, cache_dir)
+    recipe = make_recipe(data_request)
+    root, request = cache_root(cache_dir), _request(recipe.request, data_request)
+
+    # The common case: a directory look-up, and nothing is imported or decoded.
+    if prepared := catalogue.find(root, request, verify):
+        return prepared
     if not prepare or (recipe.needs_tfds and not with_tfds):
-        raise NotPrepared(_explain(wish, root))
+        raise NotPrepared(_explain(data_request, root))
+
+    # The lock is held while the set is prepared, so that several jobs that start together prepare
+    # it once.
     with catalogue.preparing(root, request, wait) as scratch:
         # Another process may have prepared it while this one waited.
         if not catalogue.find(root, request):
-            _prepare(root, recipe, wish, scratch, progress)
+            _prepare(root, recipe, data_request, scratch, progress)
     opened = catalogue.find(root, request, verify)
     assert opened is not None
     return opened
 
 
 def classes_of_content(content_hash: str, cache_dir: str | os.PathLike | None = None) -> list[str]:
-    """Folders of images that became classes, of prepared data; [] where there were none."""
+    """Return the class names of prepared data that came from folders; [] without classes."""
     return read_source(cache_root(cache_dir) / content_hash).get("classes", [])
 
 
 def open_content(
     content_hash: str, cache_dir: str | os.PathLike | None = None, verify: bool = False
 ) -> Dataset | None:
-    """Prepared data by their content hash, or None when they are not in the cache."""
-    found = cache_root(cache_dir) / content_hash
-    return open_prepared(found, verify) if found.is_dir() else None
+    """Return prepared data by their content hash, or None if they are not in the cache."""
+    content_folder = cache_root(cache_dir) / content_hash
+    return open_prepared(content_folder, verify) if content_folder.is_dir() else None
 
 
 def find_earlier(
@@ -139,86 +155,105 @@ def find_earlier(
     source_dir: str | None = None,
     verify: bool = False,
 ) -> Dataset | None:
-    """Data that an earlier revision prepared from the very files that are there now, or None.
+    """Return data that an earlier revision prepared from the files of now, or None.
 
     Args:
-      content_hash: of the data wanted; the way these files are read may have changed since.
+      content_hash: content hash of the data wanted: the way these files are read may have changed
+        since, and other pixels are of no use.
       name, options, cache_dir, bits, num_validation, source_dir, verify: see `load`.
     """
-    wish = Wish(name, dict(options), bits, num_validation, source_dir)
-    earlier = make_recipe(wish).earlier_request
+    data_request = DataRequest(name, dict(options), bits, num_validation, source_dir)
+    earlier = make_recipe(data_request).earlier_request
     if earlier is None:
         return None
-    found = catalogue.find(cache_root(cache_dir), _request(earlier, wish), verify)
-    return found if found and found.spec.content_hash == content_hash else None
+    dataset = catalogue.find(cache_root(cache_dir), _request(earlier, data_request), verify)
+    return dataset if dataset and dataset.spec.content_hash == content_hash else None
 
 
 def local_forms(name: str) -> str:
-    """What a source_dir may hold of the set `name`, in words; "" where only TFDS reads it."""
+    """Return in words what a source_dir may hold of the set `name`; "" where only TFDS reads it."""
     return published.local_forms(name) if name in published.PUBLISHED else ""
 
 
-def make_recipe(wish: Wish) -> Recipe:
-    """The recipe that a wish for prepared data describes.
+def make_recipe(data_request: DataRequest) -> Recipe:
+    """Return the recipe of a request for data that are prepared once.
 
     Raises:
       ConfigError: an unknown name, or an unknown, missing or unsuitable option.
     """
-    options = _options(wish, RECIPES)
-    return RECIPES[wish.source](source_dir=wish.source_dir, **options)
+    options = _options(data_request, RECIPES)
+    return RECIPES[data_request.source](source_dir=data_request.source_dir, **options)
 
 
-def _load_source(wish: Wish, cache_dir: str | os.PathLike | None) -> Dataset:
-    options = _options(wish, SOURCES)
+def _load_source(data_request: DataRequest, cache_dir: str | os.PathLike | None) -> Dataset:
+    """Read a small source, drop bits if asked for, and return its arrays from the cache."""
+    options = _options(data_request, SOURCES)
     for field in ("num_validation", "source_dir"):
-        if getattr(wish, field) is not None:
+        if getattr(data_request, field) is not None:
             raise ConfigError(
-                f"data.{field}={getattr(wish, field)!r}: source {wish.source!r} has no use for it; "
-                "leave it unset"
+                f"data.{field}={getattr(data_request, field)!r}: "
+                f"source {data_request.source!r} has no use for it; leave it unset"
             )
-    by_split, num_levels, notes = SOURCES[wish.source](**options)
-    shift = bit_depth.shift_for(num_levels, wish.bits, f"data {wish.source!r}")
+
+    # Through the cache like every other set, so that all of them are memory-mapped and hashed
+    # alike.
+    by_split, num_levels, notes = SOURCES[data_request.source](**options)
+    shift = bit_depth.shift_for(num_levels, data_request.bits, f"data {data_request.source!r}")
     if shift:
         by_split = {s: bit_depth.reduce_levels(a, shift) for s, a in by_split.items()}
         notes = "; ".join(filter(None, [notes, bit_depth.describe(num_levels, shift)]))
-    return prepare_arrays(wish.source, by_split, num_levels >> shift, cache_dir, notes)
+    return prepare_arrays(data_request.source, by_split, num_levels >> shift, cache_dir, notes)
 
 
-def _prepare(root: Path, recipe: Recipe, wish: Wish, scratch: Path, progress: ProgressFn) -> None:
-    material = recipe.read(scratch, progress)
-    complete = not any(len(m) for m in material.missing.values())
-    plan = Plan(wish.bits, wish.num_validation, recipe.test_split)
+def _prepare(
+    root: Path, recipe: Recipe, data_request: DataRequest, scratch: Path, progress: ProgressFn
+) -> None:
+    """Read a recipe's data, write them to the cache and record which requests they answer."""
+    raw = recipe.read(scratch, progress)
+
+    # Published hashes hold for the whole set; a copy with missing images is accepted, with a note.
+    complete = not any(len(m) for m in raw.missing.values())
+    options = PreparationOptions(data_request.bits, data_request.num_validation, recipe.test_split)
     expected = recipe.expected if complete else {}
-    facts, per_image = write_material(root, recipe.name, material, plan, progress, expected)
+    facts, per_image = write_raw_dataset(root, recipe.name, raw, options, progress, expected)
+
+    # A complete copy found on this machine is the set itself: it also answers whoever asks without
+    # naming files.
     requests = [recipe.request]
     if complete and recipe.complete_request is not None:
         requests.append(recipe.complete_request)
     for answered in requests:
-        catalogue.record(root, _request(answered, wish), facts, per_image)
+        catalogue.record(root, _request(answered, data_request), facts, per_image)
 
 
-def _request(request: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
-    return {"source": dict(request), "bits": wish.bits, "num_validation": wish.num_validation}
+def _request(request: Mapping[str, Any], data_request: DataRequest) -> dict[str, Any]:
+    """Return the whole request as JSON: the recipe's, and what is done to the pixels afterwards."""
+    return {
+        "source": dict(request),
+        "bits": data_request.bits,
+        "num_validation": data_request.num_validation,
+    }
 
 
-def _options(wish: Wish, among: Mapping[str, Callable]) -> dict[str, Any]:
-    """The source's options, checked; `NAME:VALUE` sets one of them."""
-    published.refuse_ambiguous(wish.name)
-    source = choose("data.name", wish.source, {**SOURCES, **RECIPES}, "data source")
-    options = dict(wish.options)
-    _, colon, argument = wish.name.partition(":")
+def _options(data_request: DataRequest, among: Mapping[str, Callable]) -> dict[str, Any]:
+    """Return the source's options, checked; a name of the form NAME:VALUE sets one of them."""
+    published.refuse_ambiguous(data_request.name)
+    source = choose("data.name", data_request.source, {**SOURCES, **RECIPES}, "data source")
+    options = dict(data_request.options)
+    _, colon, argument = data_request.name.partition(":")
     if colon:
-        if wish.source not in _ARGUMENTS or not argument:
+        if data_request.source not in _ARGUMENTS or not argument:
             raise ConfigError(
-                f"data.name={wish.name!r}: write {wish.source}, or one of "
+                f"data.name={data_request.name!r}: write {data_request.source}, or one of "
                 f"{', '.join(f'{n}:{o.upper()}' for n, o in _ARGUMENTS.items())}"
             )
-        options[_ARGUMENTS[wish.source]] = argument
-    _check_options(wish.source, source, options)
+        options[_ARGUMENTS[data_request.source]] = argument
+    _check_options(data_request.source, source, options)
     return options
 
 
 def _check_options(name: str, source: Callable, options: Mapping[str, Any]) -> None:
+    """Refuse unknown and missing options; the function's signature is the list of them."""
     parameters = inspect.signature(source).parameters
     known = {n: p for n, p in parameters.items() if n != "source_dir"}
     listed = f"choose from {', '.join(known)}" if known else "it has none"
@@ -232,13 +267,13 @@ def _check_options(name: str, source: Callable, options: Mapping[str, Any]) -> N
             raise ConfigError(f"data option {option}: source {name!r} needs it; {listed}")
 
 
-def _explain(wish: Wish, root: Path) -> str:
-    """That data are not prepared, and what to do."""
-    forms = local_forms(wish.name)
+def _explain(data_request: DataRequest, root: Path) -> str:
+    """Return a sentence that says what is not prepared, and where it was looked for."""
+    forms = local_forms(data_request.name)
     where = f"in {root}"
-    if wish.source_dir and forms:
+    if data_request.source_dir and forms:
         return (
-            f"data {wish.name!r}: {wish.source_dir} holds none of {forms}, and it is not prepared "
-            f"{where}"
+            f"data {data_request.name!r}: {data_request.source_dir} holds none of {forms}, "
+            f"and it is not prepared {where}"
         )
-    return f"data {wish.name!r}: not prepared {where}"
+    return f"data {data_request.name!r}: not prepared {where}"

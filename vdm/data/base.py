@@ -1,4 +1,4 @@
-"""What a data source gives, what everything downstream gets, and the checks between the two."""
+"""The contract of a data source, the records it leads to, and the checks between."""
 
 import dataclasses
 import hashlib
@@ -14,15 +14,16 @@ from vdm.errors import ConfigError, DataError, DiskError
 from vdm.types import DataSpec
 
 MAX_LEVELS = 65_536
+"""Most integer codes per channel: those of 16 bits."""
 SPLIT_SEED = 20_210_701
 """Seed of every split that a source makes itself; changing it changes what "test" means."""
 
 ProgressFn = Callable[[str, int, int], None]
-"""(what is being done, done, in all)."""
+"""A function (what is being done, number done, number in all) -> None."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Shows nothing."""
+    """Ignore progress."""
 
 
 class NotPrepared(DataError):
@@ -42,8 +43,8 @@ class Source(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Material:
-    """What a source that is prepared once gives: its own splits, before any is held out or sorted.
+class RawDataset:
+    """A data set as its source stores it: its own splits, before any image is held out or sorted.
 
     Attributes:
       images: integer codes [N,H,W,C] per split, in any order.
@@ -52,7 +53,7 @@ class Material:
       index: position of each image in its original split [N] per split; {} where it is not known.
       missing: original positions that the source lacks, per split.
       notes: facts that must stand beside every number.
-      source: where it came from, for the manifest.
+      source: provenance, for the manifest.
     """
 
     images: Mapping[str, np.ndarray]
@@ -66,22 +67,23 @@ class Material:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a data set that is prepared once is asked for and read.
+    """A data set that is prepared once: its request and the function that reads it.
 
     Attributes:
-      name: what numbers call it.
+      name: the set's name in reports.
       request: everything that decides the pixels, as JSON.
-      read: (a scratch folder, progress) -> its material.
+      read: (a scratch folder, progress) -> the raw data set.
       needs_tfds: whether reading needs TensorFlow Datasets, which training never imports.
       test_split: the source's split that is evaluated, where it is not called "test".
       expected: pixel hash per split of the published set, once known.
       complete_request: a wider request that is answered too when no image is missing.
-      earlier_request: what earlier revisions recorded; perhaps for another reading of the same files.
+      earlier_request: the request that earlier revisions recorded, perhaps for another reading of
+        the same files.
     """
 
     name: str
     request: Mapping[str, Any]
-    read: Callable[[Path, ProgressFn], Material]
+    read: Callable[[Path, ProgressFn], RawDataset]
     needs_tfds: bool = False
     test_split: str | None = None
     expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -94,7 +96,7 @@ class Dataset:
     """A prepared data set.
 
     Attributes:
-      spec: what everything downstream may know of it.
+      spec: the facts that everything downstream may know of it.
       splits: integer codes [N,H,W,C] per split, read-only; uint8 up to 256 levels, else uint16.
       labels: class of each image [N] per split, where the source has classes.
       index: position of each image in the split its publishers gave it [N], where that is known.
@@ -106,7 +108,7 @@ class Dataset:
     index: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def split(self, name: str) -> np.ndarray:
-        """The images [N,H,W,C] of split `name`, or a DataError that lists the splits."""
+        """Return the images [N,H,W,C] of split `name`, or raise a DataError that lists the splits."""
         if name not in self.splits:
             listed = ", ".join(self.splits)
             raise DataError(
@@ -116,7 +118,11 @@ class Dataset:
 
 
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
-    """`cache_dir`, or else $VDM_DATA_DIR, or else ~/.cache/vdm/data; DiskError without a home."""
+    """Return `cache_dir`, or else $VDM_DATA_DIR, or else ~/.cache/vdm/data.
+
+    Raises:
+      DiskError: the path starts at a home folder, and there is none.
+    """
     path = cache_dir or os.environ.get("VDM_DATA_DIR") or "~/.cache/vdm/data"
     try:
         return Path(path).expanduser()
@@ -125,7 +131,11 @@ def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
 
 
 def fingerprint_files(files: Sequence[Path], root: Path) -> dict[str, Any]:
-    """What changes when any of the files does: number, and SHA-256 of names, sizes and times."""
+    """Return the number of files and a SHA-256 that changes when any of them does.
+
+    Names, sizes and times of change are hashed, not contents: hashing those of a large folder
+    would take minutes at each start.
+    """
     rows = []
     for file in files:
         status = file.stat()
@@ -135,14 +145,19 @@ def fingerprint_files(files: Sequence[Path], root: Path) -> dict[str, Any]:
 
 
 def split_permutation(num_images: int) -> np.ndarray:
-    """The fixed permutation [N] by which a source splits `num_images` images itself."""
+    """Return the fixed permutation [N] by which a source splits `num_images` images itself."""
     return np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(num_images)
 
 
 def check_layout(arrays: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuses anything but non-empty integer arrays [N,H,W,C] that agree on [H,W,C].
+    """Refuse anything but non-empty integer arrays [N,H,W,C] that agree on [H,W,C].
 
-    `where` (a path or a data set's name) opens the message of the DataError.
+    Args:
+      arrays: images by split.
+      where: a path or a data set's name, which opens the message.
+
+    Raises:
+      DataError: a wrong dtype, an empty array, or shapes that differ.
     """
     shapes = {}
     for name, array in arrays.items():
@@ -162,7 +177,17 @@ def check_layout(arrays: Mapping[str, np.ndarray], where: str) -> None:
 
 
 def check_levels(arrays: Mapping[str, np.ndarray], num_levels: int, where: str) -> None:
-    """Refuses num_levels outside 2..65,536 (ConfigError) and codes outside its range (DataError)."""
+    """Refuse codes that do not fit `num_levels`.
+
+    Args:
+      arrays: integer codes by split.
+      num_levels: codes per channel.
+      where: a path or a data set's name, which opens the message.
+
+    Raises:
+      ConfigError: num_levels is outside 2..65,536.
+      DataError: a code is outside 0 .. num_levels - 1.
+    """
     if not isinstance(num_levels, int | np.integer) or not 2 <= num_levels <= MAX_LEVELS:
         raise ConfigError(f"num_levels={num_levels!r}: must be an integer in 2..{MAX_LEVELS}")
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Batches as pure functions: training by number, evaluation in order."""
+"""Batches as pure functions: training batches by number, evaluation batches in order."""
 
 import dataclasses
 import functools
@@ -13,10 +13,10 @@ from vdm.types import Batch
 
 
 def train_indices(seed: int, step: int, batch_size: int, num_images: int) -> np.ndarray:
-    """Image positions [B] (int64) of training batch number `step`.
+    """Return the image positions [B] (int64) of training batch number `step`.
 
-    The batches of all steps, laid end to end, are one permutation of the images after another: each
-    image comes once per epoch, and a batch may reach into the next epoch.
+    The batches of all steps, laid end to end, are one permutation of the images after another:
+    each image comes once per epoch, and a batch may reach into the next epoch.
 
     Args:
       seed: seed of the order, 0 .. 2**32 - 1.
@@ -32,14 +32,16 @@ def train_indices(seed: int, step: int, batch_size: int, num_images: int) -> np.
     _check_range("step", step, 0)
     _check_range("batch_size", batch_size, 1)
     _check_range("num_images", num_images, 1)
+
+    # Python integers: step * batch_size may exceed 32 bits in a long run.
     position, end = int(step) * int(batch_size), (int(step) + 1) * int(batch_size)
-    parts = []
+    slices = []
     while position < end:
         epoch, start = divmod(position, int(num_images))
-        part = _permutation(int(seed), epoch, int(num_images))[start : start + end - position]
-        parts.append(part)
-        position += len(part)
-    return np.concatenate(parts)
+        images = _permutation(int(seed), epoch, int(num_images))[start : start + end - position]
+        slices.append(images)
+        position += len(images)
+    return np.concatenate(slices)
 
 
 def train_batch(
@@ -52,17 +54,17 @@ def train_batch(
     process_count: int = 1,
     augmentation: Augmentation | None = None,
 ) -> Batch:
-    """Training batch number `step`, or one process's contiguous share of it.
+    """Return training batch number `step`, or one process's contiguous share of it.
 
     Args:
       dataset: the data.
       seed: seed of the order, 0 .. 2**32 - 1.
       step: batch number from 0.
       batch_size: images in the global batch B.
-      split: which split.
-      process_index: which share, 0 .. process_count - 1.
+      split: name of the split.
+      process_index: number of the share, 0 .. process_count - 1.
       process_count: number of shares P; only this share's images are read.
-      augmentation: transforms drawn for each image; None = clean images.
+      augmentation: transforms drawn for each image; None for clean images.
 
     Returns:
       A Batch of numpy arrays with B / P images, in the order of the global batch.
@@ -78,15 +80,20 @@ def train_batch(
         raise ConfigError(
             f"batch_size={batch_size}: must be a multiple of process_count={process_count}"
         )
+
+    # The order is drawn for the global batch, and each process takes its part of it.
     share = batch_size // process_count
     index = train_indices(seed, step, batch_size, len(images))
     start, stop = process_index * share, (process_index + 1) * share
     batch = _batch(images, index[start:stop], np.ones(share, bool))
+
+    # Transforms too are drawn for the global batch, so that any number of processes sees the same
+    # images.
     if augmentation is None or not augmentation.is_active:
         return batch
     augmentation.check(images.shape[1:])
-    draws = draw(augmentation, seed, step, batch_size, images.shape[-1])
-    changed, flags = apply(draws.part(start, stop), np.asarray(batch.images))
+    transforms = draw(augmentation, seed, step, batch_size, images.shape[-1])
+    changed, flags = apply(transforms.part(start, stop), np.asarray(batch.images))
     return batch.replace(images=changed, conditioning=flags)  # type: ignore[attr-defined]
 
 
@@ -96,7 +103,7 @@ class EvalBatches:
 
     Attributes:
       images: the images of the split [N,H,W,C].
-      batch_size: B.
+      batch_size: images per batch B.
     """
 
     images: np.ndarray
@@ -111,9 +118,15 @@ class EvalBatches:
 
 
 def eval_batches(dataset: Dataset, split: str, batch_size: int) -> EvalBatches:
-    """Every image of `split` once and in order, as Batches of numpy arrays of one size B.
+    """Return every image of `split` once and in order, as Batches of numpy arrays of one size B.
 
-    The last batch is padded with copies of the last image, whose mask is false.
+    The last batch is padded with copies of the last image, whose mask is false: one size for all
+    batches compiles one program.
+
+    Args:
+      dataset: the data.
+      split: name of the split.
+      batch_size: images per batch B.
 
     Raises:
       ConfigError: batch_size is less than 1.
@@ -125,11 +138,13 @@ def eval_batches(dataset: Dataset, split: str, batch_size: int) -> EvalBatches:
 
 
 def _eval_batch(images: np.ndarray, start: int, batch_size: int) -> Batch:
+    """Return the batch that starts at image `start`, padded to `batch_size`."""
     positions = np.arange(start, start + batch_size)
     return _batch(images, np.minimum(positions, len(images) - 1), positions < len(images))
 
 
 def _batch(images: np.ndarray, index: np.ndarray, mask: np.ndarray) -> Batch:
+    """Return the images at positions `index` [B] as a Batch of clean images."""
     return Batch(
         # Of a plain view: a memory map's own indexing is a fifth slower.
         images=np.take(np.asarray(images), index, axis=0),
@@ -141,6 +156,7 @@ def _batch(images: np.ndarray, index: np.ndarray, mask: np.ndarray) -> Batch:
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    """Return the order of one epoch [N], cached because every batch of the epoch needs it."""
     key = np.random.SeedSequence([seed, epoch])
     order = np.random.Generator(np.random.PCG64(key)).permutation(num_images)
     order.setflags(write=False)  # shared by all callers of the cache
@@ -148,6 +164,7 @@ def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
 
 
 def _check_range(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raise ConfigError unless low <= value < high; None for no upper limit."""
     if value < low or (high is not None and value >= high):
         bounds = f"at least {low}" if high is None else f"in {low}..{high - 1}"
         raise ConfigError(f"{name}={value!r}: must be {bounds}")

@@ -6,21 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 DEPTH = 2
+"""Batches made ahead by default: one to use next and one in reserve."""
 _POLL_SECONDS = 0.1
 
 
 class Prefetcher:
-    """`prefetcher(n)` gives make_batch(n) for n = start, start + 1, …, each made by a thread before.
+    """A function `prefetcher(n)` that gives make_batch(n) for n = start, start + stride, and so on.
 
-    Each batch is a pure function of its number, so nothing is lost or changed by throwing away those
-    that were made and never used. Use as a context manager: leaving it ends the thread.
+    A thread makes the batches ahead of their use. Each batch is a pure function of its number, so
+    batches that were made and never used can be thrown away without loss. Use it as a context
+    manager: leaving it ends the thread.
 
     Args:
-      make_batch: the (placed) batch of a number; copies to a device are asynchronous.
+      make_batch: number -> the (placed) batch; copies to a device are asynchronous.
       start: the first number.
-      stop: one past the last number.
+      stop: upper limit of the numbers, exclusive.
       depth: batches made ahead, beside the one being made.
-      stride: from one number to the next.
+      stride: distance from one number to the next.
     """
 
     def __init__(
@@ -38,7 +40,10 @@ class Prefetcher:
         self._thread.start()
 
     def __call__(self, number: int) -> Any:
-        """Batch `number`; raises what making it raised."""
+        """Return batch `number`, or raise what making it raised.
+
+        Numbers must come in order: another one is a fault of the caller and raises ValueError.
+        """
         if not self._next == number < self._stop:
             raise ValueError(f"batch {number} asked for; the next is {self._next} of {self._stop}")
         if self._closed.is_set():
@@ -56,11 +61,12 @@ class Prefetcher:
         self.close()
 
     def close(self) -> None:
-        """Ends the thread, after the batch that it is making."""
+        """End the thread, after the batch that it is making."""
         self._closed.set()
         self._thread.join()
 
     def _work(self, start: int) -> None:
+        """Make all batches in order, in the thread, until an error or the end."""
         for number in range(start, self._stop, self._stride):
             item: tuple[Any, BaseException | None]
             try:
@@ -71,7 +77,8 @@ class Prefetcher:
                 return
 
     def _put(self, item: tuple) -> bool:
-        """False once closed."""
+        """Put an item into the queue; return False if the prefetcher was closed meanwhile."""
+        # Waiting without a limit would never notice that the reader has gone.
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=_POLL_SECONDS)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdm.data import RECIPES, Wish, load, make_recipe, open_content
+from vdm.data import RECIPES, DataRequest, load, make_recipe, open_content
 from vdm.data.base import NotPrepared
 from vdm.data.sources import cifar, published
 from vdm.data.sources.published import PUBLISHED
@@ -160,8 +160,8 @@ def test_cifar10_by_python_and_binary_batches_is_one_set(shared_dir, tmp_path, m
     ]
     reader = published.Reader(
         "batches",
-        functools.partial(cifar.find, layouts=layouts),
-        functools.partial(cifar.read, layouts=layouts),
+        functools.partial(cifar.find, formats=layouts),
+        functools.partial(cifar.read, formats=layouts),
     )
     facts = dataclasses.replace(PUBLISHED["cifar10"], readers=(reader,))
     monkeypatch.setitem(published.PUBLISHED, "cifar10", facts)
@@ -183,7 +183,7 @@ def test_ambiguous_names_are_refused_with_the_explanation(name, tmp_path):
 
 
 def test_the_two_imagenets_never_answer_for_one_another():
-    requests = [make_recipe(Wish(name)).request for name in RECIPES if "imagenet" in name]
+    requests = [make_recipe(DataRequest(name)).request for name in RECIPES if "imagenet" in name]
     assert len({json.dumps(request) for request in requests}) == 4
     notes = {PUBLISHED[name].note for name in RECIPES if "imagenet" in name}
     assert len(notes) == 2 and "" not in notes
@@ -194,14 +194,14 @@ def test_every_published_set_has_a_recipe_and_names_what_it_needs(name, tmp_path
     options = {"size": 64} if PUBLISHED[name].resized else {}
     with pytest.raises(NotPrepared, match=f"data '{name}': not prepared in {tmp_path}"):
         load(name, options, tmp_path)
-    assert make_recipe(Wish(name, options)).needs_tfds
+    assert make_recipe(DataRequest(name, options)).needs_tfds
     assert list(tmp_path.iterdir()) == []
 
 
 def test_celeb_a_needs_a_size(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.celeb_a\.size=0: choose"):
         load("celeb_a", {}, tmp_path)
-    assert make_recipe(Wish("celeb_a", {"size": 64})).name == "celeb_a_64"
+    assert make_recipe(DataRequest("celeb_a", {"size": 64})).name == "celeb_a_64"
 
 
 def test_a_source_dir_without_the_set(tmp_path):
@@ -233,4 +233,4 @@ def test_another_number_of_images_is_another_set(tmp_path, monkeypatch):
 def test_names_with_arguments(name, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         load(name, {}, tmp_path)
-    assert make_recipe(Wish("tfds:omniglot")).name == "tfds:omniglot"
+    assert make_recipe(DataRequest("tfds:omniglot")).name == "tfds:omniglot"

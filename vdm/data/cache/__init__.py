@@ -1,1 +1,1 @@
-"""The prepared format: arrays on disk that are found again by what was asked for."""
+"""The prepared format: arrays on disk that are found again by the request that they answer."""

@@ -2,8 +2,8 @@
 
     <cache>/<content hash>/manifest.json  train.npy  validation.npy  test.npy
 
-Opening checks the manifest, every size and header, and the hash of a few blocks of every file: a cut
-file is found by its size, a foreign one by its first block. `verify` hashes all of it again.
+Opening checks the manifest, every size and header, and the hash of a few blocks of every file: a
+cut file is found by its size, a foreign one by its first block. `verify` hashes all of it again.
 """
 
 import dataclasses
@@ -26,7 +26,9 @@ from vdm.types import DataSpec
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 2**22
+"""Size of the blocks that are hashed one by one, and of what is held in memory while writing."""
 _BLOCKS_CHECKED = 6
+"""Blocks of each file that are hashed whenever it is opened, 24 MiB in a fraction of a second."""
 _FORMAT = 1
 
 Chunks = Callable[[], Iterator[np.ndarray]]
@@ -35,14 +37,19 @@ Chunks = Callable[[], Iterator[np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A split about to be written: its shape [N,H,W,C], and a function that gives its images."""
+    """A split about to be written.
+
+    Attributes:
+      shape: (N, H, W, C).
+      chunks: gives its images piece by piece, because a split may not fit into memory.
+    """
 
     shape: tuple[int, ...]
     chunks: Chunks
 
 
 def content_hash(splits: Mapping[str, np.ndarray], num_levels: int) -> str:
-    """SHA-256 (hex) over split names, shapes, levels and pixels, whatever the dtypes or layout."""
+    """Return the SHA-256 (hex) over split names, shapes, levels and pixels, for any dtype."""
     digest = _content_digest({name: a.shape for name, a in splits.items()}, num_levels)
     for name in sorted(splits):
         for chunk in in_chunks(splits[name]):
@@ -51,7 +58,7 @@ def content_hash(splits: Mapping[str, np.ndarray], num_levels: int) -> str:
 
 
 def in_chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The images of an array, some megabytes at a time."""
+    """Return the images of an array, some megabytes at a time."""
     size = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     return (array[start : start + size] for start in range(0, len(array), size))
 
@@ -63,29 +70,36 @@ def prepare(
     cache_dir: str | os.PathLike | None = None,
     notes: str = "",
 ) -> Dataset:
-    """Puts `arrays` [N,H,W,C] by split into the cache unless they are there, and opens them.
+    """Put arrays into the cache unless they are there, and open them.
 
-    What the cache already holds is hashed again, so that a flipped bit is not trained on.
+    Arrays that the cache already holds are hashed again, so that a flipped bit is not trained on.
+
+    Args:
+      name: the data set's name.
+      arrays: integer codes [N,H,W,C] by split.
+      num_levels: integer codes per channel.
+      cache_dir: the cache, see `vdm.data.base.cache_root`.
+      notes: facts that must stand beside every number.
 
     Raises:
-      ConfigError, DataError: as in `check_levels` and `check_layout`.
-      DataError: the cache holds this data, but damaged.
+      ConfigError: num_levels is out of range.
+      DataError: unsuitable arrays, or the cache holds this data, but damaged.
       DiskError: the cache cannot be written.
     """
     check_layout(arrays, f"data {name!r}")
     check_levels(arrays, num_levels, f"data {name!r}")
     folder = cache_root(cache_dir) / content_hash(arrays, num_levels)
-    found = os.path.exists(folder)  # pathlib's own raises where the folder cannot be searched
-    if not found:
+    exists = os.path.exists(folder)  # pathlib's own raises where the folder cannot be searched
+    if not exists:
         splits = {s: Split(a.shape, functools.partial(in_chunks, a)) for s, a in arrays.items()}
         write(folder.parent, splits, {"name": name, "num_levels": int(num_levels), "notes": notes})
-    stored = open_prepared(folder, verify=found)
+    stored = open_prepared(folder, verify=exists)
     # Equal pixels may have been prepared under another name or with other notes.
     return Dataset(dataclasses.replace(stored.spec, name=name, notes=notes), stored.splits)
 
 
 def open_prepared(folder: str | os.PathLike, verify: bool = False) -> Dataset:
-    """Opens a prepared folder; `verify` also hashes all pixels again.
+    """Open a prepared folder; `verify` also hashes all pixels again.
 
     Raises:
       DataError: the folder is missing, or does not hold what its manifest says.
@@ -97,12 +111,15 @@ def open_prepared(folder: str | os.PathLike, verify: bool = False) -> Dataset:
             raise ValueError(f"{MANIFEST} belongs to other data or another version")
         if not manifest["splits"]:
             raise ValueError(f"{MANIFEST} lists no splits")
+
+        # Cheap checks first; all pixels are hashed only on request.
         splits = {name: _open_array(folder, e) for name, e in manifest["splits"].items()}
         # Folders of version 0.1 have no hashes of blocks.
         verify = verify or not all("blocks" in entry for entry in manifest["splits"].values())
         if verify and content_hash(splits, manifest["num_levels"]) != manifest["content_hash"]:
             raise ValueError("the pixels do not match the content hash")
         return Dataset(_spec(manifest, splits), splits)
+    # A manifest can be damaged in any way: whatever reading it raises means the same to the user.
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder}: prepared data is missing or damaged ({error}); "
@@ -111,7 +128,7 @@ def open_prepared(folder: str | os.PathLike, verify: bool = False) -> Dataset:
 
 
 def read_source(folder: Path) -> dict[str, Any]:
-    """Where the data of a prepared folder came from, as its manifest says; {} where it does not."""
+    """Return the provenance that the manifest of a prepared folder holds; {} if there is none."""
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("source", {})
     except (OSError, ValueError, AttributeError):
@@ -119,18 +136,25 @@ def read_source(folder: Path) -> dict[str, Any]:
 
 
 def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> str:
-    """Writes all of a prepared folder into `root` or nothing, and returns its content hash.
+    """Write all of a prepared folder into `root` or nothing, and return its content hash.
 
-    Another process writing the same data may win.
+    Another process that writes the same data may finish first; its folder is then as good.
 
     Args:
       root: the cache.
-      splits: what to write.
-      facts: the manifest's "name", "num_levels" and "notes", and whatever else it shall hold.
+      splits: the splits to write.
+      facts: "name", "num_levels" and "notes" of the manifest, and whatever else it shall hold.
+
+    Raises:
+      DataError: a split gave another number of images than its shape says.
+      DiskError: the cache cannot be written.
     """
     # mkdtemp would make a folder that nobody else may read, wrong for a shared cache.
     temporary = root / f".writing-{uuid.uuid4().hex}"
     num_levels = facts["num_levels"]
+
+    # Pixels are hashed while they are written, in the order of `content_hash`, so that each is
+    # read once; only then is the folder's name known.
     try:
         temporary.mkdir(parents=True)
         digest = _content_digest({name: s.shape for name, s in splits.items()}, num_levels)
@@ -151,22 +175,25 @@ def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> 
 
 
 def code_dtype(num_levels: int) -> np.dtype:
-    """The smallest of uint8 and uint16, little-endian, that holds the codes."""
+    """Return the smallest of uint8 and uint16, little-endian, that holds the codes."""
     return np.dtype("<u1" if num_levels <= 256 else "<u2")
 
 
 def _content_digest(shapes: Mapping[str, tuple[int, ...]], num_levels: int):
+    """Return a SHA-256 object that has taken in names, shapes and levels, but no pixels yet."""
     listed = [[name, list(shapes[name])] for name in sorted(shapes)]
     header = json.dumps({"num_levels": int(num_levels), "splits": listed}, sort_keys=True)
     return hashlib.sha256(header.encode())
 
 
 def _bytes(images: np.ndarray, num_levels: int):
+    """Return the codes of some images as bytes in the stored form."""
     codes = np.ascontiguousarray(images, dtype=code_dtype(num_levels))
     return codes.reshape(-1).view(np.uint8).data
 
 
 def _spec(manifest: Mapping, splits: Mapping[str, np.ndarray]) -> DataSpec:
+    """Return the DataSpec that a manifest describes."""
     return DataSpec(
         name=manifest["name"],
         shape=next(iter(splits.values())).shape[1:],
@@ -179,6 +206,7 @@ def _spec(manifest: Mapping, splits: Mapping[str, np.ndarray]) -> DataSpec:
 
 
 def _open_array(folder: Path, entry: Mapping) -> np.ndarray:
+    """Return one split, memory-mapped, or raise ValueError where file and manifest disagree."""
     path = folder / entry["file"]
     size = path.stat().st_size
     if size != entry["bytes"]:
@@ -191,7 +219,7 @@ def _open_array(folder: Path, entry: Mapping) -> np.ndarray:
 
 
 def _check_blocks(path: Path, hashes: list[str]) -> None:
-    """Hashes the first block, the last, and some between."""
+    """Hash the first block, the last, and some between; raise ValueError at the first that differs."""
     if not hashes:
         return
     numbers = np.unique(np.linspace(0, len(hashes) - 1, _BLOCKS_CHECKED).round().astype(int))
@@ -203,8 +231,20 @@ def _check_blocks(path: Path, hashes: list[str]) -> None:
 
 
 def _save(folder: Path, name: str, split: Split, num_levels: int, digest) -> dict:
+    """Write one split as .npy, add its pixels to `digest`, and return its entry in the manifest.
+
+    Args:
+      folder: the folder being written.
+      name: the split's name.
+      split: its shape and images.
+      num_levels: integer codes per channel.
+      digest: the SHA-256 object of the content hash.
+    """
     path, dtype = folder / f"{name}.npy", code_dtype(num_levels)
     header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(map(int, split.shape))}
+
+    # The header is written first, from the shape that was announced: the array never exists in
+    # memory.
     num_images = 0
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -215,6 +255,8 @@ def _save(folder: Path, name: str, split: Split, num_levels: int, digest) -> dic
             num_images += len(chunk)
         file.flush()
         os.fsync(file.fileno())
+
+    # A file whose header does not fit its pixels would be refused whenever it is opened.
     if num_images != split.shape[0]:
         raise DataError(f"split {name!r}: {num_images} images came instead of {split.shape[0]}")
     facts = {"file": path.name, "bytes": path.stat().st_size, "blocks": _block_hashes(path)}
@@ -222,6 +264,7 @@ def _save(folder: Path, name: str, split: Split, num_levels: int, digest) -> dic
 
 
 def _block_hashes(path: Path) -> list[str]:
+    """Return the SHA-256 (hex) of every block of a file."""
     hashes = []
     with open(path, "rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -230,6 +273,7 @@ def _block_hashes(path: Path) -> list[str]:
 
 
 def _publish(temporary: Path, folder: Path) -> None:
+    """Give the finished folder its name, unless another process was faster."""
     try:
         os.rename(temporary, folder)
     except OSError:

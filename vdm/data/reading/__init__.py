@@ -1,1 +1,1 @@
-"""Strangers' files, read without trust: archives, pickles and images."""
+"""Readers of files from unknown sources, which trust nothing in them."""

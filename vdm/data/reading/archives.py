@@ -1,7 +1,7 @@
-"""Reading archives from strangers: members into memory, within limits, nothing ever unpacked to disk.
+"""Archives from unknown sources, read into memory within limits and never unpacked to disk.
 
-Refused with the file's name: names that leave their folder, links and devices, members larger than they
-may be, and archives that are cut or damaged.
+Refused with the file's name: names that leave their folder, links and devices, members larger than
+they may be, and archives that are cut or damaged.
 """
 
 import gzip
@@ -27,24 +27,31 @@ _DAMAGE = (
     NotImplementedError,  # a compression that zipfile does not know
     RuntimeError,  # an encrypted member
 )
+"""Exceptions by which the standard library reports a damaged archive."""
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES)
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name is that of a tar or a zip."""
+    """Return whether the name is that of a tar or a zip."""
     return path.name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def members(
     path: Path, wanted: Callable[[str], bool], max_bytes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every wanted file in a tar or zip, in the archive's order.
+    """Yield (name, content) of every wanted file in a tar or zip, in the archive's order.
 
     Names have forward slashes, also those that Windows wrote with backward ones.
 
+    Args:
+      path: the archive.
+      wanted: whether the file of a name is read; called once for every file.
+      max_bytes: largest size of one member.
+
     Raises:
-      DataError: see the top of this file.
+      DataError: an unsafe name, a link or device, a member that is too large, or a damaged
+        archive.
     """
     read = _zip_members if path.name.lower().endswith(".zip") else _tar_members
     try:
@@ -56,9 +63,15 @@ def members(
 
 
 def read_gzip(path: Path, max_bytes: int) -> bytes:
-    """The content of a .gz file, or of a plain file."""
+    """Return the content of a .gz file, or of a plain file.
+
+    Raises:
+      DataError: more than `max_bytes`, or a file that is cut or damaged.
+    """
     try:
         with open(path, "rb") as plain:
+            # The two bytes with which every gzip file starts. The name is no evidence: some
+            # unpackers keep its suffix.
             packed = plain.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
             return _limited(file, max_bytes, path)
@@ -69,24 +82,39 @@ def read_gzip(path: Path, max_bytes: int) -> bytes:
 
 
 def check_file(path: Path, name: str, digest: str, algorithm: str = "sha256") -> None:
-    """Refuses a file that is not the published one, bit for bit."""
-    try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({describe(error)})") from None
-    _compare(path, name, found, digest, algorithm)
-
-
-def read_checked(path: Path, name: str, digest: str, algorithm: str, max_bytes: int) -> bytes:
-    """The content of a file, which must be the published one, bit for bit.
+    """Refuse a file that is not the published one, bit for bit, without holding it in memory.
 
     Args:
       path: the file.
-      name: what is published.
+      name: name of what is published.
       digest: its checksum, in hexadecimal.
       algorithm: name of the checksum, as hashlib knows it.
-      max_bytes: a file of more is refused before it is in memory.
+
+    Raises:
+      DataError: the file cannot be read, or has another checksum.
+    """
+    try:
+        with open(path, "rb") as file:
+            actual = hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({describe(error)})") from None
+    _compare(path, name, actual, digest, algorithm)
+
+
+def read_checked(path: Path, name: str, digest: str, algorithm: str, max_bytes: int) -> bytes:
+    """Return the content of a file, which must be the published one, bit for bit.
+
+    Content and checksum come from one reading, so that the file cannot change between them.
+
+    Args:
+      path: the file.
+      name: name of what is published.
+      digest: its checksum, in hexadecimal.
+      algorithm: name of the checksum, as hashlib knows it.
+      max_bytes: largest size; a larger file is refused before it is in memory.
+
+    Raises:
+      DataError: the file cannot be read, is too large, or has another checksum.
     """
     try:
         with open(path, "rb") as file:
@@ -98,12 +126,14 @@ def read_checked(path: Path, name: str, digest: str, algorithm: str, max_bytes: 
 
 
 def describe(error: BaseException) -> str:
-    """One line for a library's exception."""
+    """Return a library's exception as one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the wanted files of a tar."""
     with tarfile.open(path, "r:*") as tar:
+        # Links are refused even if nobody wants them: an archive of images has no use for one.
         for member in tar:
             name = _checked_name(path, member.name)
             if member.isdir():
@@ -123,6 +153,7 @@ def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, byte
 
 
 def _zip_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the wanted files of a zip; its names say which are folders."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = _checked_name(path, member.filename)
@@ -133,24 +164,27 @@ def _zip_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, byte
 
 
 def _checked_name(path: Path, name: str) -> str:
-    """The member's name with forward slashes."""
+    """Return the member's name with forward slashes, or refuse one that leaves its folder."""
     slashed = name.replace("\\", "/")
-    parts = PurePosixPath(slashed)
-    if parts.is_absolute() or ".." in parts.parts or ":" in name.partition("/")[0]:
+    path_parts = PurePosixPath(slashed)
+    # The colon is that of a Windows drive.
+    if path_parts.is_absolute() or ".." in path_parts.parts or ":" in name.partition("/")[0]:
         raise DataError(f"{path}: member {name!r} leaves its folder; refused")
     return slashed
 
 
-def _compare(path: Path, name: str, found: str, digest: str, algorithm: str) -> None:
-    if found != digest:
+def _compare(path: Path, name: str, actual: str, digest: str, algorithm: str) -> None:
+    """Raise DataError if the checksum that was computed is not the published one."""
+    if actual != digest:
         raise DataError(
-            f"{path}: wrong checksum: {algorithm} {found}, but that of {name} is {digest}; "
+            f"{path}: wrong checksum: {algorithm} {actual}, but that of {name} is {digest}; "
             "it is cut, damaged or another file: fetch it again"
         )
 
 
 def _limited(file, max_bytes: int, where: Any) -> bytes:
-    """All of a file, unless it unpacks to more than it may."""
+    """Return all of a file, or refuse it if it unpacks to more than `max_bytes`."""
+    # One byte more than allowed is enough to know, whatever size a header claims.
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise DataError(

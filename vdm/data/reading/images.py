@@ -1,4 +1,4 @@
-"""One image file -> integer codes [H,W,C], unchanged, or cropped and resized where it is asked for."""
+"""One image file -> integer codes [H,W,C], as stored, or cropped and resized on request."""
 
 import dataclasses
 import io
@@ -18,8 +18,10 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+"""Filters for resizing, by name; all of them average over the source pixels (anti-aliasing)."""
 _FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "JPEG")
 _LEVELS = {"1": 2, "L": 256, "RGB": 256, "I;16": 65_536, "I;16L": 65_536, "I;16B": 65_536}
+"""Integer codes per channel of every Pillow mode that is read."""
 _REFUSED = {
     "P": "a palette",
     "PA": "a palette",
@@ -29,17 +31,18 @@ _REFUSED = {
     "RGBa": "an alpha channel",
     "CMYK": "CMYK colours",
 }
+"""Pillow modes whose pixels are no plain integers per channel, with what is wrong about them."""
 _BITS_PER_SAMPLE = 258  # TIFF's tag
 
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """What is done to each image, by explicit wish only.
+    """Crop and size that a user asked for; images are never changed otherwise.
 
     Attributes:
-      crop: side of a square cut from the centre; 0 = none.
-      size: side that the (then square) image is resized to; 0 = none.
-      filter: how: box, bilinear, bicubic or lanczos, each with anti-aliasing.
+      crop: side of a square cut from the centre, in pixels; 0 for none.
+      size: side that the (then square) image is resized to, in pixels; 0 for none.
+      filter: a key of FILTERS.
     """
 
     crop: int = 0
@@ -53,20 +56,27 @@ class Resize:
                 raise ConfigError(f"data.{name}={getattr(self, name)}: must be at least 0 (none)")
 
     def describe(self) -> str:
-        """What must stand beside a number, or ""."""
-        done = []
+        """Return the note that must stand beside every number; "" where images are unchanged."""
+        changes = []
         if self.crop:
-            done.append(f"cropped to the central {self.crop} x {self.crop}")
+            changes.append(f"cropped to the central {self.crop} x {self.crop}")
         if self.size:
-            done.append(f"resized to {self.size} x {self.size} ({self.filter}, Pillow)")
-        return "images " + ", ".join(done) if done else ""
+            changes.append(f"resized to {self.size} x {self.size} ({self.filter}, Pillow)")
+        return "images " + ", ".join(changes) if changes else ""
 
     def __call__(self, image: np.ndarray, where: str) -> np.ndarray:
-        """[H,W,C] -> [H',W',C]."""
+        """Return the cropped and resized image, [H,W,C] -> [H',W',C].
+
+        Raises:
+          DataError: too small for the crop, not square, or not of 8 bits, which resizing needs.
+        """
         if self.crop:
             image = _crop(image, self.crop, where)
         if not self.size or image.shape[:2] == (self.size, self.size):
             return image
+
+        # Nothing is distorted or requantised in silence: the user decides how an image becomes
+        # square.
         if image.shape[0] != image.shape[1]:
             raise DataError(
                 f"{where}: {image.shape[0]} x {image.shape[1]} is not square, so resizing to "
@@ -75,6 +85,8 @@ class Resize:
         if image.dtype != np.uint8:
             raise DataError(f"{where}: only images of 8 bits can be resized; resize it yourself")
         side = (self.size, self.size)
+
+        # Channel by channel, because Pillow has no mode for every number of channels.
         planes = [
             np.asarray(Image.fromarray(image[..., c]).resize(side, FILTERS[self.filter]))
             for c in range(image.shape[-1])
@@ -83,21 +95,21 @@ class Resize:
 
 
 def decode(source: Path | bytes, where: str, max_pixels: int) -> tuple[np.ndarray, dict]:
-    """The codes [H,W,C] of an image file, and {"num_levels", "lossy"}.
+    """Return the codes [H,W,C] of an image file, and {"num_levels", "lossy"}.
 
-    Orientation tags and colour profiles are left alone: the codes are those stored.
+    Orientation tags and colour profiles are ignored: the codes are those stored.
 
     Args:
       source: a path, or the file's content.
-      where: what messages call it.
-      max_pixels: images of more are refused before they are unpacked.
+      where: name of the file in messages.
+      max_pixels: largest number of pixels; larger images are refused before they are unpacked.
 
     Raises:
       DataError: no image, a damaged one, or one of a kind that has no integers of its own.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's limit on pixels is not ours
+            warnings.simplefilter("ignore")  # Pillow warns of its own, lower limit on pixels
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             with Image.open(file, formats=_FORMATS) as image:
                 num_levels = _check_kind(image, where, max_pixels)
@@ -114,17 +126,23 @@ def decode(source: Path | bytes, where: str, max_pixels: int) -> tuple[np.ndarra
     # A damaged file makes the decoders raise nearly anything.
     except Exception as error:
         raise DataError(f"{where}: cannot be read ({describe(error)}); it is damaged") from None
+
+    # Grey images come without an axis of channels.
     codes = codes.astype(np.uint16 if num_levels > 256 else np.uint8)
     codes = codes[..., None] if codes.ndim == 2 else codes
     return codes, {"num_levels": num_levels, "lossy": lossy}
 
 
 def _check_kind(image: Image.Image, where: str, max_pixels: int) -> int:
+    """Return the number of levels, or refuse an image before its pixels are unpacked."""
     if image.width * image.height > max_pixels:
         raise DataError(
             f"{where}: {image.width} x {image.height} pixels are more than {max_pixels}; "
             "it is no image to train on, or made to fill the memory"
         )
+
+    # Every kind that has no single obvious array of integers is refused: a silent conversion would
+    # change the data that a likelihood is reported on.
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{where}: holds several images; split it into one file each")
     if image.mode in _REFUSED or "transparency" in image.info:
@@ -132,6 +150,8 @@ def _check_kind(image: Image.Image, where: str, max_pixels: int) -> int:
         raise DataError(f"{where}: has {kind}; convert it to grey or RGB without one")
     if image.mode not in _LEVELS:
         raise DataError(f"{where}: has mode {image.mode}; grey, RGB and 16-bit grey are read")
+
+    # Pillow reads these without a word, and drops half of their bits.
     if image.mode == "RGB" and _has_16_bits(image):
         raise DataError(
             f"{where}: RGB of 16 bits, of which only 8 would be read; "
@@ -141,19 +161,24 @@ def _check_kind(image: Image.Image, where: str, max_pixels: int) -> int:
 
 
 def _has_16_bits(image: Image.Image) -> bool:
+    """Return whether an RGB image has more than 8 bits per channel: its mode does not say so."""
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     tiles = getattr(image, "tile", [])
     return any("16" in str(tile[3]) for tile in tiles) or max(bits) > 8
 
 
 def _is_lossy(image: Image.Image, source: Path | bytes) -> bool:
+    """Return whether the file was compressed with loss, as JPEG and some WebP are."""
     if image.format == "WEBP":
+        # Pillow does not tell the two kinds of WebP apart; the lossless one has a chunk named
+        # VP8L.
         head = source[:4096] if isinstance(source, bytes) else source.open("rb").read(4096)
         return b"VP8L" not in head
     return image.format == "JPEG" or image.info.get("compression") in ("jpeg", "webp")
 
 
 def _crop(image: np.ndarray, side: int, where: str) -> np.ndarray:
+    """Return the central square of `side` pixels."""
     height, width = image.shape[:2]
     if min(height, width) < side:
         raise DataError(f"{where}: {height} x {width} is smaller than crop={side}")

@@ -1,6 +1,7 @@
-"""Whether folders of images can be read in two ways: refusals that name both, and what to do.
+"""Checks that folders of images can be read in one way only.
 
-Functions of {name of an image: the folders that it lies in}.
+An error shows both readings and what to do for each. All functions take {name of an image: the
+folders that it lies in, from the top}.
 """
 
 import functools
@@ -13,24 +14,27 @@ from vdm.errors import DataError
 
 Folders = tuple[str, ...]
 _SHOWN = 6
+"""Names that a message lists at most."""
 _FEW_FILES = 0.01
+"""Share of the training files that may be called test_001.png or the like by chance."""
 
 
 def without_enclosing(folders: Mapping[str, Folders]) -> dict[str, Folders]:
-    """Folders of each image below those that hold all of them."""
+    """Return the folders of each image below those that hold all images."""
     depth = len(enclosing(folders))
     return {name: parts[depth:] for name, parts in folders.items()}
 
 
 def enclosing(folders: Mapping[str, Folders]) -> Folders:
-    """The folders, from the top, that hold all images."""
+    """Return the folders, from the top, that hold all images."""
+    # What the first and the last in sorted order share, all between them share too.
     first, last = min(folders.values()), max(folders.values())
     same = [a == b for a, b in zip(first, last, strict=False)]
     return first[: same.index(False) if False in same else len(same)]
 
 
 def check_pool(folders: Mapping[str, Folders], where: str) -> None:
-    """DataError where folders of a pool mention splits."""
+    """Raise DataError if folders of a pool mention splits."""
     inside = without_enclosing(folders)
     if any(map(splits_in, {part for parts in inside.values() for part in parts})):
         raise _refusal(where, folders, _describe(inside), "move or rename what belongs to none")
@@ -43,29 +47,38 @@ def check_splits(
     below: Mapping[str, Mapping[str, Folders]],
     where: str,
 ) -> None:
-    """DataError where there is more than one reading of splits.
+    """Raise DataError if there is more than one reading of splits.
 
     Args:
-      folders: of each image.
-      depth: of the splits' folders, below those that enclose all images.
+      folders: folders of each image.
+      depth: level of the splits' folders, below those that hold all images.
       below: folders of each image below its split's, by split.
-      where: opens the message.
+      where: path that opens the message.
     """
     inside = without_enclosing(folders)
     refuse = functools.partial(_refusal, where, folders)
     _check_level(inside, depth, refuse)
     if "train" not in below:
         raise refuse(_describe(inside) + ", and nothing to train on", "add a folder train/")
+
+    # With the folders above the split too, so that the classes of different splits can be
+    # compared.
     within = {
-        split: {inside[name][:depth] + parts for name, parts in found.items()}
-        for split, found in below.items()
+        split: {inside[name][:depth] + parts for name, parts in of_split.items()}
+        for split, of_split in below.items()
     }
     _check_within(within, inside, refuse)
     _check_enclosing(folders, set(below), where)
 
 
 def check_files(names: Sequence[str], folders: Mapping[str, Folders], where: str) -> None:
-    """DataError where a good part of the training images are called test_001.png or the like."""
+    """Raise DataError if a good part of the training images are called test_001.png or the like.
+
+    Args:
+      names: names of the training images.
+      folders: folders of each image.
+      where: path that opens the message.
+    """
     splits = [split_of_file(PurePosixPath(name).stem) for name in names]
     held_out = [n for n, split in zip(names, splits, strict=True) if split in SPLITS[1:]]
     if len(set(splits)) > 1 and len(held_out) >= max(2, _FEW_FILES * len(names)):
@@ -74,35 +87,39 @@ def check_files(names: Sequence[str], folders: Mapping[str, Folders], where: str
 
 
 def _check_level(inside: Mapping[str, Folders], depth: int, refuse) -> None:
-    """A level of splits is the only one, and each split has one folder there."""
+    """Require that splits lie on one level only, and that each has one folder there."""
     if any(map(splits_in, {part for parts in inside.values() for part in parts[:depth]})):
         raise refuse(_describe(inside), "rename what is no split")
+
+    # val/ beside valid/ could be two splits or one in two parts.
     spelled: dict[tuple, set[str]] = defaultdict(set)
     for parts in inside.values():
         spelled[parts[:depth], split_of(parts[depth])].add(parts[depth])
-    for (_, split), found in spelled.items():
-        if len(found) > 1:
-            listed = " and ".join(f"{name}/" for name in sorted(found))
+    for (_, split), spellings in spelled.items():
+        if len(spellings) > 1:
+            listed = " and ".join(f"{name}/" for name in sorted(spellings))
             raise refuse(f"{_describe(inside)}, of which {listed} are both {split}", "merge them")
 
 
 def _check_within(
     classes: Mapping[str, set[Folders]], inside: Mapping[str, Folders], refuse
 ) -> None:
-    """A split's name below a split is that of a class: all splits have it, and others besides."""
-    named = [{c for c in found if any(map(_is_doubtful, c))} for found in classes.values()]
-    if any(found != named[0] for found in named) or any(map(set.__eq__, named, classes.values())):
+    """Require that a split's name below a split is a class: all splits have it, and others besides."""
+    named = [{c for c in of_split if any(map(_is_doubtful, c))} for of_split in classes.values()]
+    if any(of_split != named[0] for of_split in named) or any(
+        map(set.__eq__, named, classes.values())
+    ):
         listed = ", ".join(sorted("/".join(c) for c in set().union(*named))[:_SHOWN])
         raise refuse(f"{_describe(inside)}, with splits within splits ({listed})", "rename these")
 
 
 def _is_doubtful(part: str) -> bool:
-    """Whether a folder within a split may be another split; a class "bullet_train" is none."""
+    """Return whether a folder within a split may be another split; a class "bullet_train" is none."""
     return split_of(part) is not None or bool(splits_in(part) - {"train"})
 
 
 def _check_enclosing(folders: Mapping[str, Folders], splits: set[str], where: str) -> None:
-    """Folders around all images name no split other than the one that is there."""
+    """Require that folders around all images name no split other than the one that is there."""
     names = [part for part in enclosing(folders) if split_of(part)]
     if splits == {"train"}:
         wrong, within = [part for part in names if split_of(part) != "train"], ""
@@ -117,25 +134,34 @@ def _check_enclosing(folders: Mapping[str, Folders], splits: set[str], where: st
 
 
 def _describe(inside: Mapping[str, Folders]) -> str:
-    """The folders that could be splits, and what lies beside them."""
+    """Return the folders that could be splits, and what lies beside them, in words."""
     splits: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for parts in inside.values():
-        found = next((i for i, part in enumerate(parts) if splits_in(part)), None)
-        if found is None:
+        level = next((i for i, part in enumerate(parts) if splits_in(part)), None)
+        if level is None:
             others["/".join(parts[:1]) + "/" if parts else "no folder"] += 1
         else:
-            splits["/".join(parts[: found + 1]) + "/"] += 1
+            splits["/".join(parts[: level + 1]) + "/"] += 1
     beside = f"; {_listed(others)} belong to none" if others else ""
     return f"splits {_listed(splits)}{beside}"
 
 
 def _listed(counts: Mapping[str, int]) -> str:
+    """Return names with their numbers of images, the first few of many."""
     shown = [f"{name} ({number})" for name, number in sorted(counts.items())[:_SHOWN]]
     return ", ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
 
 
 def _refusal(where: str, folders: Mapping[str, Folders], first: str, fix: str) -> DataError:
+    """Return the error that shows both readings, and what to do for each.
+
+    Args:
+      where: path that opens the message.
+      folders: folders of each image.
+      first: the reading with splits, in words.
+      fix: what to do for it.
+    """
     classes = sorted({"/".join(parts) for parts in without_enclosing(folders).values()} - {""})
     more = ", ..." if len(classes) > _SHOWN else ""
     of = f" of classes {', '.join(classes[:_SHOWN])}{more}" if classes else ""

@@ -16,7 +16,7 @@ _SINGLE = "(the only one)"  # the name of a .npy file's array in messages
 def source(
     path: str | os.PathLike, num_levels: int | None = None
 ) -> tuple[Mapping[str, np.ndarray], int, str]:
-    """Reads integer images [N,H,W,C], or [N,H,W] with one channel.
+    """Read integer images [N,H,W,C], or [N,H,W] with one channel.
 
     Args:
       path: a `.npz` with arrays "train", "test" and perhaps "validation" (otherwise 5 % of train
@@ -43,6 +43,7 @@ def source(
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file, or a DataError that says what is wrong with it."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; give the path of a .npz or .npy file")
     try:
@@ -60,6 +61,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npz, or the single one of a .npy, which stays on disk."""
     with open(path, "rb") as file:  # given a path, numpy leaves a damaged .npz open
         if file.read(2) != b"PK":
             return {_SINGLE: np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -74,11 +76,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_names(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Refuse a .npz without train or test, or with names that are not known."""
     for name in ("train", "test"):
         if name not in arrays:
-            found = ", ".join(arrays) or "none"
+            present = ", ".join(arrays) or "none"
             raise DataError(
-                f"{path}: no array {name!r} (found: {found}); both train and test are needed"
+                f"{path}: no array {name!r} (found: {present}); both train and test are needed"
             )
     for name in arrays:
         # Ignoring "val" or "valid" would silently validate on training images instead.
@@ -90,19 +93,21 @@ def _check_names(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _default_levels(arrays: Mapping[str, np.ndarray], path: Path) -> int:
+    """Return the number of levels that unsigned dtypes imply; others need num_levels."""
     types = {(array.dtype.kind, array.dtype.itemsize) for array in arrays.values()}
     if types == {("u", 1)}:
         return 256
     if types == {("u", 2)}:
         return 65_536
-    found = ", ".join(sorted({str(array.dtype) for array in arrays.values()}))
+    dtypes = ", ".join(sorted({str(array.dtype) for array in arrays.values()}))
     raise ConfigError(
-        f"num_levels=None: {path} holds {found}; only uint8 (256) and uint16 (65536) imply "
+        f"num_levels=None: {path} holds {dtypes}; only uint8 (256) and uint16 (65536) imply "
         "a number of levels, so give num_levels in 2..65536"
     )
 
 
 def _split(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[Mapping[str, np.ndarray], str]:
+    """Return train, validation and test, and a note on splits that were made here."""
     if _SINGLE in arrays:
         return _split_single(arrays[_SINGLE], path)
     if "validation" in arrays:
@@ -116,20 +121,21 @@ def _split(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[Mapping[str, n
 
 
 def _split_single(images: np.ndarray, path: Path) -> tuple[dict[str, np.ndarray], str]:
-    parts = dict(zip(_SPLITS, _held_out(images, 2, path), strict=True))
-    sizes = "/".join(str(len(part)) for part in parts.values())
+    """Return train, validation and test of one array, and a note."""
+    splits = dict(zip(_SPLITS, _held_out(images, 2, path), strict=True))
+    sizes = "/".join(str(len(split)) for split in splits.values())
     notes = f"train/validation/test {sizes} drawn from one array by seed {SPLIT_SEED}"
-    return parts, notes
+    return splits, notes
 
 
 def _held_out(images: np.ndarray, num_parts: int, path: Path) -> list[np.ndarray]:
-    """The seeded permutation of `images`, cut into the rest and `num_parts` last parts of 5 %."""
+    """Return seeded random parts of `images`: the rest first, then `num_parts` parts of 5 % each."""
     size = max(1, len(images) // 20)
-    rest = len(images) - num_parts * size
-    if rest < 1:
+    num_rest = len(images) - num_parts * size
+    if num_rest < 1:
         raise DataError(
             f"{path}: {len(images)} images are too few to split; at least {num_parts + 1} needed"
         )
     order = split_permutation(len(images))
-    cuts = [rest + part * size for part in range(num_parts)]
+    cuts = [num_rest + part * size for part in range(num_parts)]
     return [images[indices] for indices in np.split(order, cuts)]

@@ -1,4 +1,7 @@
-"""scikit-learn's handwritten digits: 1,797 images, 8x8x1, 17 levels; needs no download."""
+"""scikit-learn's handwritten digits: 1,797 images, 8x8x1, 17 levels.
+
+They need no download and train on a laptop: the set of the examples and of many tests.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -12,7 +15,7 @@ _ENDS = {"train": (0, 1400), "validation": (1400, 1500), "test": (1500, 1797)}
 
 
 def source() -> tuple[dict[str, np.ndarray], int, str]:
-    """The digits as uint8 [N,8,8,1] in three splits, the levels, and the notes."""
+    """Return the digits as uint8 [N,8,8,1] in three splits, the levels, and the notes."""
     images = _images().astype(np.uint8)[..., None]  # whole numbers as float64
     images = images[split_permutation(len(images))]
     splits = {name: images[start:end] for name, (start, end) in _ENDS.items()}
@@ -22,7 +25,11 @@ def source() -> tuple[dict[str, np.ndarray], int, str]:
 
 
 def _images() -> np.ndarray:
-    """`sklearn.datasets.load_digits().images` [N,8,8], from its file: importing it takes a second."""
+    """Return `sklearn.datasets.load_digits().images` [N,8,8], read from its file.
+
+    Importing scikit-learn takes a second, which every start would pay; it is the way that remains
+    where the file has moved.
+    """
     package = importlib.util.find_spec("sklearn")
     if package and package.origin:
         path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"

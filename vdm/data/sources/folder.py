@@ -1,8 +1,9 @@
-"""A folder, tar or zip of images: PNG, WebP, TIFF, BMP, JPEG; grey or RGB of 8 bits, grey of 16 or 1.
+"""A folder, tar or zip of images.
 
-Folders of splits are recognised by their names (see `vdm.data.reading.layout`); without them all images
-are one pool that is split by hash. Further folders are classes. Hidden files are passed over, files
-that are no images are counted in the notes.
+PNG, WebP, TIFF, BMP and JPEG are read: grey or RGB of 8 bits per channel, and grey of 16 bits or 1
+bit. Folders of splits are recognised by their names (see `vdm.data.reading.layout`); without them
+all images are one pool that is split by hash. Further folders are classes. Hidden files are
+skipped, files that are no images are counted in the notes.
 """
 
 import dataclasses
@@ -12,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from vdm.data.base import Material, ProgressFn, Recipe, fingerprint_files
-from vdm.data.cache.spill import Spill
+from vdm.data.base import ProgressFn, RawDataset, Recipe, fingerprint_files
+from vdm.data.cache.array_writer import ArrayWriter
 from vdm.data.reading.archives import is_archive, members
 from vdm.data.reading.images import SUFFIXES, Resize, decode
 from vdm.data.reading.layout import READINGS, Layout, read_layout
 from vdm.errors import ConfigError, DataError, choose
 
 MAX_PIXELS = 2**26
+"""Most pixels of an image, 67 million: larger ones are refused before they fill the memory."""
 _MAX_BYTES = 2**29
+"""Largest image file in an archive, in bytes."""
 
 Entry = tuple[str, Path | bytes]
-"""(name with forward slashes, below the folder; path or content)."""
+"""An image: its name with forward slashes, below the folder, and its path or content."""
 
 
 def recipe(
@@ -34,10 +37,10 @@ def recipe(
     size: int = 0,
     filter: str = "lanczos",
 ) -> Recipe:
-    """Images below a folder, or in a tar or zip.
+    """Return the recipe of images below a folder, or in a tar or zip.
 
     Args:
-      source_dir: unused: the folder is `path`.
+      source_dir: unused, because `path` says where the files are.
       path: the folder or archive.
       splits: "auto" takes folders called train/, test/ and the like for splits; "none" takes every
         folder for a class, of one pool.
@@ -49,70 +52,87 @@ def recipe(
     """
     del source_dir
     choose("data.folder.splits", splits, READINGS, "reading of folders")
-    found, resize = check_path(path), Resize(crop, size, filter)
-    name = f"folder:{found.resolve().name}"
-    request = {"folder": fingerprint(found), "resize": dataclasses.asdict(resize)}
+    root, resize = check_path(path), Resize(crop, size, filter)
+    name = f"folder:{root.resolve().name}"
+
+    # Whether folders are splits was not an option at first: data prepared then are still found.
+    request = {"folder": fingerprint(root), "resize": dataclasses.asdict(resize)}
     return Recipe(
         name=name,
         request={**request, "splits": splits},
-        read=lambda scratch, progress: read(found, splits, resize, scratch, progress),
+        read=lambda scratch, progress: read(root, splits, resize, scratch, progress),
         earlier_request=request,
     )
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """What changes when any file does."""
+    """Return a record that changes when any of the files does."""
     return fingerprint_files([path] if is_archive(path) else _files(path), path)
 
 
 def check_path(path: str) -> Path:
-    """The folder or archive that an option names."""
+    """Return the folder or archive that an option names.
+
+    Raises:
+      ConfigError: no path.
+      DataError: no such folder or archive.
+    """
     if not path:
         raise ConfigError("data.folder.path='': give a folder, or a tar or zip, of images")
-    found = Path(path).expanduser()
-    if not found.exists():
+    existing = Path(path).expanduser()
+    if not existing.exists():
         raise DataError(
-            f"{found}: no such folder or archive; give folder.path a folder, tar or zip of images"
+            f"{existing}: no such folder or archive; give folder.path a folder, tar or zip of images"
         )
-    if found.is_file() and not is_archive(found):
-        raise DataError(f"{found}: is neither a folder nor a tar or zip")
-    return found
+    if existing.is_file() and not is_archive(existing):
+        raise DataError(f"{existing}: is neither a folder nor a tar or zip")
+    return existing
 
 
-def read(path: Path, splits: str, resize: Resize, scratch: Path, progress: ProgressFn) -> Material:
-    """The images below `path`, sorted by name, with classes where there are sub-folders.
+def read(
+    path: Path, splits: str, resize: Resize, scratch: Path, progress: ProgressFn
+) -> RawDataset:
+    """Return the images below `path`, sorted by name, with classes where there are sub-folders.
 
     Args:
       path: the folder or archive.
       splits: "auto" or "none", as in `recipe`.
-      resize: what is done to each image.
+      resize: crop and size of each image.
       scratch: a folder for images that may not fit into memory.
-      progress: is told how many images are read.
+      progress: called with the number of images read.
 
     Raises:
-      DataError: no images, an unreadable one, images of different shapes or levels, or folders that
-        can be read in two ways.
+      DataError: no images, an unreadable one, images of different shapes or levels, or folders
+        that can be read in two ways.
     """
-    found, others = _names(path)
-    layout = _layout(path, found, splits)
-    names = [name for name in found if name in layout.places]
-    spills = {split: Spill(scratch / f"{split}.raw") for split in layout.names}
+    image_files, num_other_files = _names(path)
+
+    # Names alone decide the layout, so that a doubtful folder is refused before any image is
+    # decoded.
+    layout = _layout(path, image_files, splits)
+    names = [name for name in image_files if name in layout.places]
+
+    # One pass, in the archive's own order: a compressed tar cannot be read out of order. Each
+    # image goes to the file of its split, and its position is remembered.
+    writers = {split: ArrayWriter(scratch / f"{split}.raw") for split in layout.names}
     positions: dict[str, list[int]] = {split: [] for split in layout.names}
-    kind, num_lossy = _Kind(), 0
+    uniformity, num_lossy = _Uniformity(), 0
     for done, (name, content) in enumerate(_entries(path, names), start=1):
         image, facts = decode(content, f"{path}/{name}", MAX_PIXELS)
         image = resize(image, f"{path}/{name}")
-        kind.check(name, image, facts["num_levels"], path)
+        uniformity.check(name, image, facts["num_levels"], path)
         split, position = layout.places[name]
-        spills[split].append(image)
+        writers[split].append(image)
         positions[split].append(position)
         num_lossy += facts["lossy"]
         progress("reading images", done, len(names))
+
+    # The index restores the sorted order, which does not depend on how an archive was packed.
     index = {split: np.array(places) for split, places in positions.items()}
-    notes = [*layout.notes, *_notes(resize, num_lossy, len(names), others)]
-    return Material(
-        images={split: spill.finish() for split, spill in spills.items()},
-        num_levels=kind.num_levels,
+    notes = [*layout.notes, *_notes(resize, num_lossy, len(names), num_other_files)]
+    return RawDataset(
+        images={split: writer.finish() for split, writer in writers.items()},
+        num_levels=uniformity.num_levels,
         labels={split: layout.labels(split)[index[split]] for split in index if layout.classes},
         index=index,
         notes=tuple(filter(None, notes)),
@@ -121,12 +141,12 @@ def read(path: Path, splits: str, resize: Resize, scratch: Path, progress: Progr
 
 
 def image_names(path: Path) -> list[str]:
-    """Names of all images below `path`, or in the archive, with forward slashes."""
+    """Return the names of all images below `path`, or in the archive, with forward slashes."""
     return _names(path)[0]
 
 
 def holds_splits(names: Sequence[str]) -> bool:
-    """Whether images of these names are more than one pool, or could be."""
+    """Return whether images of these names are more than one pool, or could be."""
     try:
         return bool(names) and not read_layout(names, "").is_pool
     except DataError:
@@ -134,19 +154,28 @@ def holds_splits(names: Sequence[str]) -> bool:
 
 
 def _layout(path: Path, names: Sequence[str], splits: str) -> Layout:
+    """Return the layout of the images, or a DataError if there are none."""
     if not names:
         raise DataError(f"{path}: holds no images ({', '.join(SUFFIXES)} are read)")
     return read_layout(names, str(path), splits)
 
 
-class _Kind:
-    """All images must be alike; remembers the first."""
+class _Uniformity:
+    """A check that all images have the first one's shape and number of levels."""
 
     def __init__(self) -> None:
         self._first: tuple[str, tuple[int, ...]] | None = None
         self.num_levels = 0
 
     def check(self, name: str, image: np.ndarray, num_levels: int, path: Path) -> None:
+        """Refuse an image that differs from the first.
+
+        Args:
+          name: its name below the folder.
+          image: its codes [H,W,C].
+          num_levels: its number of levels.
+          path: the folder or archive, for the message.
+        """
         if self._first is None:
             self._first, self.num_levels = (name, image.shape), num_levels
         first, shape = self._first
@@ -162,18 +191,20 @@ class _Kind:
 
 
 def _names(path: Path) -> tuple[list[str], int]:
-    """Names of all images, and how many files are none."""
+    """Return the names of all images, and the number of other files."""
     if is_archive(path):
-        found: list[str] = []
-        for _ in members(path, _collector(found), _MAX_BYTES):
+        files: list[str] = []
+        for _ in members(path, _collector(files), _MAX_BYTES):
             pass
     else:
-        found = [file.relative_to(path).as_posix() for file in _files(path)]
-    names = [name for name in found if name.lower().endswith(SUFFIXES)]
-    return names, len(found) - len(names)
+        files = [file.relative_to(path).as_posix() for file in _files(path)]
+    names = [name for name in files if name.lower().endswith(SUFFIXES)]
+    return names, len(files) - len(names)
 
 
 def _collector(names: list[str]) -> Callable[[str], bool]:
+    """Return a function that wants no member of an archive, but notes every visible name."""
+
     def note(name: str) -> bool:
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):
             names.append(name)
@@ -183,16 +214,18 @@ def _collector(names: list[str]) -> Callable[[str], bool]:
 
 
 def _files(path: Path) -> list[Path]:
+    """Return all visible files below a folder, sorted."""
     try:
-        found = [file for file in path.rglob("*") if file.is_file()]
+        files = [file for file in path.rglob("*") if file.is_file()]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    hidden = [any(p.startswith(".") for p in file.relative_to(path).parts) for file in found]
-    return sorted(file for file, skip in zip(found, hidden, strict=True) if not skip)
+    # A dot hides a file or all that a folder holds, such as .git or __MACOSX's ._ files.
+    hidden = [any(p.startswith(".") for p in file.relative_to(path).parts) for file in files]
+    return sorted(file for file, skip in zip(files, hidden, strict=True) if not skip)
 
 
 def _entries(path: Path, names: list[str]) -> Iterator[Entry]:
-    """Every image, in the archive's order or sorted."""
+    """Yield every image, in the archive's order or sorted."""
     if not is_archive(path):
         yield from ((name, path / name) for name in sorted(names))
         return
@@ -200,13 +233,21 @@ def _entries(path: Path, names: list[str]) -> Iterator[Entry]:
     yield from members(path, lambda name: name in wanted, _MAX_BYTES)
 
 
-def _notes(resize: Resize, num_lossy: int, num_images: int, others: int) -> list[str]:
+def _notes(resize: Resize, num_lossy: int, num_images: int, num_other_files: int) -> list[str]:
+    """Return the facts about the images that must stand beside every number.
+
+    Args:
+      resize: crop and size of each image.
+      num_lossy: files that were compressed with loss.
+      num_images: files in all.
+      num_other_files: files that are no images.
+    """
     notes = [resize.describe()]
     if num_lossy:
         notes.append(
             f"{num_lossy} of {num_images} files were compressed with loss (JPEG, WebP): "
             "the model learns their artefacts too"
         )
-    if others:
-        notes.append(f"{others} files that are no images were passed over")
+    if num_other_files:
+        notes.append(f"{num_other_files} files that are no images were passed over")
     return notes

@@ -1,11 +1,11 @@
-"""MNIST's idx files (LeCun), gzipped or not: a big-endian header, then bytes."""
+"""MNIST's idx files (LeCun et al. 1998), gzipped or not: a big-endian header, then bytes."""
 
 import struct
 from pathlib import Path
 
 import numpy as np
 
-from vdm.data.base import Material
+from vdm.data.base import RawDataset
 from vdm.data.reading.archives import read_gzip
 from vdm.errors import DataError
 
@@ -13,16 +13,17 @@ _NAMES = {"train": "train", "test": "t10k"}
 _KINDS = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
 _MAX_BYTES = 2**28
 _UBYTE = 8
+"""Code of the header for unsigned bytes."""
 
 
 def find(folder: Path) -> list[Path]:
-    """The four files in `folder`, or []."""
-    found = [_path(folder, split, kind) for split in _NAMES for kind in _KINDS]
-    return [path for path in found if path] if all(found) else []
+    """Return the four files in `folder`, or []."""
+    paths = [_path(folder, split, kind) for split in _NAMES for kind in _KINDS]
+    return [path for path in paths if path] if all(paths) else []
 
 
-def read(files: list[Path]) -> Material:
-    """Images [N,H,W,1] and labels of both splits, in the order of the files that `find` found.
+def read(files: list[Path]) -> RawDataset:
+    """Return images [N,H,W,1] and labels of both splits from the files that `find` returned.
 
     Raises:
       DataError: a file is cut, damaged, or does not fit its partner.
@@ -36,15 +37,24 @@ def read(files: list[Path]) -> Material:
                 f"{labels_at}: {len(labels[split])} labels for {len(images[split])} images"
             )
     index = {split: np.arange(len(array)) for split, array in images.items()}
-    return Material(images, 256, labels, index, source={"format": "idx"})
+    return RawDataset(images, 256, labels, index, source={"format": "idx"})
 
 
 def read_idx(path: Path, num_axes: int) -> np.ndarray:
-    """The array of bytes in an idx file."""
+    """Return the array of bytes in an idx file.
+
+    The header is two zeros, a code of the dtype, the number of axes, and the size of each axis as
+    a 32-bit integer.
+
+    Raises:
+      DataError: another kind of file, or another number of bytes than the header says.
+    """
     content = read_gzip(path, _MAX_BYTES)
     header = 4 + 4 * num_axes
     if len(content) < header or content[:4] != bytes([0, 0, _UBYTE, num_axes]):
         raise DataError(f"{path}: no idx file of bytes with {num_axes} axes")
+
+    # Python integers: sizes of a damaged header may overflow 64 bits when they are multiplied.
     shape = struct.unpack(f">{num_axes}I", content[4:header])
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
@@ -56,6 +66,7 @@ def read_idx(path: Path, num_axes: int) -> np.ndarray:
 
 
 def _path(folder: Path, split: str, kind: str) -> Path | None:
+    """Return the file of a split's images or labels, or None."""
     stem = f"{_NAMES[split]}-{_KINDS[kind]}"
     # Some unpackers write a dot for the last dash.
     names = [stem, f"{stem}.gz", stem.replace("-idx", ".idx")]

@@ -1,10 +1,11 @@
-"""A set kept as a few lossless mosaics: each picture a grid of equal tiles, row by row.
+"""A set stored as a few large lossless pictures, each a grid of equal tiles, row by row.
 
     train_0.webp train_1.webp ... test.webp      (or .png)
     labels.npz    train_labels, test_labels; train_valid, test_valid: false where an image is missing
 
-Lossless WebP packs CIFAR-10 into 103 MB, and tiles that are missing are declared instead of dropped in
-silence.
+The format exists because a few pictures are smaller and easier to move than tens of thousands of
+files or an uncompressed archive (lossless WebP packs CIFAR-10 into 103 MB), and because the mask
+declares images that are missing instead of dropping them in silence.
 """
 
 import math
@@ -12,24 +13,29 @@ from pathlib import Path
 
 import numpy as np
 
-from vdm.data.base import Material
+from vdm.data.base import RawDataset
 from vdm.data.reading.images import decode
 from vdm.errors import DataError
 
 _SUFFIXES = (".webp", ".png")
 _LABELS = "labels.npz"
 _MAX_PIXELS = 2**26
+"""Most pixels of one mosaic, 67 million."""
 
 
 def find(folder: Path) -> list[Path]:
-    """labels.npz and the mosaics of both splits in `folder`, or []."""
+    """Return labels.npz and the mosaics of both splits in `folder`, or []."""
     mosaics = [*_mosaics(folder, "train"), *_mosaics(folder, "test")]
     complete = _mosaics(folder, "train") and _mosaics(folder, "test")
     return [folder / _LABELS, *mosaics] if complete and (folder / _LABELS).is_file() else []
 
 
-def read(files: list[Path], shape: tuple[int, int, int]) -> Material:
-    """The valid images of `shape` of both splits, with labels and original positions.
+def read(files: list[Path], shape: tuple[int, int, int]) -> RawDataset:
+    """Return the valid images of both splits, with labels and original positions.
+
+    Args:
+      files: what `find` returned.
+      shape: (H, W, C) of a tile.
 
     Raises:
       DataError: a damaged or unsuitable file.
@@ -37,28 +43,33 @@ def read(files: list[Path], shape: tuple[int, int, int]) -> Material:
     folder, facts = files[0].parent, _read_labels(files[0])
     images, labels, index, missing = {}, {}, {}, {}
     for split in ("train", "test"):
-        pieces = [_tiles(path, shape) for path in _mosaics(folder, split)]
-        tiles, valid = np.concatenate(pieces), facts[f"{split}_valid"].astype(bool)
-        known = facts[f"{split}_labels"]
-        if not len(valid) == len(known) <= len(tiles):
+        mosaics = [_tiles(path, shape) for path in _mosaics(folder, split)]
+        tiles, valid = np.concatenate(mosaics), facts[f"{split}_valid"].astype(bool)
+        split_labels = facts[f"{split}_labels"]
+        if not len(valid) == len(split_labels) <= len(tiles):
             raise DataError(
                 f"{files[0]}: {len(valid)} of {split}, but the mosaics have {len(tiles)} tiles"
             )
+
+        # The last grid may have empty tiles: positions beyond the mask's length are none of the
+        # set.
         index[split], missing[split] = np.flatnonzero(valid), np.flatnonzero(~valid)
         images[split] = tiles[index[split]]
-        labels[split] = known[valid].astype(np.int64)
+        labels[split] = split_labels[valid].astype(np.int64)
     source = {"format": "mosaics"}
-    return Material(images, 256, labels, index, missing, source=source)
+    return RawDataset(images, 256, labels, index, missing, source=source)
 
 
 def _mosaics(folder: Path, split: str) -> list[Path]:
-    found = [p for p in folder.glob(f"{split}*") if p.suffix in _SUFFIXES]
-    rest = {p: p.stem.removeprefix(split).removeprefix("_") for p in found}
-    numbered = [p for p in found if not rest[p] or rest[p].isdigit()]
-    return sorted(numbered, key=lambda p: int(rest[p] or 0))
+    """Return the pictures of a split in the order of their numbers."""
+    paths = [p for p in folder.glob(f"{split}*") if p.suffix in _SUFFIXES]
+    numbers = {p: p.stem.removeprefix(split).removeprefix("_") for p in paths}
+    numbered = [p for p in paths if not numbers[p] or numbers[p].isdigit()]
+    return sorted(numbered, key=lambda p: int(numbers[p] or 0))
 
 
 def _read_labels(path: Path) -> dict[str, np.ndarray]:
+    """Return labels and masks of both splits."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as opened:
             names = [f"{s}_{kind}" for s in ("train", "test") for kind in ("labels", "valid")]
@@ -69,6 +80,7 @@ def _read_labels(path: Path) -> dict[str, np.ndarray]:
 
 
 def _tiles(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the tiles of a picture [N,H,W,C], row by row."""
     mosaic, _ = decode(path, str(path), _MAX_PIXELS)
     height, width, channels = shape
     rows, columns = mosaic.shape[0] // height, mosaic.shape[1] // width

@@ -1,8 +1,8 @@
 """The image sets that likelihood papers report on, by name.
 
-A name means one set in one version: TFDS's name and version, the checksums that TFDS registers for the
-archives, the sizes of the splits, and, where it could be checked, the hash of the pixels. The two
-down-sampled ImageNets have different names, because they are different images.
+A name means one set in one version: TFDS's name and version, the checksums that TFDS registers for
+the archives, the sizes of the splits, and, where it could be checked, the hash of the pixels. The
+two down-sampled ImageNets have different names, because they are different images.
 """
 
 import dataclasses
@@ -11,41 +11,43 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vdm.data.base import Material, ProgressFn, Recipe, fingerprint_files
+from vdm.data.base import ProgressFn, RawDataset, Recipe, fingerprint_files
 from vdm.data.reading.images import Resize
 from vdm.data.sources import cifar, idx, mosaics
 from vdm.errors import ConfigError, DataError
 
 FILTER = "lanczos"
+"""Filter by which CelebA is resized unless another is chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """A form in which a set may lie on this machine.
+    """A reader of one form in which a set may lie on this machine.
 
     Attributes:
-      files: what to look for, in words.
+      files: the files to look for, in words.
       find: folder -> the files, or [].
-      read: the files -> material.
+      read: the files -> the raw data set.
     """
 
     files: str
     find: Callable[[Path], list[Path]]
-    read: Callable[[list[Path]], Material]
+    read: Callable[[list[Path]], RawDataset]
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedSet:
-    """What identifies a set.
+    """The facts that identify a published set.
 
     Attributes:
       builder: name and version in TFDS.
-      split_sizes: of the splits that are used.
-      test_split: the one that papers evaluate.
-      readers: forms in which it may lie on this machine; TFDS reads every other form of it.
-      pixel_sha256: see `vdm.data.cache.canonical.pixel_hash`.
-      note: what must stand beside every number.
-      resized: whether its images differ in size, or are so large, that a size must be chosen.
+      split_sizes: images in each split that is used.
+      test_split: the split that papers evaluate.
+      readers: readers of forms in which it may lie on this machine; TFDS reads every other form.
+      pixel_sha256: pixel hash per split, see `vdm.data.cache.canonical.pixel_hash`; {} where
+        unknown.
+      note: a fact that must stand beside every number.
+      resized: whether a size must be chosen, because images differ in size or are large.
     """
 
     builder: str
@@ -57,12 +59,13 @@ class PublishedSet:
     resized: bool = False
 
 
-def _cifar(layouts: tuple[cifar.Layout, ...]) -> Reader:
-    archives = " or ".join(layout.archive for layout in layouts)
+def _cifar(formats: tuple[cifar.ArchiveFormat, ...]) -> Reader:
+    """Return the reader of a CIFAR set in any of its published forms."""
+    archives = " or ".join(archive_format.archive for archive_format in formats)
     return Reader(
         f"{archives} (or unpacked)",
-        functools.partial(cifar.find, layouts=layouts),
-        functools.partial(cifar.read, layouts=layouts),
+        functools.partial(cifar.find, formats=formats),
+        functools.partial(cifar.read, formats=formats),
     )
 
 
@@ -138,6 +141,7 @@ PUBLISHED = {
         resized=True,
     ),
 }
+"""Published sets by name."""
 
 _AMBIGUOUS = {
     f"imagenet{dash}{side}": (
@@ -148,16 +152,17 @@ _AMBIGUOUS = {
     for side in (32, 64)
     for dash in ("", "_")
 }
+"""Names that several sets go by, with what to choose between."""
 
 
 def refuse_ambiguous(name: str) -> None:
-    """ConfigError for a name that several sets go by."""
+    """Raise ConfigError for a name that several sets go by."""
     if name in _AMBIGUOUS:
         raise ConfigError(f"data.name={name!r}: {_AMBIGUOUS[name]}")
 
 
 def recipe(name: str, source_dir: str | None = None) -> Recipe:
-    """The set `name`, from files on this machine if `source_dir` is given, else through TFDS.
+    """Return the recipe of `name`, from files in `source_dir` if it holds them, else through TFDS.
 
     Raises:
       DataError: source_dir does not exist.
@@ -172,46 +177,57 @@ def resized_recipe(
     size: int = 0,
     filter: str = FILTER,
 ) -> Recipe:
-    """As `recipe`, for a set whose size must be chosen.
+    """Return the recipe of a set whose size must be chosen.
+
+    Args:
+      name: a key of PUBLISHED.
+      source_dir: a folder with the set's files, or None.
+      crop, size, filter: see `vdm.data.reading.images.Resize`.
 
     Raises:
       ConfigError: no size, or an unsuitable option.
+      DataError: source_dir does not exist.
     """
     if not size:
         raise ConfigError(
             f"data.{name}.size=0: choose the side of the square images, such as 64 "
             "(and the side of the central square they are cut from, crop=N)"
         )
-    found = _recipe(name, source_dir, Resize(crop, size, filter))
-    return dataclasses.replace(found, name=f"{name}_{size}")
+    of_set = _recipe(name, source_dir, Resize(crop, size, filter))
+    return dataclasses.replace(of_set, name=f"{name}_{size}")
 
 
 def _recipe(name: str, source_dir: str | None, resize: Resize) -> Recipe:
-    facts = PUBLISHED[name]
-    request: dict[str, Any] = {"published": name, "builder": facts.builder}
-    if facts.resized:
+    """Return the recipe through TFDS, or through a reader where one finds its files."""
+    published_set = PUBLISHED[name]
+    request: dict[str, Any] = {"published": name, "builder": published_set.builder}
+    if published_set.resized:
         request["resize"] = dataclasses.asdict(resize)
     reader, files = _find(name, source_dir)
     through_tfds = Recipe(
         name=name,
         request=request,
-        read=functools.partial(_read_tfds, facts, source_dir, resize),
+        read=functools.partial(_read_tfds, published_set, source_dir, resize),
         needs_tfds=True,
-        test_split=facts.test_split,
-        expected=facts.pixel_sha256,
+        test_split=published_set.test_split,
+        expected=published_set.pixel_sha256,
     )
+
+    # The request names the files, so that other files are prepared anew; a complete copy is the
+    # set itself, and also answers the request without files.
     if reader is None:
         return through_tfds
     return dataclasses.replace(
         through_tfds,
         request={**request, "files": fingerprint_files(files, files[0].parent)},
-        read=lambda scratch, progress: _read_files(name, facts, reader, files),
+        read=lambda scratch, progress: _read_files(name, published_set, reader, files),
         needs_tfds=False,
         complete_request=request,
     )
 
 
 def _find(name: str, source_dir: str | None) -> tuple[Reader | None, list[Path]]:
+    """Return the first reader that finds its files in `source_dir`, and these files."""
     if not source_dir:
         return None, []
     folder = Path(source_dir).expanduser()
@@ -224,43 +240,74 @@ def _find(name: str, source_dir: str | None) -> tuple[Reader | None, list[Path]]
 
 
 def local_forms(name: str) -> str:
-    """What a source_dir may hold of the set, in words; "" where only TFDS knows."""
+    """Return in words what a source_dir may hold of the set; "" where only TFDS reads it."""
     return ", or ".join(reader.files for reader in PUBLISHED[name].readers)
 
 
-def _read_files(name: str, facts: PublishedSet, reader: Reader, files: list[Path]) -> Material:
-    material = reader.read(files)
+def _read_files(
+    name: str, published_set: PublishedSet, reader: Reader, files: list[Path]
+) -> RawDataset:
+    """Return the raw data set that a reader finds, after its split sizes are checked.
+
+    Args:
+      name: a key of PUBLISHED.
+      published_set: the set under that key.
+      reader: reader of the form that was found.
+      files: the files that it found.
+    """
+    raw = reader.read(files)
     where = f"{files[0].parent}: {name}"
-    for split, size in facts.split_sizes.items():
-        missing = len(material.missing.get(split, ()))
-        found = len(material.images[split])
-        if found + missing != size:
-            raise DataError(f"{where}: {split} has {found} images, but the published set {size}")
-    source = {**material.source, "builder": facts.builder, "file_names": [f.name for f in files]}
-    return dataclasses.replace(material, source=source, notes=_notes(facts, material.notes))
+
+    # A copy may lack images if it says which: those present and those missing make up the whole.
+    for split, size in published_set.split_sizes.items():
+        missing = len(raw.missing.get(split, ()))
+        num_images = len(raw.images[split])
+        if num_images + missing != size:
+            raise DataError(
+                f"{where}: {split} has {num_images} images, but the published set {size}"
+            )
+    source = {**raw.source, "builder": published_set.builder, "file_names": [f.name for f in files]}
+    return dataclasses.replace(raw, source=source, notes=_notes(published_set, raw.notes))
 
 
 def _read_tfds(
-    facts: PublishedSet,
+    published_set: PublishedSet,
     source_dir: str | None,
     resize: Resize,
     scratch: Path,
     progress: ProgressFn,
-) -> Material:
+) -> RawDataset:
+    """Return the raw data set from TFDS, after its split sizes are checked.
+
+    Args:
+      published_set: the set, an entry of PUBLISHED.
+      source_dir: a folder with archives that are downloaded already, or None.
+      resize: crop and size of each image.
+      scratch: a folder for images that may not fit into memory.
+      progress: called with the number of images decoded.
+    """
     # Imported here: TensorFlow Datasets is an extra that training never loads.
     from vdm.data.sources import tfds
 
-    material = tfds.read(
-        facts.builder, list(facts.split_sizes), source_dir, resize, scratch, progress
+    raw = tfds.read(
+        published_set.builder,
+        list(published_set.split_sizes),
+        source_dir,
+        resize,
+        scratch,
+        progress,
     )
-    sizes = {split: len(images) for split, images in material.images.items()}
-    if sizes != dict(facts.split_sizes):
+
+    # A later version of a builder under the same name would be another set.
+    sizes = {split: len(images) for split, images in raw.images.items()}
+    if sizes != dict(published_set.split_sizes):
         raise DataError(
-            f"tfds:{facts.builder}: has splits {sizes}, but the published set "
-            f"{dict(facts.split_sizes)}"
+            f"tfds:{published_set.builder}: has splits {sizes}, but the published set "
+            f"{dict(published_set.split_sizes)}"
         )
-    return dataclasses.replace(material, notes=_notes(facts, material.notes))
+    return dataclasses.replace(raw, notes=_notes(published_set, raw.notes))
 
 
-def _notes(facts: PublishedSet, notes: tuple[str, ...]) -> tuple[str, ...]:
-    return (*([facts.note] if facts.note else []), *notes)
+def _notes(published_set: PublishedSet, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the set's own note before those of its reader."""
+    return (*([published_set.note] if published_set.note else []), *notes)

@@ -8,8 +8,12 @@ import numpy as np
 from vdm.errors import DiskError
 
 
-class Spill:
-    """What does not fit into memory goes here first; the file lies in a scratch folder."""
+class ArrayWriter:
+    """An array on disk that grows by one image at a time, for sets that do not fit into memory.
+
+    Args:
+      path: the file, in a scratch folder that its owner removes.
+    """
 
     def __init__(self, path: Path):
         self._path = path
@@ -19,8 +23,15 @@ class Spill:
         self._count = 0
 
     def append(self, image: np.ndarray) -> None:
-        """One more image [H,W,C]; all must have the first one's shape and dtype."""
+        """Append an image [H,W,C].
+
+        Raises:
+          ValueError: its shape or dtype is not the first one's.
+          DiskError: the file cannot be written.
+        """
         try:
+            # Opened late, because the first image decides shape and dtype; a large buffer spares
+            # many small writes.
             if self._file is None:
                 self._file = open(self._path, "wb", buffering=2**22)
                 self._shape, self._dtype = image.shape, image.dtype
@@ -34,7 +45,12 @@ class Spill:
         self._count += 1
 
     def finish(self) -> np.ndarray:
-        """All images [N,H,W,C], read-only; at least one was appended."""
+        """Return all images [N,H,W,C], memory-mapped and read-only.
+
+        Raises:
+          ValueError: nothing was appended.
+          DiskError: the file cannot be written.
+        """
         if self._file is None:
             raise ValueError(f"{self._path.name}: nothing was appended")
         try:
