@@ -15,8 +15,7 @@ _ENDLESS = 1_000_000
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, terminal: bool | None = None
 ) -> str:
-    """Format cells below the names of their columns, the first column to the left, others to the
-    right.
+    """Format cells below their columns' names, the first column to the left, others to the right.
 
     On a terminal there is a rule below bold names, and long cells are folded to its width.
     Elsewhere the table is plain ASCII of fixed width, one line a row, however long, so that

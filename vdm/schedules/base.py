@@ -19,8 +19,7 @@ from vdm.types import Context, Gamma, Params, PerExample, PRNGKey
 
 @dataclasses.dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """A noise schedule. A variant defines `init` and `gamma`, and may replace the rest by closed
-    forms.
+    """A noise schedule. A variant defines `init` and `gamma`, and may sharpen the rest.
 
     Parameters are a dictionary with at most two branches, because training treats them
     differently: "endpoints" moves gamma(0) and gamma(1) and follows the bound; "shape" moves the
@@ -100,9 +99,7 @@ def step_times(step: jax.Array, num_timesteps: int) -> tuple[PerExample, PerExam
 def endpoints(
     schedule: Schedule, params: Params, context: Context | None = None
 ) -> tuple[Gamma, Gamma]:
-    """Return (gamma(0), gamma(1)), each broadcastable to a latent; [1,1,1,1] where pixels share
-    them.
-    """
+    """Return (gamma(0), gamma(1)), each [1,1,1,1], or broadcastable to a latent if pixels differ."""
     return schedule.end_gammas(params, context)
 
 

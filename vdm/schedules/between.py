@@ -21,8 +21,7 @@ from vdm.types import Context, Gamma, Params, PRNGKey
 
 @dataclasses.dataclass(frozen=True)
 class Between(Schedule):
-    """A schedule between two end points. A variant defines `share`, and `init_interior` if r is
-    learned.
+    """A schedule between two end points. A variant defines `share`; `init_interior` if learned.
 
     Attributes:
       endpoints: gamma(0) and gamma(1).

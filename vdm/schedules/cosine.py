@@ -16,8 +16,7 @@ OWN_ENDPOINTS = (-15.0, 15.0)
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Between):
-    """gamma = 2 ln tan(phi),  phi(t) from atan(exp(gamma_0/2)) to atan(exp(gamma_1/2)), linear in
-    t.
+    """gamma = 2 ln tan(phi),  phi linear in t from atan(exp(gamma_0/2)) to atan(exp(gamma_1/2))
 
     That is alpha = cos(phi), sigma = sin(phi), as in Nichol & Dhariwal 2021 (arXiv:2102.09672)
     without their offset. gamma is infinite at phi = 0 and pi/2, so the angle runs only between the

@@ -19,8 +19,7 @@ FIRST_BETA, LAST_BETA = 1e-4, 0.02
 
 @dataclasses.dataclass(frozen=True)
 class DdpmBetaLinear(Between):
-    """gamma = ln expm1(B(n)),  n(t) = 1 + 999 t,  B(n) = -ln abar_n, the log of DDPM's signal
-    variance
+    """gamma = ln expm1(B(n)),  n(t) = 1 + 999 t,  B(n) = -ln of DDPM's abar_n
 
         discrete    B(n) = -sum_{i=1..n} ln(1 - beta_i),  beta_i = 1e-4 + (i - 1)(.02 - 1e-4)/999
         continuous  B(n) = .1 u + 19.9 u^2/2,  u = n/1000
@@ -51,9 +50,7 @@ class DdpmBetaLinear(Between):
         return jnp.log(jnp.expm1(self._divided(_position(t), _position(t))[0]))
 
     def _native_rise(self, s, t, width):
-        """Return ln expm1(B_t)/expm1(B_s), from B_t - B_s without a difference of two close
-        numbers.
-        """
+        """Return ln expm1(B_t)/expm1(B_s), from B_t - B_s, which cancels nothing."""
         b_s, slope = self._divided(_position(s), _position(t))
         rise = slope * (NUM_BETAS - 1) * width
         return jnp.log1p(jnp.expm1(rise) / -jnp.expm1(-b_s))

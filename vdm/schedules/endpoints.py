@@ -47,6 +47,8 @@ class Endpoints:
                     f"schedule.{name}={value}: outside float32's useful range; "
                     f"choose a value within [-{GAMMA_LIMIT}, {GAMMA_LIMIT}]"
                 )
+
+        # Equal end points would make the schedule constant, and 1/(gamma_1 - gamma_0) infinite.
         if self.gamma_1 - self.gamma_0 < MIN_WIDTH:
             raise ConfigError(
                 f"schedule.gamma_1={self.gamma_1}: must lie at least {MIN_WIDTH} above "

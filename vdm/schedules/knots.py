@@ -17,8 +17,7 @@ NARROWEST = 1e-5
 def start_at(
     name: str, num_knots: int, times: Sequence[float] | None, shares: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (times, shares) of a schedule's initial knots, both with their ends 0 and 1, [K + 2]
-    each.
+    """Return (times, shares) of a schedule's initial knots, ends 0 and 1 included, [K + 2] each.
 
     Args:
       name: the schedule's name, for messages.
@@ -81,8 +80,7 @@ def piece(edges: jax.Array, t: jax.Array) -> jax.Array:
 
 
 def overlaps(edges: jax.Array, s: jax.Array, width: float) -> jax.Array:
-    """Return the length of [s, s + width] within each piece [B,1,1,K+1], adding up to exactly
-    `width`.
+    """Return the length of [s, s + width] within each piece [B,1,1,K+1], in all exactly `width`.
 
     A step inside one piece gets `width` itself, not a difference of two close times.
     """

@@ -1,6 +1,4 @@
-"""Straight lines between knots: the plainest learned interior, and any table of gammas as a
-schedule.
-"""
+"""Straight lines between knots: the plainest learned interior, or any table of gammas."""
 
 import dataclasses
 from collections.abc import Sequence

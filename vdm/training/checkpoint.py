@@ -161,6 +161,8 @@ class Checkpoints:
         Raises:
           DiskError: it cannot be written; the step is as it was.
         """
+
+        # The record is sealed again as a whole; its hashes of the arrays stay as they were.
         record = sealed({**self._record(step), **changes})
         scored = self._scored(metrics)
 
@@ -169,6 +171,7 @@ class Checkpoints:
                 self._folder.write_json(step, METRICS, scored)
             self._folder.write_json(step, RECORD, record)
 
+        # Orbax must read the folder again, or it would rank the step by what it remembers.
         try:
             first_only(write)
             self._reload()
@@ -216,9 +219,7 @@ class Checkpoints:
         self._manager.close()
 
     def _first_good(self, step: int | None, read: Callable[[int], Any]) -> tuple[int, Any]:
-        """Return (step, read(step)) of the newest step that can be read, after damaged ones are set
-        aside.
-        """
+        """Return (step, read(step)) of the newest readable step; damaged ones are set aside."""
         result = self._folder.first_good(step, read)
         self._reload()
         return result

@@ -87,9 +87,7 @@ class Folder:
         write_whole(path, json.dumps(content).encode())
 
     def pass_over_metrics(self) -> None:
-        """Set aside every metrics file that is no JSON object, with which Orbax could not open the
-        folder.
-        """
+        """Set aside every metrics file that is no JSON object: Orbax would open nothing."""
         for step, reason in self._unreadable_metrics():
             path = self._path(step, METRICS)
             self._warn(

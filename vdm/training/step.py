@@ -24,8 +24,7 @@ def make_train_step(
     seed: int,
     ema_decay: float,
 ) -> TrainStep:
-    """Return a pure step. Its keys are folded from (seed, step), so that a resumed run repeats
-    them.
+    """Return a pure step whose keys are folded from (seed, step): a resumed run repeats them.
 
     Args:
       model: gives the noise and projects updated parameters.
@@ -76,6 +75,9 @@ def sharded_gradient(gradient_fn: ModelGradient, mesh: Mesh, params: Params) -> 
     batches = devices.batch_sharding(mesh)
 
     def sharded(params, state, batch, noise, dropout_key):
+
+        # Stated for parameters and noise, because the compiler may choose other layouts for arrays
+        # that no constraint names.
         whole = devices.constrain(params, devices.replicated(mesh))
         noise = devices.constrain(noise, batches)
         grads, state, metrics = gradient_fn(whole, state, batch, noise, dropout_key)

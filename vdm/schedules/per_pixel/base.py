@@ -83,9 +83,7 @@ class Conditioner:
             raise ConfigError(f"schedule: num_hidden={self.num_hidden}: must be at least 1")
 
     def init(self, key: PRNGKey, weights_shape: tuple[int, ...]) -> Params:
-        """Return fresh parameters for an array of weights of shape `weights_shape`; `key` is
-        consumed.
-        """
+        """Return fresh parameters for weights of shape `weights_shape`; `key` is consumed."""
         first = jax.random.normal(key, (self.size, self.num_hidden)) / self.size**0.5
         second = jnp.zeros((self.num_hidden, *weights_shape))
         return {"w1": first, "b1": jnp.zeros(self.num_hidden), "w2": second}

@@ -1,5 +1,4 @@
-"""Sharing of a schedule's numbers among dimensions: one set each, one per channel, or a low-rank
-product.
+"""Sharing of a schedule's numbers among dimensions: one set each, per channel, or low-rank.
 
 P numbers describe one dimension's schedule. `values` gives them for all, [1,H,W,C,P] or
 [B,H,W,C,P], with axes of size 1 where pixels are equal. A context shifts the array "weights" by an
@@ -34,9 +33,7 @@ class Sharing(abc.ABC):
 
     @abc.abstractmethod
     def init(self, key: PRNGKey, start: jax.Array) -> Params:
-        """Return parameters, among them "weights", which give every dimension the numbers `start`
-        [P].
-        """
+        """Return parameters, "weights" among them, that give all dimensions `start` [P]."""
 
     @abc.abstractmethod
     def values(self, params: Params, shift: jax.Array) -> jax.Array:
