@@ -116,15 +116,23 @@ def _splits(folders: Mapping[str, Folders], depth: int, where: str) -> Layout:
     grouped: dict[str, dict[str, Folders]] = {split: {} for split in SPLITS}
     for name, parts in inside.items():
         grouped[split_of(parts[depth])][name] = parts[depth + 1 :]  # type: ignore[index]
-    below = {split: _unrepeated(split, of_split) for split, of_split in grouped.items() if of_split}
+    below = {
+        split: _unrepeated(split, split_folders)
+        for split, split_folders in grouped.items()
+        if split_folders
+    }
     checks.check_splits(folders, depth, below, where)
 
     # A class is what remains of the path without the split: cat/train/1.png and train/cat/1.png
     # agree.
-    classes = {n: inside[n][:depth] + p for of_split in below.values() for n, p in of_split.items()}
+    classes = {
+        n: inside[n][:depth] + p
+        for split_folders in below.values()
+        for n, p in split_folders.items()
+    }
     notes = () if "test" in below else ("no folder holds test images: some of train are taken",)
     return Layout(
-        {split: sorted(of_split) for split, of_split in below.items()},
+        {split: sorted(split_folders) for split, split_folders in below.items()},
         {name: "/".join(parts) for name, parts in without_enclosing(classes).items()},
         notes=notes,
     )

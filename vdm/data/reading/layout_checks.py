@@ -64,8 +64,8 @@ def check_splits(
     # With the folders above the split too, so that the classes of different splits can be
     # compared.
     within = {
-        split: {inside[name][:depth] + parts for name, parts in of_split.items()}
-        for split, of_split in below.items()
+        split: {inside[name][:depth] + parts for name, parts in split_folders.items()}
+        for split, split_folders in below.items()
     }
     _check_within(within, inside, refuse)
     _check_enclosing(folders, set(below), where)
@@ -105,8 +105,11 @@ def _check_within(
     classes: Mapping[str, set[Folders]], inside: Mapping[str, Folders], refuse
 ) -> None:
     """Require that a split's name below a split is a class: all splits have it, and others besides."""
-    named = [{c for c in of_split if any(map(_is_doubtful, c))} for of_split in classes.values()]
-    if any(of_split != named[0] for of_split in named) or any(
+    named = [
+        {c for c in split_classes if any(map(_is_doubtful, c))}
+        for split_classes in classes.values()
+    ]
+    if any(split_classes != named[0] for split_classes in named) or any(
         map(set.__eq__, named, classes.values())
     ):
         listed = ", ".join(sorted("/".join(c) for c in set().union(*named))[:_SHOWN])

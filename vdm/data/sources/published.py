@@ -193,8 +193,8 @@ def resized_recipe(
             f"data.{name}.size=0: choose the side of the square images, such as 64 "
             "(and the side of the central square they are cut from, crop=N)"
         )
-    of_set = _recipe(name, source_dir, Resize(crop, size, filter))
-    return dataclasses.replace(of_set, name=f"{name}_{size}")
+    set_recipe = _recipe(name, source_dir, Resize(crop, size, filter))
+    return dataclasses.replace(set_recipe, name=f"{name}_{size}")
 
 
 def _recipe(name: str, source_dir: str | None, resize: Resize) -> Recipe:
