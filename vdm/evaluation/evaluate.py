@@ -37,7 +37,7 @@ class Estimation:
       repeats: times per image in one randomisation, averaged.
       randomisations: independent randomisations of times and noise; below two the Monte Carlo error is
         not estimated.
-      seed: of all times and noise.
+      seed: random seed of all times and noise.
 
     Raises:
       ConfigError: a number is below its minimum.
@@ -167,4 +167,5 @@ def format_table(summary: dict[str, Estimate]) -> str:
 
 
 def _format(error: float | None) -> str:
+    """Return a standard error as text."""
     return "not estimated" if error is None else f"{error:.4f}"

@@ -71,7 +71,7 @@ class Sampler(abc.ABC):
         Args:
           model: a model that this sampler serves.
           params: its parameters; pass the EMA parameters.
-          seed: of all noise.
+          seed: random seed of all noise.
           index: number of each sample in the stream of `seed` [B]; the same number gives the same
             sample in any batch.
           num_steps: T; unused where the family fixes its number of latents.

@@ -60,7 +60,7 @@ def draw_samples(
     Args:
       step: from `make_sample_step`.
       params: the model's parameters.
-      seed: of all noise.
+      seed: random seed of all noise.
       num: number of samples; their numbers are 0 .. num - 1.
       batch_size: samples per call of `step`; a multiple of the number of devices.
       progress: called with (samples drawn, num) after every batch; may raise to stop.

@@ -207,7 +207,7 @@ def per_class(evaluation: Evaluation, labels: np.ndarray) -> dict[int, tuple[int
     """Return {class: (number of its images, mean of their total in bits/dim with errors)}.
 
     Args:
-      evaluation: of images of a labelled split.
+      evaluation: evaluation of a labelled split.
       labels: class of every image, in the order of the split.
     """
     classes = np.asarray(labels)[evaluation.index]

@@ -78,7 +78,7 @@ def evaluate_decompositions(
       mesh: the devices; each batch must divide evenly.
       num_timesteps: T, network evaluations per trajectory.
       trajectories: R, independent trajectories per image, at least 2.
-      seed: of all noise.
+      seed: random seed of all noise.
       progress: called after every trajectory of every batch.
 
     Returns:

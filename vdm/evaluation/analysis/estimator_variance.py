@@ -99,7 +99,7 @@ def scatter(
       schedule: a key of SCHEDULES.
       times: a key of TIMES.
       num_draws: R, draws of (t, eps) per image, at least 2.
-      seed: of times and noise; measurements with the same seed share them.
+      seed: random seed of times and noise; measurements with the same seed share them.
       progress: called after every batch.
       density: p(t) from which times are drawn, with importance weights 1/p; None = uniform.
 

@@ -63,7 +63,7 @@ class Profile:
     Attributes:
       edges: edges of the K bins in gamma [K + 1].
       density: mean over images [K]; the sum of density times bin width is the denoising term.
-      standard_error: of the density, over images [K].
+      standard_error: standard error of the density, over images [K].
       pointwise: half-width of a 95 % interval for each bin alone [K].
       simultaneous: half-width of intervals that hold in all bins at once with 95 % [K].
     """

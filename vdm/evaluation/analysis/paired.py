@@ -37,7 +37,7 @@ class Difference:
       interval: 95 % for the mean over the population of images, by Student's t; None for one image.
       bootstrap: the same by resampling pairs of images, see `vdm.evaluation.statistics.bootstrap`.
       given_images: 95 % for the exact mean over these images; None for one randomisation.
-      p_value: of the hypothesis that the mean over the population is 0, two-sided; None if the
+      p_value: two-sided, of the hypothesis that the population's mean is 0; None if the
         standard error is 0 or not estimated.
       shrinkage: standard error without pairing / standard error with it; None if the latter is 0.
       identical: true if both runs have bitwise the same value for every image.

@@ -129,7 +129,7 @@ class Bound(abc.ABC):
 
         Args:
           model: a model that passed `check`.
-          seed: of all noise, with the randomisation that is an argument of the step.
+          seed: random seed of all noise, with the randomisation that is an argument of the step.
           mesh: the devices; each batch must divide evenly.
         """
 
@@ -143,7 +143,7 @@ class Bound(abc.ABC):
 
         Args:
           model: the model that is evaluated.
-          seed: of the evaluation.
+          seed: random seed of the evaluation.
           randomisations: R.
           index: position of each image in its split [N].
         """
@@ -193,7 +193,7 @@ def draw_contexts(
     Args:
       model, params: the diffusion model with its encoder.
       batch: integer codes [B,H,W,C] and positions in the split [B].
-      seed, randomisation: of the evaluation; the second may be traced.
+      seed, randomisation: select the noise; the second may be traced.
       weights: numbers of the trajectories [K].
     """
     if model.context is None:

@@ -87,7 +87,7 @@ def make_trajectory_terms(model, num_timesteps: int, seed: int, mesh):
     Args:
       model: a `DiffusionModel`.
       num_timesteps: T.
-      seed: of all noise.
+      seed: random seed of all noise.
       mesh: the devices; each batch must divide evenly.
     """
     # One trajectory per image, number 0, so that its noise is that of the first weight of "iwae".

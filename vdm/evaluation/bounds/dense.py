@@ -90,7 +90,7 @@ def _terms(model, params, batch, num_timesteps, seed, randomisation, steps):
       model, params: the diffusion model.
       batch: images and conditioning [B].
       num_timesteps: T.
-      seed, randomisation: of the noise.
+      seed, randomisation: select the noise.
       steps: numbers of the steps [n]; those beyond T give 0.
     """
     live = steps <= num_timesteps

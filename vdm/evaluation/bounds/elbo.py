@@ -89,7 +89,7 @@ def compile_terms(model: Model, num_timesteps: int, seed: int, mesh: Mesh) -> Co
     Args:
       model: any family.
       num_timesteps: T, or 0 for continuous time.
-      seed: of all times and noise.
+      seed: random seed of all times and noise.
       mesh: the devices; each batch must divide evenly. Parameters may be replicated or sharded.
     """
     whole, model = devices.replicated(mesh), model.with_timesteps(num_timesteps)

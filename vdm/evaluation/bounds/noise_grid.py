@@ -38,7 +38,7 @@ def grid_noise_levels(
       model, params: the diffusion model.
       steps: numbers of the steps in 1 .. T [n]; those beyond T get the values of T.
       num_timesteps: T.
-      context: of each image and trajectory [B,K,...]; None for a schedule without, whose noise
+      context: c of each image and trajectory [B,K,...]; None for a schedule without, whose noise
         levels then have axes of size 1 for B and K.
     """
     if context is None:

@@ -42,6 +42,8 @@ def read(text: str, bounds: Mapping[str, type[Bound]]) -> tuple[str, dict[str, A
         )
     if at and not steps.isdecimal():
         raise ConfigError(f"bound={text}: T must be an integer, such as {name}@100")
+
+    # T is kept as an option so that a second T is refused like any option that is given twice.
     options: dict[str, Any] = {T: int(steps)} if at else {}
     for word in words:
         option, equals, value = word.partition("=")
@@ -57,7 +59,7 @@ def check(name: str, given: Mapping[str, Any], bounds: Mapping[str, type[Bound]]
     """Raise a ConfigError for the first option in `given` that the bound does not have.
 
     Args:
-      name: of the bound.
+      name: name of the bound.
       given: {option: value}.
       bounds: {name: class} of all bounds; the message says whose option it is.
     """
@@ -85,8 +87,8 @@ def _convert(name: str, option: str, value: str, bounds: Mapping[str, type[Bound
     """Return the text `value` as the type of the option.
 
     Args:
-      name: of the bound.
-      option: of that bound; any other is refused.
+      name: name of the bound.
+      option: name of an option of that bound; any other is refused.
       value: the text behind "=".
       bounds: {name: class} of all bounds.
     """

@@ -26,7 +26,7 @@ class BoundEvaluation:
       terms: {term: nats [R, N]}; empty for a bound without terms.
       evaluations: network evaluations per image over all randomisations [N].
       randomisations: independent randomisations of times and noise.
-      seed: of all times and noise.
+      seed: random seed of all times and noise.
       num_dims: D, dimensions per image.
       seconds: wall-clock time of the pass.
       times: the uniform times behind the values [repeats, R, N]; None without times, or for a bound
@@ -72,7 +72,7 @@ def evaluate_bound(
       batches: every image once, padding masked; one batch is in memory at a time.
       mesh: the devices; each batch must divide evenly.
       randomisations: independent randomisations; None = the bound's default.
-      seed: of all times and noise.
+      seed: random seed of all times and noise.
       progress: called after every randomisation of every batch.
       step: a compiled step of this bound to use again; None makes one.
 

@@ -93,7 +93,7 @@ def innovations(seed: int, randomisation, index: Index, steps, weights, shape) -
     batches of any size give the same trajectories.
 
     Args:
-      seed, randomisation: of the evaluation; the second may be traced.
+      seed, randomisation: select the noise; the second may be traced.
       index: position of each image in its split [B].
       steps: numbers of the steps, 1 .. T; 0 draws eps_0 [n].
       weights: numbers of the trajectories [K].
@@ -150,7 +150,7 @@ def advance(
       position: trajectories at the time before the first step.
       eta: innovations of the steps, from `innovations` [B,n,K,H,W,C].
       steps: consecutive numbers of the steps [n]; those beyond T contribute 0.
-      context: of each image and trajectory [B,K,...]; None for a schedule without.
+      context: c of each image and trajectory [B,K,...]; None for a schedule without.
 
     Returns:
       (position after the last step, terms per step, terms at t = 1).
@@ -204,7 +204,7 @@ def predict(model: DiffusionModel, params: Params, batch: Batch, x, gamma, eps, 
       x: the images in [-1, 1] [B,1,1,H,W,C].
       gamma: noise level of each latent, broadcastable to eps.
       eps: noise of each latent [B,n,K,H,W,C].
-      context: of each image and trajectory [B,K,...]; None for a schedule without.
+      context: c of each image and trajectory [B,K,...]; None for a schedule without.
     """
     size = eps.shape[:3]
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))

@@ -76,9 +76,9 @@ class SeedGap:
     """The difference of two groups of training seeds, by Student's t over seeds.
 
     Attributes:
-      mean: of the difference.
+      mean: mean of the first group minus that of the second.
       interval: 95 % for the difference between the means over all possible seeds.
-      p_value: of the hypothesis that there is no difference, two-sided; None where all seeds of a
+      p_value: two-sided, of the hypothesis of no difference; None where all seeds of a
         group give one number, so that there is no scatter to test against.
       paired: true if both groups have the same seeds, and differences were taken seed by seed; else
         the groups are treated as independent (Welch's test).

@@ -31,7 +31,7 @@ def bootstrap_interval(
       num_dims: D, dimensions per image.
       shared: the part of each value that is a function of its times alone [R, N], nats, as in
         `vdm.evaluation.statistics.estimate.estimate`; None = none.
-      seed: of the resampling.
+      seed: random seed of the resampling.
     """
     values = bits_per_dim(np.asarray(nats, np.float64), num_dims)
     shared = np.zeros_like(values) if shared is None else bits_per_dim(shared, num_dims)
@@ -72,7 +72,7 @@ def simultaneous_factor(values: np.ndarray, seed: int = 0) -> float:
 
     Args:
       values: one row per image [N, K].
-      seed: of the resampling.
+      seed: random seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     deviations = values - values.mean(axis=0)

@@ -46,14 +46,14 @@ class Estimate:
 
     Attributes:
       mean: over images and randomisations.
-      standard_error: of the mean as an estimate of the population's mean; it contains the Monte Carlo
-        error. From one randomisation it is too large rather than too small. None for one image.
+      standard_error: error of the mean as an estimate of the population's mean; it contains the Monte
+        Carlo error. From one randomisation it is too large rather than too small. None for one image.
       monte_carlo_error: standard error of the mean as an estimate of the exact mean over these
         images; None below two randomisations.
       interval: 95 % for the population's mean, by Student's t; None for one image.
       given_images: 95 % for the exact mean over these images, by Student's t with R - 1 degrees of
         freedom; None below two randomisations.
-      degrees_of_freedom: of the standard error; None for one image.
+      degrees_of_freedom: those of the standard error; None for one image.
     """
 
     mean: float
@@ -109,7 +109,7 @@ def variances(values: np.ndarray, shared: np.ndarray | None = None) -> Variances
     """Return the parts of the variance of the mean of `values` [R, N], by the module's estimators.
 
     Args:
-      values: of R randomisations and N images, in any unit.
+      values: numbers of R randomisations and N images, in any unit.
       shared: the part of each value that is a function of its times alone [R, N], in the same unit.
     """
     num_randomisations, num_images = values.shape
