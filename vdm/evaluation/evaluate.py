@@ -7,10 +7,9 @@ sequence and of the noise.
 
 Two errors are distinguished, see `vdm.evaluation.statistics.estimate`. The *standard error over
 images* is that of the mean as an estimate of the population's mean, and contains the other. The
-*Monte Carlo error* is that of the mean as an estimate for these images. As times are spread evenly
-over images, the errors of different images are dependent, and it is computed from the scatter of
-whole-split means between the independent randomisations, never from the scatter over images within
-one.
+*Monte Carlo error* is that of the mean as an estimate of the exact mean over these images. It is
+computed from the scatter of whole-split means between randomisations, never from the scatter over
+images within one: times are spread evenly over images, so that the errors of images are dependent.
 """
 
 import dataclasses

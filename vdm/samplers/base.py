@@ -154,7 +154,7 @@ class StepSampler(Sampler):
         # One frame at a time, because all frames in one batch may not fit the device.
         z, times = jnp.concatenate([z_1[None], later]), 1.0 - ends / num_steps
         x_hat = jax.lax.map(
-            lambda at: guess(diffusion_model, params, at[0], at[1], known), (z, times)
+            lambda at: predict_x(diffusion_model, params, at[0], at[1], known), (z, times)
         )
 
         # Stage 0 drew z_1 and stages 1 .. T the steps: T + 1 is the first that is still unused.
@@ -162,7 +162,7 @@ class StepSampler(Sampler):
         return Trajectory(decode(diffusion_model, params, z_0, known, decoder_keys), z, x_hat)
 
 
-def guess(model: DiffusionModel, params: Params, z: Latents, t, known: Known) -> Latents:
+def predict_x(model: DiffusionModel, params: Params, z: Latents, t, known: Known) -> Latents:
     """Return the denoiser's prediction x_hat = (z - sigma eps_hat)/alpha of the images [B,H,W,C].
 
     Args:

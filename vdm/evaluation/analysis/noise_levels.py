@@ -112,7 +112,8 @@ def bin_values(nats: np.ndarray, gammas: np.ndarray, edges: np.ndarray, num_dims
     bin_of_value = np.clip(np.searchsorted(edges, gammas, side="right") - 1, 0, num_bins - 1)
     parts, shared = [], []
     for k in range(num_bins):
-        # The times alone decide which values lie in a bin; how many do is what all images share.
+        # The times alone decide which values lie in a bin: their number times the bin's mean value
+        # is the part that does not depend on the image.
         inside = bin_of_value == k
         mean = nats[inside].mean() if inside.any() else 0.0
         parts.append(np.where(inside, nats, 0.0).mean(axis=0))

@@ -123,7 +123,6 @@ def make_trajectory_terms(model, num_timesteps: int, seed: int, mesh):
     )
 
     def trajectory_terms(params, batch, randomisation) -> TrajectoryTerms:
-        # An array, not a Python integer, which would be compiled anew for every randomisation.
         number = np.int32(randomisation)
         size, firsts = trajectories.chunks(num_timesteps, len(batch.index), images_at_once())
         position, context, ends = begin(params, batch, number)

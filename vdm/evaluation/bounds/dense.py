@@ -60,7 +60,6 @@ class Dense(Bound):
         ends = jax.jit(ends, in_shardings=shardings[:3], out_shardings=out)
 
         def step(params, batch, randomisation):
-            # An array, not a Python integer, which would be compiled anew for every randomisation.
             number = np.int32(randomisation)
             size, firsts = trajectories.chunks(
                 self.num_timesteps, len(batch.index), images_at_once()

@@ -84,8 +84,8 @@ class _Sampled(Bound):
 class Discrete(_Sampled):
     """L_T from `repeats` random steps per image: T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2.
 
-    Kingma et al. 2021 (arXiv:2107.00630), eq. 14, with the schedule's exact increment gamma_t -
-    gamma_s, plus reconstruction and prior matching. `dense` sums all T steps.
+    Kingma et al. 2021 (arXiv:2107.00630), eq. 14, plus reconstruction and prior matching. The increment
+    gamma_t - gamma_s is the schedule's exact one. `dense` sums all T steps instead.
     """
 
     name: ClassVar[str] = "discrete"
@@ -104,8 +104,8 @@ class Continuous(_Sampled):
 
     Kingma et al. 2021, eq. 18. gamma = gamma_0 + F^-1(u) (gamma_1 - gamma_0) for evenly spread u, with
     the weight 1/2 (gamma_1 - gamma_0)/f: unbiased for any density f > 0. With one gamma per pixel, or a
-    schedule that depends on the image, the integral is a line integral, sampled uniformly in t (eq.
-    17).
+    schedule that depends on the image, the integral is a line integral, sampled uniformly in t
+    (eq. 17).
 
     Attributes:
       density: "uniform" in gamma, or "fitted": proportional to the root mean square of the integrand

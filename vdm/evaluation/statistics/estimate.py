@@ -119,8 +119,8 @@ def variances(values: np.ndarray, shared: np.ndarray | None = None) -> Variances
     if monte_carlo is None:
         return Variances(_variance_of_mean(values[0]), None, num_images - 1)
 
-    # Subtracted for the variance over images alone: the Monte Carlo part above is the scatter of
-    # `shared`.
+    # Subtracted for the variance over images only: the Monte Carlo part above has to contain the
+    # scatter of `shared` between randomisations.
     values = values if shared is None else values - shared
     between = _variance_of_mean(values.mean(axis=0))
     within = float(values.var(axis=0, ddof=1).mean()) / (num_randomisations * num_images)
