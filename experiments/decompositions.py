@@ -3,8 +3,8 @@
     python -m experiments.decompositions --workdir=runs/digits --timesteps=100 --trajectories=8
 
 Denoising matching and the consistency form as a joint log-ratio are two estimators of one bound L_T;
-the consistency form as a printed KL divergence is not. Variances are of one image's estimate in nats^2:
-from one random step t, and from all T steps of one trajectory. Writes no file.
+the consistency form read as a KL divergence (consistency_kl) is not. Variances are of one image's
+estimate in nats^2: from one random step t, and from all T steps of one trajectory. Writes no file.
 """
 
 from absl import flags
@@ -27,7 +27,7 @@ def main():
 
     from experiments.cli.signals import StopRequest
     from vdm.data.batches import eval_batches
-    from vdm.evaluation.analysis.decompositions import evaluate_forms
+    from vdm.evaluation.analysis.decompositions import evaluate_decompositions
     from vdm.runs import checkpoints, provenance
     from vdm.runs.folder import require_identity
     from vdm.runs.parts import build_trained, use_compilation_cache
@@ -44,7 +44,7 @@ def main():
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     count = len(batches) * _TRAJECTORIES.value
     with StopRequest() as stop, Progress("trajectories", count, "batches") as bar:
-        forms = evaluate_forms(
+        decompositions = evaluate_decompositions(
             parts.model.as_diffusion("decompositions"),
             params,
             batches,
@@ -54,8 +54,8 @@ def main():
             _SEED.value,
             evaluation_progress(bar, stop.check),
         )
-    print(_table(forms, parts.dataset.spec.num_dims))
-    num_images = forms["denoising"].total.shape[1]
+    print(_table(decompositions, parts.dataset.spec.num_dims))
+    num_images = decompositions["denoising"].total.shape[1]
     print(
         f"T = {_TIMESTEPS.value}, {_TRAJECTORIES.value} trajectories of {num_images} images of "
         f"{parts.dataset.spec.name}/{split}, seed {_SEED.value}; checkpoint step {step}"
@@ -76,29 +76,28 @@ def _first(batches, num_images: int) -> list:
     return kept
 
 
-def _table(forms, num_dims: int) -> str:
+def _table(decompositions, num_dims: int) -> str:
     """The three totals with their errors and variances, and the differences by trajectory."""
     from vdm.evaluation.statistics.estimate import estimate
     from vdm.runtime.tables import show_table
 
     columns = ("decomposition", "bits/dim", "Monte Carlo s.e.", "var, one t", "var, all t")
     rows = []
-    for name, form in forms.items():
-        found = estimate(form.total, num_dims)
-        variances = (f"{form.variance_one_time:.4g}", f"{form.variance_dense:.4g}")
-        rows.append((name, f"{found.mean:.4f}", _error(found, form), *variances))
-    for name in ("consistency", "printed"):
-        found = estimate(forms[name].total - forms["denoising"].total, num_dims)
-        rows.append(
-            (f"{name} - denoising", f"{found.mean:+.4f}", _error(found, forms[name]), "", "")
-        )
+    for name, one in decompositions.items():
+        found = estimate(one.total, num_dims)
+        variances = (f"{one.variance_one_time:.4g}", f"{one.variance_dense:.4g}")
+        rows.append((name, f"{found.mean:.4f}", _error(found, one), *variances))
+    for name in ("consistency", "consistency_kl"):
+        one, other = decompositions[name], decompositions["denoising"]
+        found = estimate(one.total - other.total, num_dims)
+        rows.append((f"{name} - denoising", f"{found.mean:+.4f}", _error(found, one), "", ""))
     return show_table(columns, rows)
 
 
-def _error(found, form) -> str:
+def _error(found, decomposition) -> str:
     from vdm.evaluation.bounds.table import LEAST_RANDOMISATIONS
 
-    enough = len(form.total) >= LEAST_RANDOMISATIONS
+    enough = len(decomposition.total) >= LEAST_RANDOMISATIONS
     return f"{found.monte_carlo_error:.4f}" if enough else "not estimated"
 
 

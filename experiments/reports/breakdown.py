@@ -15,7 +15,8 @@ from experiments.reports.tables import Table, to_html
 from vdm.data import Dataset
 from vdm.data.batches import eval_batches
 from vdm.evaluation.analysis import breakdown
-from vdm.evaluation.analysis.breakdown import MAPPED, Breakdown, Extremes
+from vdm.evaluation.analysis.breakdown import MAPPED, Breakdown
+from vdm.evaluation.analysis.extremes import Extremes, find_extremes
 from vdm.evaluation.analysis.noise_levels import profile
 from vdm.evaluation.evaluate import Estimation
 from vdm.runs import record
@@ -55,7 +56,7 @@ def write(
     out: Path, dataset: Dataset, split: str, found: Breakdown, facts: Mapping[str, Any]
 ) -> Path:
     """Writes everything into `out`; returns the page."""
-    labels, extremes = labels_of(dataset, split), breakdown.extremes(found.evaluation, NUM_EXTREMES)
+    labels, extremes = labels_of(dataset, split), find_extremes(found.evaluation, NUM_EXTREMES)
     tables = _tables(found, labels, extremes)
     images = dataset.split(split)
     levels = dataset.spec.num_levels

@@ -11,7 +11,8 @@ import numpy as np
 from experiments.reports.comparison.numbers import Run
 from vdm.data.batches import eval_batches, train_batch
 from vdm.evaluation.analysis import estimator_variance
-from vdm.evaluation.analysis.estimator_variance import Interval, Scatter
+from vdm.evaluation.analysis.estimator_variance import Scatter
+from vdm.evaluation.statistics.jackknife import Interval
 from vdm.models.vdm.objective import objective_gradient
 from vdm.models.vdm.time_density import NUM_CELLS, TimeDensity, cell_masses
 from vdm.runs import checkpoints
@@ -23,7 +24,9 @@ from vdm.seeds import stream_key
 
 NUM_CURVE_POINTS = 401
 PAIRS = tuple(
-    (shape, times) for times in estimator_variance.TIMES for shape in estimator_variance.SHAPES
+    (schedule, times)
+    for times in estimator_variance.TIMES
+    for schedule in estimator_variance.SCHEDULES
 )
 
 
@@ -34,7 +37,7 @@ class Measured:
     Attributes:
       run: the model and its averaged parameters.
       curves: {"t", "gamma_before", ..., "snr_...", "slope_...", "density_..."}, [points] each.
-      scatters: {(shape, times): Scatter}, see `vdm.evaluation.analysis.estimator_variance`.
+      scatters: {(schedule, times): Scatter}, see `vdm.evaluation.analysis.estimator_variance`.
       signal: |E g|^2 / tr Cov of the gradient by parameter group.
     """
 
@@ -45,12 +48,12 @@ class Measured:
 
     def variance(self, times: str) -> Interval:
         """Of the bound under the run's own schedule."""
-        return estimator_variance.mean_interval(self.scatters["own", times])
+        return estimator_variance.mean_interval(self.scatters["model", times])
 
     def gain(self, times: str) -> Interval:
         """Variance under the log-SNR line between the same end points, over that of its own."""
         return estimator_variance.ratio(
-            self.scatters["own", times], self.scatters["straight", times]
+            self.scatters["model", times], self.scatters["linear", times]
         )
 
 
@@ -75,7 +78,7 @@ def measure(
     check: Callable[[], None] = lambda: None,
     pairs: Sequence[tuple[str, str]] = PAIRS,
 ) -> Measured:
-    """The numbers of one run for `pairs` of shape and times; `check` may raise to stop in between."""
+    """The numbers of one run for `pairs` (schedule, times); `check` may raise to stop in between."""
     size = run.parts.config["train"]["batch_size"]
     batches = list(eval_batches(run.parts.dataset, "test", size))
     scatters = {}
@@ -86,17 +89,17 @@ def measure(
             bar.update(next(done))
             check()
 
-        for shape, times in pairs:
-            scatters[shape, times] = estimator_variance.scatter(
+        for schedule, times in pairs:
+            scatters[schedule, times] = estimator_variance.scatter(
                 run.parts.model.as_diffusion("schedules"),
                 run.params,
                 batches,
-                shape,
+                schedule,
                 times,
                 num_draws,
                 seed,
                 progress,
-                density if shape == "own" else None,
+                density if schedule == "model" else None,
             )
     signal = gradient_signal(run, num_gradients, seed) if num_gradients else {}
     return Measured(run, curves(run, density), scatters, signal)
@@ -145,7 +148,7 @@ def gains_over(first: Measured, others: Sequence[Measured], times: str) -> dict[
     """The variance of the first run over that of each other one, by pairs of images."""
     return {
         other.run.name: estimator_variance.ratio(
-            other.scatters["own", times], first.scatters["own", times]
+            other.scatters["model", times], first.scatters["model", times]
         )
         for other in others
     }

@@ -11,7 +11,7 @@ from experiments.reports.page import Drawing, Figure, plt
 from experiments.reports.schedule_numbers import Measured, gains_over
 from experiments.reports.tables import Table, to_html
 from vdm.evaluation.analysis import estimator_variance
-from vdm.evaluation.analysis.estimator_variance import Interval
+from vdm.evaluation.statistics.jackknife import Interval
 from vdm.runs.history import Curves, drawn_gammas
 
 _CAPTIONS = {
@@ -57,7 +57,7 @@ def variances(found: Sequence[Measured]) -> Table:
     for times in estimator_variance.TIMES:
         first = gains_over(found[0], found, times)
         for one in found:
-            mean = float(one.scatters["own", times].means.mean())
+            mean = float(one.scatters["model", times].means.mean())
             entries = (one.variance(times), one.gain(times), first[one.run.name])
             rows.append((one.run.name, times, mean, *(v for e in entries for v in _cells(e))))
     return Table(columns, rows)

@@ -80,7 +80,7 @@ def measure(
 
 def _variances(outcome: Outcome, folder: Path, num_draws: int, check) -> dict[str, float]:
     run, density = schedule_numbers.open_run(str(folder / outcome.name), outcome.name, "latest")
-    pairs = [("own", times) for times in estimator_variance.TIMES]
+    pairs = [("model", times) for times in estimator_variance.TIMES]
     found = schedule_numbers.measure(run, density, num_draws, 0, 0, check, pairs)
     return {times: found.variance(times).value for times in estimator_variance.TIMES}
 

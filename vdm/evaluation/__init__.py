@@ -1,1 +1,1 @@
-"""Trained parameters + images -> numbers with their errors."""
+"""Evaluation: from trained parameters and images to bits/dim with their errors."""

@@ -1,8 +1,8 @@
-"""The one loop over the images of a split: every evaluation visits them here.
+"""The loop over the images of a split, which every evaluation shares.
 
-Each batch is placed on the devices once and given to a step in every randomisation; padding is
-stripped before anything is kept. What to keep of a batch is the caller's: values per image are joined
-by `join`, values per dimension are summed batch by batch.
+Each batch is placed on the devices once and evaluated in every randomisation; padding is removed before
+any value is returned. The caller decides what to keep: values per image are concatenated by `join`,
+values per dimension would not fit the memory and are summed batch by batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from vdm.types import Batch
 
 
 class Batches(Protocol):
-    """A known number of batches, perhaps each made when it is its turn."""
+    """A known number of batches, which may be made one at a time, as `vdm.data.batches` does."""
 
     def __len__(self) -> int: ...
 
@@ -24,15 +24,15 @@ class Batches(Protocol):
 
 
 Progress = Callable[[int, int], None]
-"""(done, in all) -> None, counted in randomisations of a batch."""
+"""(done, total) -> None, counted in randomisations of batches; may raise to stop an evaluation."""
 
 
 Values = dict[Any, np.ndarray]
-"""{name: values per image}; the order of the names is kept, and sums over names are in it."""
+"""{key: values, images along a fixed axis}; sums over keys follow the order of insertion."""
 
 
 def silent(done: int, total: int) -> None:
-    """No progress is reported."""
+    """Ignore progress; the default of `visit`."""
     del done, total
 
 
@@ -43,14 +43,18 @@ def visit(
     mesh: Mesh,
     progress: Progress = silent,
 ) -> Iterator[tuple[np.ndarray, Values]]:
-    """(positions [B], {name: [R,B,...]}) of the images of every batch, padding left out.
+    """Yield (positions [B], {key: [R,B,...]}) of the images of every batch, without padding.
 
     Args:
-      batches: every image once, padding masked; one is held at a time.
-      step: (a placed batch, randomisation) -> {name: host array [B,...]}, padding included.
-      randomisations: R, the number of times that each batch is evaluated.
-      mesh: the devices; each batch must divide evenly.
+      batches: every image once, padding masked; one batch is in memory at a time.
+      step: (a batch placed on the devices, randomisation) -> {key: host array [B,...]}, padding
+        included.
+      randomisations: R, how often each batch is evaluated, each time with other times and noise.
+      mesh: the devices; their number must divide the batch size.
       progress: called after every randomisation of every batch.
+
+    Raises:
+      ConfigError: the batch size is no multiple of the number of devices.
     """
     total = len(batches) * randomisations
     for number, batch in enumerate(batches):
@@ -58,17 +62,17 @@ def visit(
         placed, mask = place_batch(batch, mesh), np.asarray(batch.mask)
         rows = []
         for randomisation in range(randomisations):
-            found = step(placed, randomisation)
-            rows.append({name: value[mask] for name, value in found.items()})
+            values = step(placed, randomisation)
+            rows.append({key: value[mask] for key, value in values.items()})
             progress(number * randomisations + randomisation + 1, total)
         yield (
             np.asarray(batch.index)[mask],
-            {n: np.stack([row[n] for row in rows]) for n in rows[0]},
+            {key: np.stack([row[key] for row in rows]) for key in rows[0]},
         )
 
 
-def join(found: Sequence[tuple[np.ndarray, Values]]) -> tuple[np.ndarray, Values]:
-    """What `visit` gave of all batches as one: positions [N] and {name: [R,N,...]}."""
-    index = np.concatenate([index for index, _ in found])
-    names = found[0][1]
-    return index, {n: np.concatenate([values[n] for _, values in found], axis=1) for n in names}
+def join(visited: Sequence[tuple[np.ndarray, Values]]) -> tuple[np.ndarray, Values]:
+    """Concatenate what `visit` yields for all batches: (positions [N], {key: [R,N,...]})."""
+    index = np.concatenate([index for index, _ in visited])
+    keys = visited[0][1]
+    return index, {k: np.concatenate([values[k] for _, values in visited], axis=1) for k in keys}

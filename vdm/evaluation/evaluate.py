@@ -1,12 +1,15 @@
-"""Bound "elbo" of the table: bits/dim per image and per term, with their errors.
+"""The ELBO of a trained model on a split, in bits/dim per image and per term, with standard errors.
 
-Every image is visited once. Each image's terms are averaged over `repeats` times of one low-discrepancy
-sequence, in each of `randomisations` independent randomisations of that sequence and of the noise.
+It is bound "elbo" of the table of bounds (`vdm.evaluation.bounds`), with an interface of its own
+because every run reports it. Every image is visited once. Its terms are averaged over `repeats` times
+of one low-discrepancy sequence, in each of `randomisations` independent randomisations of that
+sequence and of the noise.
 
-Two errors are told apart, see `vdm.evaluation.statistics.estimate`. The *standard error over images* is
-that of the mean as an estimate of the population's, and contains the other. The *Monte Carlo error* is
-that of the same mean given these images; as the times are spread evenly over images, it comes from the
-scatter of whole-split means between the independent randomisations, never from the scatter within one.
+Two errors are distinguished, see `vdm.evaluation.statistics.estimate`. The *standard error over
+images* is that of the mean as an estimate of the population's mean, and contains the other. The
+*Monte Carlo error* is that of the mean as an estimate of the exact mean over these images. It is
+computed from the scatter of whole-split means between randomisations, never from the scatter over
+images within one: times are spread evenly over images, so that the errors of images are dependent.
 """
 
 import dataclasses
@@ -26,13 +29,17 @@ from vdm.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class Estimation:
-    """How the bound is estimated.
+    """Settings of the estimate of the ELBO.
 
     Attributes:
-      num_timesteps: T_eval, or 0 for continuous time.
-      repeats: times per image in one randomisation.
-      randomisations: independent randomisations; below two the Monte Carlo error is not estimated.
-      seed: of all times and noise.
+      num_timesteps: T_eval, or 0 for continuous time; it need not be the T of training.
+      repeats: times per image in one randomisation, averaged.
+      randomisations: independent randomisations of times and noise; below two the Monte Carlo error is
+        not estimated.
+      seed: random seed of all times and noise.
+
+    Raises:
+      ConfigError: a number is below its minimum.
     """
 
     num_timesteps: int = 0
@@ -48,20 +55,22 @@ class Estimation:
 
     @property
     def bound(self) -> Elbo:
-        """The bound of the table that is estimated."""
+        """The bound with these settings."""
         return Elbo(self.num_timesteps, self.repeats)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Attributes:
-    index: position of each image in its split [N].
-    terms: every term of every image in nats, {name: [randomisations, N]}, averaged over repeats.
-    num_dims: D.
-    estimation: how it was estimated.
-    times: the uniform times behind the terms [repeats, randomisations, N]; None for a model whose
-      terms take none.
-    seconds: wall clock of the pass.
+    """The terms of the negative ELBO for every image of a split; R randomisations of N images.
+
+    Attributes:
+      index: position of each image in its split [N].
+      terms: {name of the term: nats [R, N]}, averaged over repeats.
+      num_dims: D, dimensions per image.
+      estimation: settings of the estimate.
+      times: the uniform times behind the terms [repeats, R, N]; None for a model whose terms have no
+        times, such as a VAE.
+      seconds: wall-clock time of the pass.
     """
 
     index: np.ndarray
@@ -73,34 +82,40 @@ class Evaluation:
 
     @property
     def total(self) -> np.ndarray:
-        """The negative ELBO in nats, [randomisations, N]."""
+        """The negative ELBO in nats [R, N]: the sum of the terms."""
         return np.sum(list(self.terms.values()), axis=0)
 
     def estimate(self, name: str = "total") -> Estimate:
-        """The mean of a term or of the total over images, bits/dim."""
+        """Return the mean over images of a term, or of "total", in bits/dim with its errors."""
         nats = self.nats(name)
         return estimate(nats, self.num_dims, self.shared(nats))
 
     def shared(self, nats: np.ndarray) -> np.ndarray | None:
-        """What the times of all images share of values [randomisations, N]; None without times."""
+        """Return the part of `nats` [R, N] that is a function of the times alone [R, N].
+
+        None for a model without times. For any values of this evaluation, such as differences.
+        """
         return None if self.times is None else shared_in_time(nats, self.times)
 
     def of_bound(self) -> BoundEvaluation:
-        """The same as the evaluation of a bound of the table."""
-        bound, how = self.estimation.bound, self.estimation
-        spent = np.full(len(self.index), how.repeats * how.randomisations)
-        sizes = (how.randomisations, how.seed, self.num_dims, self.seconds, self.times)
+        """Return this evaluation as that of bound "elbo", a row of the table of bounds."""
+        bound, settings = self.estimation.bound, self.estimation
+        spent = np.full(len(self.index), settings.repeats * settings.randomisations)
+        sizes = (settings.randomisations, settings.seed, self.num_dims, self.seconds, self.times)
         return BoundEvaluation(
             bound, self.index, {bound.row: self.total}, self.terms, spent, *sizes
         )
 
     def nats(self, name: str) -> np.ndarray:
-        """A term or the total, [randomisations, N]."""
+        """Return a term by name, or "total", in nats [R, N]."""
         return self.total if name == "total" else self.terms[name]
 
 
 def make_evaluation_step(model: Model, estimation: Estimation, mesh: Mesh) -> CompiledTerms:
-    """(params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`."""
+    """Return (params, batch, randomisation, repeat) -> ElboTerms [B], compiled once over `mesh`.
+
+    For callers that evaluate several times, as during training, and would otherwise compile each time.
+    """
     return compile_terms(model, estimation.num_timesteps, estimation.seed, mesh)
 
 
@@ -113,31 +128,35 @@ def evaluate(
     progress: Progress = silent,
     step: CompiledTerms | None = None,
 ) -> Evaluation:
-    """One pass of bound "elbo" over `batches` (see `vdm.data.batches.eval_batches`).
+    """Evaluate the ELBO of every image of `batches` (see `vdm.data.batches.eval_batches`).
 
     Args:
-      model, params: what is evaluated; pass the EMA parameters.
-      batches: every image once, padding masked; one is held at a time.
-      estimation: how the bound is estimated.
-      mesh: the devices; each batch must divide evenly.
+      model, params: the model; pass the EMA parameters.
+      batches: every image once, padding masked; one batch is in memory at a time.
+      estimation: settings of the estimate.
+      mesh: the devices; their number must divide the batch size.
       progress: called after every randomisation of every batch.
-      step: compiled terms to use again, or others, such as those of `make_paired_step`.
+      step: compiled terms, from `make_evaluation_step` to avoid another compilation, or from
+        `vdm.evaluation.analysis.paired.make_paired_step`; None compiles the model's terms.
+
+    Raises:
+      ConfigError: the model cannot be evaluated with this T.
     """
-    bound, made = estimation.bound, None if step is None else estimation.bound.step_of(step)
+    bound, bound_step = estimation.bound, None if step is None else estimation.bound.step_of(step)
     number, seed = estimation.randomisations, estimation.seed
-    found = evaluate_bound(bound, model, params, batches, mesh, number, seed, progress, made)
+    values = evaluate_bound(bound, model, params, batches, mesh, number, seed, progress, bound_step)
     return Evaluation(
-        found.index, found.terms, found.num_dims, estimation, found.times, found.seconds
+        values.index, values.terms, values.num_dims, estimation, values.times, values.seconds
     )
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Estimate]:
-    """The estimate of every term and of the total, in bits/dim."""
+    """Return {term or "total": its mean over images in bits/dim, with errors}."""
     return {name: evaluation.estimate(name) for name in (*evaluation.terms, "total")}
 
 
 def format_table(summary: dict[str, Estimate]) -> str:
-    """The summary as a table for the reader, bits/dim."""
+    """Return the summary as a table in text, one line per term, in bits/dim."""
     columns = ("term", "bits/dim", "s.e. (images)", "s.e. (Monte Carlo)")
     rows = [
         (name, f"{row.mean:.4f}", _format(row.standard_error), _format(row.monte_carlo_error))
@@ -147,4 +166,5 @@ def format_table(summary: dict[str, Estimate]) -> str:
 
 
 def _format(error: float | None) -> str:
+    """Return a standard error as text."""
     return "not estimated" if error is None else f"{error:.4f}"

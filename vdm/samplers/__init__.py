@@ -1,4 +1,4 @@
-"""Samplers: noise -> images."""
+"""Samplers, from noise to images, found by name in one dictionary."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,33 +13,39 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "ancestral": Ancestral,
     "chain": LatentChain,
 }
-"""Each entry: a variant of `vdm.samplers.base.Sampler`; its fields are its options."""
+"""{name: a variant of `vdm.samplers.base.Sampler`}; the fields of a variant are its options."""
 
 
 def make_sampler(name: str, options: Mapping | None = None) -> Sampler:
-    """The sampler `name`, with its own options.
+    """Return the sampler `name` with its options.
+
+    Args:
+      name: a key of `SAMPLERS`.
+      options: {field of the variant: value}; what is missing keeps its default.
 
     Raises:
       ConfigError: no such sampler, or no such option.
     """
     variant, options = choose("sampler", name, SAMPLERS, "sampler"), options or {}
-    known = [field.name for field in dataclasses.fields(variant)]
-    check_options(f"sampler.{name}", options, known)
+    option_names = [field.name for field in dataclasses.fields(variant)]
+    check_options(f"sampler.{name}", options, option_names)
     return variant(**options)
 
 
 def serving(model: Model, name: str | None = None) -> str:
-    """The name of the sampler that is to serve `model`: `name`, or the first that it supports.
+    """Return the name of the sampler for `model`: `name`, or the first that the model supports.
 
     Raises:
-      ConfigError: no such sampler, or one that does not serve this model.
+      ConfigError: no such sampler, one that does not serve this model, or no sampler serves it.
     """
     if name is None:
-        served = model.supports().samplers
-        known = tuple(SAMPLERS) if served is None else served
-        if not known:
+        supported = model.supports().samplers
+        # None means that every sampler serves the family, an empty tuple that none does.
+        candidates = tuple(SAMPLERS) if supported is None else supported
+        if not candidates:
             raise ConfigError(f"sampler: none serves a model of family {model.family!r}")
-        return known[0]
+        return candidates[0]
+    # Made only for its error: an unknown name is refused with the list of samplers.
     make_sampler(name)
     require_support("samplers", name, model)
     return name

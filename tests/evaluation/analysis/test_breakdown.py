@@ -10,6 +10,7 @@ import pytest
 from vdm.data import batches
 from vdm.data.cache import prepared
 from vdm.evaluation.analysis import breakdown
+from vdm.evaluation.analysis.extremes import find_extremes
 from vdm.evaluation.analysis.noise_levels import profile
 from vdm.evaluation.evaluate import Estimation, Evaluation, evaluate
 from vdm.evaluation.statistics.estimate import estimate
@@ -127,7 +128,7 @@ def test_extremes_are_chosen_and_valued_apart():
     """Pure noise: the chosen images look extreme by what chose them, and not by what values them."""
     values = np.random.default_rng(0).normal(size=(8, 4000))
     evaluation = evaluated(np.arange(4000), {"x": values}, 1, Estimation())
-    found = breakdown.extremes(evaluation, 50)
+    found = find_extremes(evaluation, 50)
     chosen = values[0::2].mean(axis=0)
     assert chosen[found.hardest].min() > 0.9 and chosen[found.easiest].max() < -0.9
     bits = np.array([found.bits[i] for i in found.hardest.tolist()])
@@ -136,4 +137,4 @@ def test_extremes_are_chosen_and_valued_apart():
     whole = values[1::2].mean() / math.log(2.0)
     assert np.mean(list(found.bits.values())) == pytest.approx(whole)
     with pytest.raises(ValueError, match="randomisations=1"):
-        breakdown.extremes(evaluated(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)
+        find_extremes(evaluated(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)

@@ -32,11 +32,13 @@ def batches(count, size=64):
     return [Batch(images, np.arange(size, dtype=np.int32), mask, flags) for _ in range(count)]
 
 
-def measure(name, shape, times, num_draws=60, count=12):
+def measure(name, measured_under, times, num_draws=60, count=12):
     schedule = make_schedule(name, Endpoints(*ENDS))
     model = VDM((1, 1, 1), 4, schedule, Silent(), "eps", True, ENDS)
     params = {"schedule": schedule.init(jax.random.key(0)), "denoiser": {}}
-    return estimator_variance.scatter(model, params, batches(count), shape, times, num_draws, 0)
+    return estimator_variance.scatter(
+        model, params, batches(count), measured_under, times, num_draws, 0
+    )
 
 
 def moments(name):
@@ -48,13 +50,13 @@ def moments(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("linear", "own"), ("cosine", "own"), ("cosine", "straight")]
+    ("name", "measured_under"), [("linear", "model"), ("cosine", "model"), ("cosine", "linear")]
 )
-def test_the_variance_of_independent_times(name, shape):
+def test_the_variance_of_independent_times(name, measured_under):
     """Var L = 1/4 (3 E gamma'^2 - (E gamma')^2), as E eps^4 = 3."""
-    square, whole = moments(name if shape == "own" else "linear")
+    square, whole = moments(name if measured_under == "model" else "linear")
     exact = 0.25 * (3 * square - whole) / math.log(2) ** 2
-    found = measure(name, shape, "iid")
+    found = measure(name, measured_under, "iid")
     assert len(found.values) == 12 * 62  # padding counts for nothing
     interval = estimator_variance.mean_interval(found)
     error = (interval.high - interval.low) / 4
@@ -64,10 +66,10 @@ def test_the_variance_of_independent_times(name, shape):
 def test_stratified_times_leave_the_noise_s_part_alone():
     """On the line that is all: Var L = 1/4 gamma'^2 Var eps^2, whatever the times."""
     exact = 0.25 * 2 * (ENDS[1] - ENDS[0]) ** 2 / math.log(2) ** 2
-    found = estimator_variance.mean_interval(measure("linear", "own", "stratified"))
+    found = estimator_variance.mean_interval(measure("linear", "model", "stratified"))
     assert abs(found.value - exact) < 4 * (found.high - found.low) / 4
     steep = "ddpm_beta_linear"
-    stratified = estimator_variance.mean_interval(measure(steep, "own", "stratified", count=24))
+    stratified = estimator_variance.mean_interval(measure(steep, "model", "stratified", count=24))
     square, whole = moments(steep)
     exact = 0.5 * square / math.log(2) ** 2
     iid = 0.25 * (3 * square - whole) / math.log(2) ** 2
@@ -113,7 +115,7 @@ def test_a_batch_that_is_not_full_has_no_strata_of_its_own():
     schedule = make_schedule("linear", Endpoints(*ENDS))
     model = VDM((1, 1, 1), 4, schedule, Silent(), "eps", True, ENDS)
     params = {"schedule": {}, "denoiser": {}}
-    arguments = (model, params, [*full, short], "own")
+    arguments = (model, params, [*full, short], "model")
     assert len(estimator_variance.scatter(*arguments, "stratified", 3, 0).values) == 3
     assert len(estimator_variance.scatter(*arguments, "iid", 3, 0).values) == 3 * 62 + 9
 
@@ -128,5 +130,5 @@ def test_padding_takes_no_stratum():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(estimator_variance.TIMES, "stratified", record)
-        measure("linear", "own", "stratified", num_draws=2, count=1)
+        measure("linear", "model", "stratified", num_draws=2, count=1)
     assert set(seen) == {62}

@@ -128,7 +128,7 @@ def test_one_image_has_no_interval():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"index": np.array([1, 0])}, "other images"),
+        ({"index": np.array([1, 0])}, "index: "),
         ({"num_dims": 2}, "num_dims: 1 and 2"),
         ({"estimation": Estimation(seed=1)}, "estimation: .*seed=0.* and .*seed=1"),
     ],

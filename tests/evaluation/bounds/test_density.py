@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.evaluation.bounds.density import UNIFORM, Density, fit_density
+from vdm.evaluation.bounds.density import UNIFORM, GammaImportanceDensity, fit_density
 from vdm.evaluation.bounds.run import evaluate_bound
 from vdm.evaluation.bounds.sampled import Continuous
 from vdm.runtime.devices import make_mesh
 
-UNEVEN = Density((0.1, 3.0, 0.4, 0.5))
+UNEVEN = GammaImportanceDensity((0.1, 3.0, 0.4, 0.5))
 
 
 @pytest.mark.parametrize("density", [UNIFORM, UNEVEN])

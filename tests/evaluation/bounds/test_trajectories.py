@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from vdm.distributions.codes import encode
-from vdm.evaluation.analysis.decompositions import evaluate_forms
+from vdm.evaluation.analysis.decompositions import evaluate_decompositions
 from vdm.evaluation.bounds import trajectories
 from vdm.runtime.devices import make_mesh
 
@@ -15,7 +15,7 @@ STEPS, NUM, WEIGHTS = 5, 3, 2
 
 
 @pytest.fixture(scope="module")
-def walked(small, batches_of):
+def simulated(small, batches_of):
     """(z in float64 by step, x, gammas, eps_hat by step, costs, ends)."""
     model, params = small
     (batch,) = batches_of(np.random.default_rng(0).integers(0, 17, (NUM, 4, 4, 1)), NUM)
@@ -66,8 +66,8 @@ def kl(one, other):
     return np.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
 
 
-def test_steps_cost_what_densities_say(walked):
-    z, x, alpha, sigma, eps_hat, costs, _ = walked
+def test_steps_cost_what_densities_say(simulated):
+    z, x, alpha, sigma, eps_hat, costs, _ = simulated
     for s, t in zip(range(STEPS), range(1, STEPS + 1), strict=True):
         x_hat = (z[t] - sigma[t] * eps_hat[t]) / alpha[t]
         q, p = (posterior(s, t, z, guess, alpha, sigma) for guess in (x, x_hat))
@@ -77,15 +77,15 @@ def test_steps_cost_what_densities_say(walked):
             "matching": kl(q, p),
             "log_ratio": stats.norm.logpdf(z[s], *q) - log_p,
             "consistency": stats.norm.logpdf(z[s], *q_forward) - log_p,
-            "printed": kl(np.broadcast_arrays(*q_forward), np.broadcast_arrays(*p)),
+            "consistency_kl": kl(np.broadcast_arrays(*q_forward), np.broadcast_arrays(*p)),
         }
         for name, value in expected.items():
             value = total(np.broadcast_to(value, z[s].shape))
             np.testing.assert_allclose(getattr(costs, name)[:, s], value, rtol=2e-4, atol=2e-3)
 
 
-def test_ends_cost_what_densities_say(walked):
-    z, x, alpha, sigma, _, _, ends = walked
+def test_ends_cost_what_densities_say(simulated):
+    z, x, alpha, sigma, _, _, ends = simulated
     ratio = stats.norm.logpdf(z[-1], alpha[-1] * x, sigma[-1]) - stats.norm.logpdf(z[-1])
     np.testing.assert_allclose(ends.log_ratio, total(ratio), rtol=1e-4, atol=1e-3)
     last = forward(STEPS, z, x, alpha, sigma)
@@ -93,27 +93,27 @@ def test_ends_cost_what_densities_say(walked):
     np.testing.assert_allclose(ends.consistency, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_the_two_decompositions_agree_and_the_printed_one_does_not(toy, batches_of, codes):
+def test_the_two_decompositions_agree_and_the_literal_kl_does_not(toy, batches_of, codes):
     """Gaussian data: denoising matching varies less for one t, the consistency form for all T."""
     model, params = toy((4, 4, 1))
     batches = batches_of(codes(32, (4, 4, 1)), 32)
-    forms = evaluate_forms(model, params, batches, make_mesh(), 50, 16)
-    means = {name: form.total.mean(axis=1) for name, form in forms.items()}
+    luo = evaluate_decompositions(model, params, batches, make_mesh(), 50, 16)
+    means = {name: one.total.mean(axis=1) for name, one in luo.items()}
     gap = means["consistency"] - means["denoising"]
     assert abs(gap.mean()) < 4 * gap.std(ddof=1) / 4
     assert gap.std(ddof=1) / 4 < 0.02 * means["denoising"].mean()
-    assert means["printed"].mean() > 3 * means["denoising"].mean()
-    assert forms["consistency"].variance_one_time > 5 * forms["denoising"].variance_one_time
-    assert forms["consistency"].variance_dense < forms["denoising"].variance_dense
+    assert means["consistency_kl"].mean() > 3 * means["denoising"].mean()
+    assert luo["consistency"].variance_one_time > 5 * luo["denoising"].variance_one_time
+    assert luo["consistency"].variance_dense < luo["denoising"].variance_dense
 
 
 def test_variances_are_those_of_the_estimators():
     """Against 200,000 draws of one random step; the terms are given numbers."""
-    from vdm.evaluation.analysis.decompositions import Form
+    from vdm.evaluation.analysis.decompositions import Decomposition
 
     rng = np.random.default_rng(0)
     terms = rng.normal(1.0, 2.0, (4000, 1, 6))
-    form = Form(np.zeros((4000, 1)), terms.sum(2), 6 * np.square(terms).sum(2))
-    assert form.variance_dense == pytest.approx(24.0, rel=0.1)
+    found = Decomposition(np.zeros((4000, 1)), terms.sum(2), 6 * np.square(terms).sum(2))
+    assert found.variance_dense == pytest.approx(24.0, rel=0.1)
     drawn = 6 * rng.normal(1.0, 2.0, 200_000)
-    assert form.variance_one_time == pytest.approx(drawn.var(), rel=0.05)
+    assert found.variance_one_time == pytest.approx(drawn.var(), rel=0.05)

@@ -139,8 +139,8 @@ def test_demonstration_of_the_two_decompositions(workdir, launch):
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line]
     rows = {words[0]: words for words in lines if words[1:2] != ["-"]}
-    assert {"denoising", "consistency", "printed"} <= set(rows)
-    assert float(rows["printed"][1]) > float(rows["denoising"][1])
+    assert {"denoising", "consistency", "consistency_kl"} <= set(rows)
+    assert float(rows["consistency_kl"][1]) > float(rows["denoising"][1])
     assert "20 images of digits/validation" in done.stdout
     line = error(launch("decompositions", workdir, "--trajectories=1"), 2)
     assert "trajectories=1" in line

@@ -396,7 +396,7 @@ def refusals():
             "PerPixel: runs are paired .* at equal gamma.*timesteps=T",
         ),
         "scatter": (
-            lambda: scatter(told, params, [batch], "own", "iid", 2, 0),
+            lambda: scatter(told, params, [batch], "model", "iid", 2, 0),
             "variance of the bound: needs one gamma per image.*PerPixel depends on the image",
         ),
         "deaf bound": (

@@ -1,1 +1,1 @@
-"""What a bound is made of, and what two bounds differ in."""
+"""Breakdowns of one bound (per dimension, image, noise level) and paired differences between runs."""

@@ -1,9 +1,9 @@
-"""Where the bits go: the bound of one run per dimension, channel, class, image and noise level.
+"""Breakdown of the bound of one run per dimension, channel, class, image and noise level.
 
-The same pass, times and noise as `vdm.evaluation.evaluate`, but the terms keep their dimensions for as
-long as a batch lasts; over batches only sums of them are kept. Averages over the parts give back the
-whole: over a map a term, over channels, classes (weighted by their images) and images the total, and
-the integral over gamma the denoising term.
+The pass has the same times and noise as `vdm.evaluation.evaluate`, but the terms keep their dimensions
+until a batch is done; over batches only sums are kept, as maps of every image would not fit the memory.
+The parts add up: the mean over a map is its term; the mean over channels, over classes (weighted by
+their images) or over images is the total; the integral over gamma is the denoising term.
 """
 
 import dataclasses
@@ -22,13 +22,16 @@ from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.types import TERM_NAMES, Params, bits_per_dim
 
 MAPPED = ("reconstruction", "prior_matching", "denoising_matching")
+"""Terms that are sums over dimensions; the KL of a context is not."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """Bits of every dimension [H,W,C]: its mean over dimensions is the term in bits/dim.
+    """One term of the bound per dimension, in bits; the mean over dimensions is the term in bits/dim.
 
-    `standard_error` is over images; None for a single image.
+    Attributes:
+      bits: mean over images [H,W,C].
+      standard_error: over images, with the Monte Carlo part [H,W,C]; None for a single image.
     """
 
     bits: np.ndarray
@@ -37,11 +40,13 @@ class Map:
 
 @dataclasses.dataclass(frozen=True)
 class Breakdown:
-    """Attributes:
-    evaluation: what `vdm.evaluation.evaluate.evaluate` gives.
-    maps: by term.
-    channels: nats of every channel, all terms [R, N, C].
-    binned: the denoising term by gamma.
+    """The bound of a run with its parts; R randomisations of N images.
+
+    Attributes:
+      evaluation: equal to that of `vdm.evaluation.evaluate.evaluate` up to rounding.
+      maps: {term in `MAPPED`: its map over dimensions}.
+      channels: nats of every channel, sum of all terms [R, N, C].
+      binned: the denoising term in bins of gamma.
     """
 
     evaluation: Evaluation
@@ -50,7 +55,7 @@ class Breakdown:
     binned: Binned
 
     def per_channel(self) -> list[Estimate]:
-        """Bits per dimension of each channel; their mean is the total."""
+        """Return the bits/dim of each channel, per dimension of the channel; the mean is the total."""
         num_channels = self.channels.shape[2]
         num_dims = self.evaluation.num_dims // num_channels
         nats = np.moveaxis(self.channels, 2, 0)
@@ -60,8 +65,7 @@ class Breakdown:
 def make_breakdown_step(
     model: Model, estimation: Estimation, mesh: Mesh
 ) -> Callable[..., TermMaps]:
-    """(params, batch, randomisation, repeat) -> TermMaps, compiled once over `mesh`."""
-
+    """Return (params, batch, randomisation, repeat) -> TermMaps, compiled once over `mesh`."""
     model = model.with_timesteps(estimation.num_timesteps)
 
     def step(params, batch, randomisation, repeat):
@@ -80,40 +84,59 @@ def break_down(
     mesh: Mesh,
     progress: Progress = silent,
 ) -> Breakdown:
-    """One pass over `batches`; arguments as in `vdm.evaluation.evaluate.evaluate`."""
+    """Evaluate the bound of every image of `batches` with all its parts, in one pass.
+
+    Args:
+      model, params: the model; pass the EMA parameters.
+      batches: every image once, padding masked; one batch is in memory at a time.
+      estimation: settings of the estimate.
+      mesh: the devices; their number must divide the batch size.
+      progress: called after every randomisation of every batch.
+    """
     compiled = make_breakdown_step(model, estimation, mesh)
 
     def step(batch, randomisation):
         return _maps_of_batch(compiled, params, batch, randomisation, estimation.repeats)
 
+    # Maps are added up batch by batch; only values per image are kept of all batches.
     sums, rows = {name: _Sums() for name in MAPPED}, []
     for index, values in visit(batches, step, estimation.randomisations, mesh, progress):
-        for name, found in sums.items():
-            found.add(values[name])
+        for name, sums_of_term in sums.items():
+            sums_of_term.add(values[name])
         rows.append((index, _per_image(values)))
     index, joined = join(rows)
-    # [R,N,repeats] -> [repeats,R,N]
+
+    # [R,N,repeats] -> [repeats,R,N], the order of times; contiguous, so that sums have one order too.
     gammas, by_time = (
         np.ascontiguousarray(np.moveaxis(joined.pop(n), 2, 0)) for n in ("gammas", "by_time")
     )
     channels = joined.pop("channels")
+
+    # nextafter: the largest gamma then lies inside the last bin, which excludes its upper edge.
     edges = np.linspace(gammas.min(), np.nextafter(gammas.max(), np.inf), NUM_BINS + 1)
     sizes = (estimation.seed, estimation.repeats, estimation.randomisations)
     times = model.evaluation_times(*sizes, index)
     terms = {name: joined[name] for name in TERM_NAMES}
     return Breakdown(
         Evaluation(index, terms, model.num_dims, estimation, times),
-        {name: found.result() for name, found in sums.items()},
+        {name: sums_of_term.result() for name, sums_of_term in sums.items()},
         channels,
         bin_values(by_time, gammas, edges, model.num_dims),
     )
 
 
 def _per_image(values: Mapping) -> dict:
-    """The values of a batch [R,B,...] whose maps are summed over dimensions, and over pixels."""
+    """Return the values per image of a batch: maps summed over dimensions, and over pixels.
+
+    Args:
+      values: {term: [R,B,H,W,C], "auxiliary": [R,B], "gammas" and "by_time": [R,B,repeats]}, nats.
+
+    Returns:
+      {term: [R,B], ..., "channels": [R,B,C]}.
+    """
     maps = {name: values[name] for name in MAPPED}
     channels = sum(v.sum(axis=(2, 3)) for v in maps.values())
-    # A context belongs to no channel: each bears an equal share.
+    # The KL of a context belongs to no channel: each bears an equal share, so that channels add up.
     channels = channels + values["auxiliary"][..., None] / channels.shape[2]
     terms = {name: v.sum(axis=(2, 3, 4)) for name, v in maps.items()}
     others = {name: values[name] for name in ("auxiliary", "gammas", "by_time")}
@@ -121,29 +144,43 @@ def _per_image(values: Mapping) -> dict:
 
 
 def _maps_of_batch(step, params, batch, randomisation: int, repeats: int) -> dict:
-    """Maps [B,H,W,C] and auxiliary nats [B], averaged over repeats; gammas and denoising nats
-    [B,repeats]."""
+    """Return the maps of a batch in one randomisation.
+
+    Args:
+      step: from `make_breakdown_step`.
+      params, batch: its arguments.
+      randomisation: number of the randomisation.
+      repeats: times per image.
+
+    Returns:
+      {term: [B,H,W,C] and "auxiliary": [B], averaged over repeats, nats; "gammas" and "by_time", the
+      gamma and the denoising nats of every repeat: [B,repeats]}.
+    """
     number = np.int32(randomisation)
-    found = [to_host(step(params, batch, number, np.int32(repeat))) for repeat in range(repeats)]
+    maps = [to_host(step(params, batch, number, np.int32(repeat))) for repeat in range(repeats)]
     means = {
-        name: np.mean([np.float64(getattr(f, name)) for f in found], axis=0)
+        name: np.mean([np.float64(getattr(m, name)) for m in maps], axis=0)
         for name in (*MAPPED, "auxiliary")
     }
-    gammas = [np.float64(f.gamma) for f in found]
-    by_time = [np.float64(f.denoising_matching).sum(axis=(1, 2, 3)) for f in found]
+    # Before averaging: each repeat has a noise level of its own.
+    gammas = [np.float64(m.gamma) for m in maps]
+    by_time = [np.float64(m.denoising_matching).sum(axis=(1, 2, 3)) for m in maps]
     return {**means, "gammas": np.stack(gammas, 1), "by_time": np.stack(by_time, 1)}
 
 
 class _Sums:
-    """Per dimension, what `vdm.evaluation.statistics.estimate.variances` needs of [R, N] values, batch
-    by batch."""
+    """Running sums per dimension over batches, for the mean and its variance.
+
+    The variance is that of `vdm.evaluation.statistics.estimate.variances` for values [R, N], without
+    subtracting what times share.
+    """
 
     def __init__(self):
         self._count = 0
         self._squares = self._within = self._by_randomisation = np.zeros(())
 
     def add(self, values: np.ndarray) -> None:
-        """[R,B,H,W,C] nats of one batch."""
+        """Add the values of one batch [R,B,H,W,C], nats."""
         self._count += values.shape[1]
         self._squares = self._squares + np.square(values.mean(axis=0)).sum(axis=0)
         if len(values) > 1:
@@ -151,68 +188,40 @@ class _Sums:
         self._by_randomisation = self._by_randomisation + values.sum(axis=1)
 
     def result(self) -> Map:
+        """Return the mean over all images added, with its standard error."""
         count, means = self._count, self._by_randomisation / self._count
         mean, repeats = means.mean(axis=0), len(means)
         if count == 1:
             return Map(bits_per_dim(mean, 1), None)
+        # Variance of the mean over images; from one randomisation its Monte Carlo part is inseparable.
         between = np.maximum(self._squares / count - mean**2, 0.0) / (count - 1)
         if repeats == 1:
             return Map(bits_per_dim(mean, 1), bits_per_dim(np.sqrt(between), 1))
+        # Less the noise of each image's mean over randomisations, plus that of the whole mean.
         within = self._within / (repeats * count**2)
         variance = np.maximum(between - within, 0.0) + means.var(axis=0, ddof=1) / repeats
         return Map(bits_per_dim(mean, 1), bits_per_dim(np.sqrt(variance), 1))
 
 
 def per_class(evaluation: Evaluation, labels: np.ndarray) -> dict[int, tuple[int, Estimate]]:
-    """{class: (images, estimate of their total)}; `labels` [N] in the order of the split."""
-    own = np.asarray(labels)[evaluation.index]
+    """Return {class: (number of its images, mean of their total in bits/dim with errors)}.
+
+    Args:
+      evaluation: evaluation of a labelled split.
+      labels: class of every image, in the order of the split.
+    """
+    classes = np.asarray(labels)[evaluation.index]
     return {
-        int(label): (int((own == label).sum()), _subset(evaluation, own == label).estimate())
-        for label in np.unique(own)
+        int(label): (
+            int((classes == label).sum()),
+            _subset(evaluation, classes == label).estimate(),
+        )
+        for label in np.unique(classes)
     }
 
 
 def _subset(evaluation: Evaluation, chosen: np.ndarray) -> Evaluation:
+    """Return the evaluation of the images where `chosen` [N] is true."""
     terms = {name: values[:, chosen] for name, values in evaluation.terms.items()}
     times = None if evaluation.times is None else evaluation.times[..., chosen]
     return dataclasses.replace(evaluation, index=evaluation.index[chosen], terms=terms, times=times)
-
-
-@dataclasses.dataclass(frozen=True)
-class Extremes:
-    """The images that cost least and most.
-
-    They are chosen by every other randomisation and valued by the rest: an image chosen for a value
-    that noise made extreme would be shown with it.
-
-    Attributes:
-      easiest, hardest: positions in the split [K], the most extreme first.
-      bits: {position: bits/dim} of every image, unbiased for the chosen ones; their mean is an
-        estimate of the total from half of the randomisations.
-      error: {position: Monte Carlo standard error of `bits`}; None below four randomisations.
-    """
-
-    easiest: np.ndarray
-    hardest: np.ndarray
-    bits: Mapping[int, float]
-    error: Mapping[int, float] | None
-
-
-def extremes(evaluation: Evaluation, count: int) -> Extremes:
-    """The `count` easiest and hardest images.
-
-    Raises:
-      ValueError: a single randomisation, which cannot both choose and value.
-    """
-    values = bits_per_dim(evaluation.total, evaluation.num_dims)
-    if len(values) < 2:
-        raise ValueError("randomisations=1: extremes need at least 2, to choose and to value apart")
-    order = np.argsort(values[0::2].mean(axis=0), kind="stable")
-    rest, index = values[1::2], evaluation.index
-    error = rest.std(axis=0, ddof=1) / np.sqrt(len(rest)) if len(rest) > 1 else None
-    return Extremes(
-        index[order[:count]],
-        index[order[::-1][:count]],
-        dict(zip(index.tolist(), rest.mean(axis=0).tolist(), strict=True)),
-        None if error is None else dict(zip(index.tolist(), error.tolist(), strict=True)),
-    )

@@ -1,12 +1,14 @@
 """Luo's two decompositions of one bound, side by side on the same trajectories.
 
-Both are reconstruction + prior term + T matching terms, and both are L_T (Luo 2022, eq. 44-45 and 58):
+Each is reconstruction + prior term + T matching terms. The first two are L_T (Luo 2022,
+arXiv:2208.11970, eq. 58 and 44-45), with r < s < t neighbours on the grid of T steps:
 
-    denoising    KL(q(z_1|x) || p(z_1))     + sum E KL(q(z_s|z_t,x) || p(z_s|z_t))
-    consistency  E KL(q(z_1|z_s) || p(z_1)) + sum E[log q(z_s|z_r) - log p(z_s|z_t)],   r < s < t
-    printed      the same with               sum E KL(q(z_s|z_r) || p(z_s|z_t))
+    denoising       KL(q(z_1|x) || p(z_1))     + sum E KL(q(z_s|z_t,x) || p(z_s|z_t))
+    consistency     E KL(q(z_1|z_s) || p(z_1)) + sum E[log q(z_s|z_r) - log p(z_s|z_t)]
+    consistency_kl  the same prior term        + sum E KL(q(z_s|z_r) || p(z_s|z_t))
 
-z_r and z_t are dependent, so that the last is not the bound: it is far larger.
+"consistency_kl" takes eq. 45 literally, as a KL divergence. Given z_r the latents z_s and z_t are
+dependent, so that it is not the expectation of eq. 44, and not the bound: it is far larger.
 """
 
 import dataclasses
@@ -17,19 +19,19 @@ from jax.sharding import Mesh
 from vdm.errors import ConfigError
 from vdm.evaluation.batches import Batches, Progress, join, silent, visit
 from vdm.evaluation.bounds.base import MAX_TIMESTEPS
-from vdm.evaluation.bounds.consistency import Walk, make_walk
+from vdm.evaluation.bounds.consistency import TrajectoryTerms, make_trajectory_terms
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """One decomposition over R trajectories of each of N images, nats.
+class Decomposition:
+    """One decomposition of the bound along R trajectories of each of N images, in nats.
 
     Attributes:
-      ends: reconstruction, prior and auxiliary term [R,N].
-      matching: sum of the T terms [R,N].
-      squares: T times the sum of their squares [R,N].
+      ends: reconstruction + prior + auxiliary term [R,N].
+      matching: sum_i c_i of the T matching terms of a trajectory [R,N].
+      squares: T sum_i c_i^2 [R,N], in nats^2.
     """
 
     ends: np.ndarray
@@ -38,23 +40,27 @@ class Form:
 
     @property
     def total(self) -> np.ndarray:
-        """[R,N]"""
+        """The negative ELBO estimated from each trajectory [R,N], nats."""
         return self.ends + self.matching
 
     @property
     def variance_dense(self) -> float:
-        """Of an image's total from all terms of one trajectory, mean over images."""
+        """Variance of an image's total from all T terms of one trajectory, nats^2, mean over images."""
         return float(self.total.var(axis=0, ddof=1).mean())
 
     @property
     def variance_one_time(self) -> float:
-        """Of an image's T c_i for one random step i: E[T sum c^2] - E[sum c]^2, mean over images."""
-        spread = self.matching.var(axis=0, ddof=1) / len(self.matching)
-        squared_mean = self.matching.mean(axis=0) ** 2 - spread  # unbiased
+        """Variance of an image's T c_i for one uniformly random step i, nats^2, mean over images.
+
+        E[T sum_i c_i^2] - (E sum_i c_i)^2.
+        """
+        # The square of a sample mean exceeds the squared mean by the variance of the mean.
+        variance_of_mean = self.matching.var(axis=0, ddof=1) / len(self.matching)
+        squared_mean = self.matching.mean(axis=0) ** 2 - variance_of_mean
         return float((self.squares.mean(axis=0) - squared_mean).mean())
 
 
-def evaluate_forms(
+def evaluate_decompositions(
     model: DiffusionModel,
     params: Params,
     batches: Batches,
@@ -63,32 +69,50 @@ def evaluate_forms(
     trajectories: int,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, Form]:
-    """{"denoising", "consistency", "printed": Form}, T network evaluations per trajectory."""
+) -> dict[str, Decomposition]:
+    """Evaluate all decompositions along the same trajectories.
+
+    Args:
+      model, params: a trained diffusion model; pass the EMA parameters.
+      batches: every image once, padding masked.
+      mesh: the devices; each batch must divide evenly.
+      num_timesteps: T, network evaluations per trajectory.
+      trajectories: R, independent trajectories per image, at least 2.
+      seed: random seed of all noise.
+      progress: called after every trajectory of every batch.
+
+    Returns:
+      {name in `DECOMPOSITIONS`: Decomposition}.
+
+    Raises:
+      ConfigError: num_timesteps or trajectories is out of range.
+    """
     if not 1 <= num_timesteps <= MAX_TIMESTEPS:
         raise ConfigError(f"num_timesteps={num_timesteps}: choose T in 1..{MAX_TIMESTEPS}")
     if trajectories < 2:
         raise ConfigError(f"trajectories={trajectories}: a variance needs at least 2")
-    walk = make_walk(model, num_timesteps, seed, mesh)
+    trajectory_terms = make_trajectory_terms(model, num_timesteps, seed, mesh)
 
     def step(batch, trajectory):
-        return _forms(walk(params, batch, trajectory))
+        return _sums(trajectory_terms(params, batch, trajectory))
 
-    _, found = join(list(visit(batches, step, trajectories, mesh, progress)))
-    return {name: Form(*(found[name, part] for part in PARTS)) for name in FORMS}
-
-
-FORMS = ("denoising", "consistency", "printed")
-PARTS = ("ends", "matching", "squares")
+    _, sums = join(list(visit(batches, step, trajectories, mesh, progress)))
+    return {
+        name: Decomposition(*(sums[name, field] for field in FIELDS)) for name in DECOMPOSITIONS
+    }
 
 
-def _forms(walk: Walk) -> dict:
-    """{(form, part): [B]}"""
-    priors = (walk.prior_matching, walk.prior_consistency, walk.prior_consistency)
-    terms = (walk.costs[name] for name in ("matching", "consistency", "printed"))
-    found = {}
-    for name, prior, term in zip(FORMS, priors, terms, strict=True):
-        found[name, "ends"] = walk.reconstruction + prior + walk.auxiliary
-        found[name, "matching"] = term.sum(axis=1)
-        found[name, "squares"] = term.shape[1] * np.square(term).sum(axis=1)
-    return found
+DECOMPOSITIONS = ("denoising", "consistency", "consistency_kl")
+FIELDS = tuple(field.name for field in dataclasses.fields(Decomposition))
+
+
+def _sums(terms: TrajectoryTerms) -> dict[tuple[str, str], np.ndarray]:
+    """Return {(decomposition, field): [B]}, sums over steps: T terms of a whole split are too many."""
+    priors = (terms.prior_matching, terms.prior_consistency, terms.prior_consistency)
+    matching = (terms.steps[name] for name in ("matching", "consistency", "consistency_kl"))
+    sums = {}
+    for name, prior, term in zip(DECOMPOSITIONS, priors, matching, strict=True):
+        sums[name, "ends"] = terms.reconstruction + prior + terms.auxiliary
+        sums[name, "matching"] = term.sum(axis=1)
+        sums[name, "squares"] = term.shape[1] * np.square(term).sum(axis=1)
+    return sums

@@ -1,4 +1,4 @@
-"""Bounds on -log p(x), one file each, found in one dictionary."""
+"""Bounds on -log p(x), one file each, found by name in one dictionary."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,22 +21,24 @@ BOUNDS: dict[str, type[Bound]] = {
     "iwae": ImportanceWeighted,
     "ode": Flow,
 }
+"""{name: a variant of `vdm.evaluation.bounds.base.Bound`}; the fields of a variant are its options."""
 
 __all__ = ["BOUNDS", "Bound", "BoundValues", "make_bound"]
 
 
 def make_bound(text: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> Bound:
-    """The bound that "NAME[@T][:option=value]..." describes, such as "iwae@100:num_weights=64".
+    """Return the bound that "NAME[@T][:option=value]..." describes, such as "iwae@100:num_weights=64".
 
     Args:
-      text: a key of `BOUNDS`, T for those that take one, and options of that bound.
-      options: {name: options of that bound} where the text gives none; None keeps the default.
+      text: a key of `BOUNDS`, T for a bound that takes one, and options of that bound.
+      options: {name of a bound: its options}, used where the text gives none; a value of None keeps
+        the bound's default.
 
     Raises:
       ConfigError: no such bound, no such option of it, or a value out of range.
     """
     name, given = read(text, BOUNDS)
-    before = {n: v for n, v in (options or {}).get(name, {}).items() if v is not None}
-    check(name, before, BOUNDS)
+    defaults = {n: v for n, v in (options or {}).get(name, {}).items() if v is not None}
+    check(name, defaults, BOUNDS)
     kind = BOUNDS[name]
-    return kind(**{T: kind.default_timesteps, **before, **given})
+    return kind(**{T: kind.default_timesteps, **defaults, **given})

@@ -1,12 +1,13 @@
-"""The contract of a bound: model, parameters and images -> nats per image, with their cost.
+"""The contract of a bound on -log p(x): nats per image from a model, its parameters and images.
 
-A bound is a frozen record of options. It says what it can serve (`check`) and what it costs
-(`network_evaluations`), may fit something on training images (`fit`), and makes a step
+A bound is a frozen record of options. It refuses models that it cannot serve (`check`), gives its
+cost in network evaluations (`network_evaluations`), may fit something on training images (`fit`), and
+makes a step
 
     (params, batch, randomisation) -> BoundValues
 
-whose randomness depends on (seed, randomisation, image index) alone: batch size, padding, devices and
-chunks change nothing but the order of sums.
+whose randomness depends on (seed, randomisation, image index) alone: batch size, padding, number of
+devices and chunks of steps change nothing but the order of sums.
 """
 
 import abc
@@ -27,18 +28,18 @@ from vdm.models.vdm.noise import evaluation_contexts
 from vdm.types import Batch, Gamma, Images, Index, Latents, Params, PerExample
 
 MAX_TIMESTEPS = 1_000_000
-"""i/T is exact enough in float32, and dearer sums are nobody's intention."""
+"""Upper limit of T: beyond it i/T loses precision in float32, and a sum takes T network calls."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BoundValues:
-    """What one randomisation of a bound gives for a batch; numpy, float64.
+    """The values of a bound for one batch in one randomisation; numpy, float64.
 
     Attributes:
-      rows: {row of the table: [S, B]} in nats; S independent estimates, most often one.
-      terms: {term: [B]} in nats, for a bound that is a sum of terms; otherwise empty.
-      evaluations: of the network, per image [B].
-      failed: images without a value, such as an ODE solve that did not converge [B].
+      rows: {row of the table: nats [S, B]}, S independent estimates of the bound, usually one.
+      terms: {term: nats [B]} for a bound that is a sum of terms; otherwise empty.
+      evaluations: network evaluations per image [B].
+      failed: true for an image without a value, such as an ODE solve that did not converge [B].
     """
 
     rows: Mapping[str, np.ndarray]
@@ -48,22 +49,25 @@ class BoundValues:
 
 
 Step = Callable[[Params, Batch, int], BoundValues]
-"""(params, a placed batch, randomisation) -> values of every image, padding included."""
+"""(params, a batch placed on the devices, randomisation) -> values of every image and of padding."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bound(abc.ABC):
-    """One bound with its options; a variant defines `make_step` and what differs.
+    """A bound with its options; a variant defines `make_step` and `network_evaluations`.
 
     Attributes:
-      name: its key in `vdm.evaluation.bounds.BOUNDS`.
-      default_timesteps: T where none is asked for; 0 = continuous time, which takes no T.
-      randomisations: how many are made where nobody says; 1 for a costly bound, whose Monte Carlo
-        error is then not estimated.
-      same_model: whether it bounds the likelihood of the model that the ELBO bounds.
-      takes_context: whether it draws c ~ q(c|x) and pays for it, for an input-conditional schedule.
-      optional_timesteps: whether it takes a T and does without.
-      several_processes: whether processes that hold parts of one batch can evaluate it together.
+      name: the bound's key in `vdm.evaluation.bounds.BOUNDS`.
+      default_timesteps: T if none is given; 0 = the bound is of continuous time and takes no T.
+      randomisations: default number of independent randomisations; 1 for a costly bound, whose Monte
+        Carlo error is then not estimated.
+      same_model: true if it bounds the likelihood of the model that the ELBO bounds; false for the
+        probability-flow ODE, which is another generative model.
+      takes_context: true if it serves an input-conditional schedule: draws c ~ q(c|x) and adds the
+        cost KL(q(c|x) || p(c)), or its sample log q(c|x)/p(c) (MuLAN, arXiv:2312.13236).
+      optional_timesteps: true if it serves both T steps and continuous time (T = 0).
+      several_processes: true if processes that hold parts of one batch can evaluate it together.
+      num_timesteps: T, or 0 for continuous time.
     """
 
     name: ClassVar[str]
@@ -78,55 +82,77 @@ class Bound(abc.ABC):
 
     def __post_init__(self):
         if self.optional_timesteps and not 0 <= self.num_timesteps <= MAX_TIMESTEPS:
-            self.refuse("num_timesteps", f"T must be in 0..{MAX_TIMESTEPS}, 0 = continuous time")
+            self.refuse("num_timesteps", f"choose T in 0..{MAX_TIMESTEPS}, 0 = continuous time")
         if self.default_timesteps and not 1 <= self.num_timesteps <= MAX_TIMESTEPS:
             raise ConfigError(
-                f"bound={self.name}@{self.num_timesteps}: T must be in 1..{MAX_TIMESTEPS}"
+                f"bound={self.name}@{self.num_timesteps}: choose T in 1..{MAX_TIMESTEPS}"
             )
         takes_none = not (self.default_timesteps or self.optional_timesteps)
         if takes_none and self.num_timesteps:
             raise ConfigError(
-                f"bound={self.name}@{self.num_timesteps}: is of continuous time and takes no T; "
-                f"write {self.name}"
+                f"bound={self.name}@{self.num_timesteps}: this bound is of continuous time and takes "
+                f"no T; write {self.name}"
             )
 
     def refuse(self, option: str, why: str) -> NoReturn:
-        """ConfigError that names this bound, the option, its value and the choices."""
+        """Raise a ConfigError that names bound, option and value; `why` gives the choices or a fix."""
         raise ConfigError(f"bound={self.name}:{option}={getattr(self, option)}: {why}")
 
     def check(self, model: Model, params: Params) -> None:
-        """ConfigError where this bound cannot serve the model; a variant may add to it."""
+        """Raise a ConfigError if this bound cannot serve the model; a variant may add conditions."""
         del params
         require_support("bounds", self.name, model)
         if model.has_context and not self.takes_context:
             raise ConfigError(
-                f"bound={self.name}: takes no context, and the schedule of this model is "
-                "conditional on one; without c ~ q(c|x) and its price there is no bound"
+                f"bound={self.name}: takes no context, but the schedule of this model is conditional "
+                "on one, c ~ q(c|x), whose KL is part of the bound; choose another bound"
             )
 
     def fit(self, model: Model, params: Params, images: np.ndarray, mesh: Mesh) -> "Bound":
-        """This bound, ready for a model; `images` are training images [N,H,W,C]."""
+        """Return this bound fitted to a model; most bounds have nothing to fit and return themselves.
+
+        Args:
+          model, params: the model that will be evaluated.
+          images: training images, never those of the evaluation [N,H,W,C].
+          mesh: the devices.
+        """
         del model, params, images, mesh
         return self
 
     @abc.abstractmethod
     def network_evaluations(self) -> int | None:
-        """Per image and randomisation; None where only the run will tell."""
+        """Network evaluations per image and randomisation; None if known only after the run."""
 
     @abc.abstractmethod
     def make_step(self, model: Model, seed: int, mesh: Mesh) -> Step:
-        """The step, compiled on its first call."""
+        """Return the step, compiled on its first call.
+
+        Args:
+          model: a model that passed `check`.
+          seed: random seed of all noise, with the randomisation that is an argument of the step.
+          mesh: the devices; each batch must divide evenly.
+        """
 
     def times(
         self, model: Model, seed: int, randomisations: int, index: Index
     ) -> np.ndarray | None:
-        """The uniform times behind each value [repeats, R, N], where there are a few of them."""
+        """Return the uniform times in [0, 1) behind each value [repeats, R, N]; None without.
+
+        They let `vdm.evaluation.statistics.estimate` subtract the part of the values that all images
+        share as a function of time. None too for a bound that sums over all times.
+
+        Args:
+          model: the model that is evaluated.
+          seed: random seed of the evaluation.
+          randomisations: R.
+          index: position of each image in its split [N].
+        """
         del model, seed, randomisations, index
         return None
 
     @property
     def label(self) -> str:
-        """Name, T and every option that is not the default, fit for a file's name."""
+        """Name, T and every option that is not the default, valid as part of a file name."""
         at = f"@{self.num_timesteps}" if self.num_timesteps else ""
         others = [
             f"{field.name}_{getattr(self, field.name)}"
@@ -136,12 +162,18 @@ class Bound(abc.ABC):
         return "-".join([self.name + at, *others])
 
     def facts(self) -> dict[str, Any]:
-        """The options, for the record of a number."""
+        """The name and options of the bound, for the record of a number."""
         return {"bound": self.name, **dataclasses.asdict(self)}
 
 
 def require_scalar(what: str, model: DiffusionModel, instead: str) -> None:
-    """ConfigError for a schedule with one gamma per pixel, or one that depends on the image."""
+    """Raise a ConfigError for a schedule with one gamma per pixel, or one that depends on the image.
+
+    Args:
+      what: what needs one gamma per time, at the start of the message.
+      model: the diffusion model.
+      instead: what to do instead, at the end of the message.
+    """
     if not model.has_scalar_gamma:
         kind = type(model.schedule).__name__
         has = "depends on the image" if model.context is not None else "has one per pixel"
@@ -153,10 +185,16 @@ def require_scalar(what: str, model: DiffusionModel, instead: str) -> None:
 def draw_contexts(
     model: DiffusionModel, params: Params, batch: Batch, seed: int, randomisation, weights
 ) -> Draw | None:
-    """c ~ q(c|x), one per image and trajectory [K] of `weights`, [B,K,...]; None without a context.
+    """Draw c ~ q(c|x) for every image and trajectory [B,K,...]; None for a model without a context.
 
-    Each depends on (seed, randomisation, image, trajectory) alone; the first is that of repeat 0 of
-    `vdm.evaluation.evaluate`.
+    Each draw depends on (seed, randomisation, image, trajectory) alone; that of trajectory 0 is that of
+    repeat 0 of `vdm.evaluation.evaluate`.
+
+    Args:
+      model, params: the diffusion model with its encoder.
+      batch: integer codes [B,H,W,C] and positions in the split [B].
+      seed, randomisation: select the noise; the second may be traced.
+      weights: numbers of the trajectories [K].
     """
     if model.context is None:
         return None
@@ -172,9 +210,16 @@ def draw_contexts(
 def end_terms(
     model: DiffusionModel, images: Images, gamma_0: Gamma, gamma_1: Gamma, eps_0: Latents
 ) -> tuple[PerExample, PerExample]:
-    """(reconstruction, prior matching) [B], nats, without noise.
+    """Return (reconstruction, prior matching) of every image [B], nats.
 
-    Only where gamma_0 differs between pixels is the reconstruction taken from the draw `eps_0`.
+    Both are expectations without Monte Carlo noise. Only if gamma_0 differs between pixels or images is
+    the reconstruction taken from one draw, as its table would have to be computed for each gamma_0.
+
+    Args:
+      model: the diffusion model.
+      images: integer codes [B,H,W,C].
+      gamma_0, gamma_1: the end points of the schedule.
+      eps_0: noise of z_0 [B,H,W,C], for that draw.
     """
     model = model.with_reconstruction(expected=gamma_0.size == 1)
     x = codes.encode(images, model.num_levels)
@@ -182,7 +227,13 @@ def end_terms(
 
 
 def from_terms(row: str, terms: Mapping[str, np.ndarray], evaluations: int) -> BoundValues:
-    """The values of a bound that is a sum of terms [B] and cannot fail."""
+    """Return the values of a bound that is a sum of terms and cannot fail.
+
+    Args:
+      row: name of the row of the table that holds the sum.
+      terms: {term: nats [B]}.
+      evaluations: network evaluations per image.
+    """
     terms = {name: np.asarray(value, np.float64) for name, value in terms.items()}
     total = np.sum(list(terms.values()), axis=0)
     size = total.shape
@@ -190,5 +241,5 @@ def from_terms(row: str, terms: Mapping[str, np.ndarray], evaluations: int) -> B
 
 
 def images_at_once() -> int:
-    """Latents in one call of the network: a CPU is fastest while they fit its cache."""
+    """Return the number of latents per call of the network; a CPU is fastest if they fit its cache."""
     return 256 if jax.default_backend() == "cpu" else 8192

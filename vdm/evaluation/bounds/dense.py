@@ -1,4 +1,4 @@
-"""L_T with every one of its T terms, instead of a few drawn at random."""
+"""The bound of T steps from every one of its T terms, instead of a few steps drawn at random."""
 
 import dataclasses
 from typing import ClassVar
@@ -10,15 +10,21 @@ import numpy as np
 from vdm.distributions import codes, value_of
 from vdm.evaluation.bounds import trajectories
 from vdm.evaluation.bounds.base import Bound, draw_contexts, end_terms, from_terms, images_at_once
+from vdm.evaluation.bounds.noise_grid import grid_noise_levels
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 
 
 @dataclasses.dataclass(frozen=True)
 class Dense(Bound):
-    """L_T = sum_i 1/2 expm1(gamma_i - gamma_{i-1}) |eps_i - eps_hat|^2 + end terms.
+    """L_T = sum_i 1/2 expm1(gamma_i - gamma_{i-1}) |eps_i - eps_hat|^2 + reconstruction + prior
+    matching.
 
-    Kingma 2021, eq. 13 and 14. The increments are the schedule's exact ones, and every step has noise
-    of its own, so that the sum varies less than along one trajectory.
+    Kingma et al. 2021 (arXiv:2107.00630), eq. 13 and 14, for the model of T steps. The increments are
+    the schedule's exact ones. Every step has independent noise eps_i, so that the sum varies less
+    than along one trajectory, whose terms are correlated.
+
+    T network evaluations per image; values in nats. A context c ~ q(c|x) of the schedule is drawn once
+    per image, and its KL is the auxiliary term.
     """
 
     name: ClassVar[str] = "dense"
@@ -38,6 +44,7 @@ class Dense(Bound):
             )
 
         def ends(params, batch, randomisation):
+            # eps_0 is innovation number 0, so that it is that of the other bounds' trajectory.
             context = _context(model, params, batch, seed, randomisation)
             value = None if context is None else context.value[:, 0]
             gamma_0, gamma_1 = model.end_gammas(params, value)
@@ -46,8 +53,8 @@ class Dense(Bound):
             eps_0 = trajectories.innovations(seed, randomisation, batch.index, zero, one, shape)[
                 :, 0, 0
             ]
-            price = jnp.zeros(len(batch.index)) if context is None else context.kl[:, 0]
-            return *end_terms(model, batch.images, gamma_0, gamma_1, eps_0), price
+            auxiliary = jnp.zeros(len(batch.index)) if context is None else context.kl[:, 0]
+            return *end_terms(model, batch.images, gamma_0, gamma_1, eps_0), auxiliary
 
         matching = jax.jit(matching, in_shardings=shardings, out_shardings=out)
         ends = jax.jit(ends, in_shardings=shardings[:3], out_shardings=out)
@@ -57,7 +64,8 @@ class Dense(Bound):
             size, firsts = trajectories.chunks(
                 self.num_timesteps, len(batch.index), images_at_once()
             )
-            found = [
+            # Chunks of steps, whose sums are added in float64.
+            chunk_sums = [
                 to_host(matching(params, batch, number, first + np.arange(size, dtype=np.int32)))
                 for first in firsts
             ]
@@ -65,7 +73,7 @@ class Dense(Bound):
             terms = {
                 "reconstruction": reconstruction,
                 "prior_matching": prior,
-                "denoising_matching": np.sum(np.asarray(found, np.float64), axis=0),
+                "denoising_matching": np.sum(np.asarray(chunk_sums, np.float64), axis=0),
                 "auxiliary": auxiliary,
             }
             row = f"T = {self.num_timesteps}, every term"
@@ -75,20 +83,28 @@ class Dense(Bound):
 
 
 def _terms(model, params, batch, num_timesteps, seed, randomisation, steps):
-    """1/2 expm1(increment) |eps - eps_hat|^2 [B,n]; 0 for steps beyond T."""
+    """Return 1/2 expm1(increment) |eps - eps_hat|^2 of every image and step [B,n], nats.
+
+    Args:
+      model, params: the diffusion model.
+      batch: images and conditioning [B].
+      num_timesteps: T.
+      seed, randomisation: select the noise.
+      steps: numbers of the steps [n]; those beyond T give 0.
+    """
     live = steps <= num_timesteps
     steps = jnp.minimum(steps, num_timesteps)
     first = jnp.zeros(1, jnp.int32)
     eps = trajectories.innovations(seed, randomisation, batch.index, steps, first, model.shape)
     context = value_of(_context(model, params, batch, seed, randomisation))
-    levels = trajectories.levels(model, params, steps, num_timesteps, context)
+    grid = grid_noise_levels(model, params, steps, num_timesteps, context)
     x = codes.encode(batch.images, model.num_levels)[:, None, None]
-    eps_hat = trajectories.predict(model, params, batch, x, levels.gamma, eps, context)
-    weight = 0.5 * jnp.expm1(levels.increment)
+    eps_hat = trajectories.predict(model, params, batch, x, grid.gamma, eps, context)
+    weight = 0.5 * jnp.expm1(grid.increment)
     nats = jnp.sum(weight * jnp.square(eps - eps_hat), axis=(2, 3, 4, 5))
     return jnp.where(live[None], nats, 0.0)
 
 
 def _context(model, params, batch, seed, randomisation):
-    """One per image [B,1,...], the same for all steps."""
+    """Draw the context of each image [B,1,...], the same for all steps; None without one."""
     return draw_contexts(model, params, batch, seed, randomisation, jnp.zeros(1, jnp.int32))

@@ -1,4 +1,4 @@
-"""The negative ELBO of any model family, term by term, as `Model.terms` gives it."""
+"""The negative ELBO of any model family, term by term, as `Model.terms` computes it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,18 +14,20 @@ from vdm.runtime import devices
 from vdm.types import TERM_NAMES, ElboTerms
 
 CompiledTerms = Callable[..., ElboTerms]
-"""(params, batch, randomisation, repeat) -> ElboTerms [B]."""
+"""(params, batch, randomisation, repeat) -> ElboTerms [B], nats."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Elbo(Bound):
-    """The bound that training descends along: of T steps, or in continuous time without T.
+    """The negative ELBO that training minimises: of T steps, or in continuous time (T = 0).
 
-    Each image takes `repeats` times of one low-discrepancy sequence, evenly spread over images and
-    uniform in t, where the family's terms have times at all. A family whose T is not free takes none.
+    reconstruction + prior matching + denoising matching (+ auxiliary), see `vdm.types.ElboTerms` and
+    Luo 2022 (arXiv:2208.11970), eq. 58. Each image gets `repeats` times of one low-discrepancy
+    sequence, evenly spread over images and uniform in t, if the family's terms have times at all. A
+    family with a fixed number of latents refuses a T.
 
     Attributes:
-      repeats: evaluations of an image in one randomisation, averaged.
+      repeats: evaluations of each image in one randomisation, averaged.
     """
 
     name: ClassVar[str] = "elbo"
@@ -41,7 +43,8 @@ class Elbo(Bound):
             self.refuse("repeats", "choose an integer of at least 1")
 
     def check(self, model, params):
-        """Every family has terms; one whose T is not free refuses a T."""
+        """Refuse a T that the family cannot take (ConfigError); every family has terms."""
+        # Not `super().check`, whose list of supported bounds need not name the ELBO.
         del params
         model.with_timesteps(self.num_timesteps)
 
@@ -53,23 +56,27 @@ class Elbo(Bound):
 
     @property
     def row(self) -> str:
-        """The row of the table."""
+        """Name of this bound's row of the table."""
         return f"T = {self.num_timesteps}" if self.num_timesteps else "continuous time"
 
     def make_step(self, model, seed, mesh):
         return self.step_of(compile_terms(model, self.num_timesteps, seed, mesh))
 
     def step_of(self, compiled: CompiledTerms) -> Step:
-        """The step whose terms `compiled` gives, which may serve other repeats too."""
+        """Return the step that averages `compiled` over the repeats.
+
+        `compiled` may be shared by bounds with other repeats, or give other terms, such as those of a
+        paired comparison (`vdm.evaluation.analysis.paired`).
+        """
 
         def step(params, batch, randomisation):
             number = np.int32(randomisation)
-            found = [
+            terms = [
                 devices.to_host(compiled(params, batch, number, np.int32(repeat)))
                 for repeat in range(self.repeats)
             ]
             means = {
-                n: np.mean([np.float64(getattr(f, n)) for f in found], axis=0) for n in TERM_NAMES
+                n: np.mean([np.float64(getattr(t, n)) for t in terms], axis=0) for n in TERM_NAMES
             }
             return from_terms(self.row, means, self.repeats)
 
@@ -77,13 +84,13 @@ class Elbo(Bound):
 
 
 def compile_terms(model: Model, num_timesteps: int, seed: int, mesh: Mesh) -> CompiledTerms:
-    """`Model.terms` under the noise of evaluations, compiled once over `mesh`.
+    """Return `Model.terms` with the times and noise of evaluations, compiled once over `mesh`.
 
     Args:
-      model: whose terms.
+      model: any family.
       num_timesteps: T, or 0 for continuous time.
-      seed: of all times and noise.
-      mesh: the devices; parameters come as they lie, copied or split over them.
+      seed: random seed of all times and noise.
+      mesh: the devices; each batch must divide evenly. Parameters may be replicated or sharded.
     """
     whole, model = devices.replicated(mesh), model.with_timesteps(num_timesteps)
 

@@ -1,17 +1,21 @@
-"""The likelihood of the probability-flow ODE (Song et al. 2021), solved by diffrax.
+"""The likelihood of the probability-flow ODE, solved by diffrax.
 
-With gamma as the time of the ODE, for a scalar schedule:
+Song et al. 2021 (arXiv:2011.13456), sec. 4.3 and app. D; the trace of the Jacobian by one random
+probe as in FFJORD (Grathwohl et al. 2018, arXiv:1810.01367). With gamma as the time of the ODE, for a
+scalar schedule:
 
     (1)  dz/dgamma = sigma/2 (eps_hat(z, gamma) - sigma z)
     (2)  log p(z_0) = log N(z_1; 0, I) + int div dgamma,   div = sigma/2 (tr d eps_hat/dz - sigma D)
 
-and log p(z_0/alpha_0) = log p(z_0) + D ln alpha_0. With one gamma per pixel, or one that depends on the
-image, t itself is the time, and each dimension i has the factor gamma_i'(t):
+from gamma_0 to gamma_1, and log p(z_0/alpha_0) = log p(z_0) + D ln alpha_0. With one gamma per pixel,
+or one that depends on the image, t itself is the time of the ODE, and dimension i has the factor
+gamma_i'(t):
 
     (3)  dz_i/dt = gamma_i'/2 sigma_i (eps_hat_i - sigma_i z_i)
     (4)  div = sum_i gamma_i'/2 sigma_i (d eps_hat_i/dz_i - sigma_i)
 
-A context c ~ q(c|x) stays fixed along the way, and p(c)/q(c|x) at that c joins the weight.
+A context c ~ q(c|x) is fixed along a solution, and its p(c)/q(c|x) is a factor of the weight. Codes
+become continuous by `vdm.evaluation.bounds.dequantisation`.
 """
 
 import dataclasses
@@ -33,28 +37,35 @@ from vdm.schedules.base import alpha_sigma
 from vdm.types import Latents, Params
 
 SOLVERS = {"dopri5": ("Dopri5", 6), "tsit5": ("Tsit5", 6), "bosh3": ("Bosh3", 3)}
-"""{name: (class of diffrax, network evaluations a step)}; each keeps its last stage for the next."""
+"""{name: (class of diffrax, network evaluations per step)}.
+
+The last stage of a step is the first of the next, so that one is not counted.
+"""
 TRACES = ("rademacher", "gaussian", "exact")
+"""Estimators of the trace of the Jacobian d eps_hat/dz."""
 MAX_EXACT_DIMS = 256
+"""Upper limit of D for the exact trace, which takes D derivatives per network evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Flow(Bound):
-    """-log P(v) of the model that the probability-flow ODE defines; not the model of the ELBO.
+    """-E log 1/K sum_k w_k of the generative model that the probability-flow ODE defines.
 
-    The ODE has the diffusion's marginals only where eps_hat is exactly a score, so that neither number
-    bounds the other: this is the likelihood of another generative model with the same network. It is an
-    upper bound on that model's own -log P(v) up to the solver's error. A probe estimates the trace
-    without bias, but not its exponential: with several weights, take the exact trace or read the value
-    as an estimate.
+    It is not the model of the ELBO: the ODE has the marginals of the diffusion only if eps_hat is
+    exactly a score, so that neither number bounds the other. Up to the solver's error it is an upper
+    bound on -log P(v) of the ODE's model. A random probe estimates the trace, and so log w, without
+    bias, but not w itself: with K > 1, take the exact trace, or treat the value as an estimate, not as
+    a bound.
 
     Attributes:
-      solver, tolerance, max_steps: diffrax's; steps are chosen for each image on its own, by relative
-        and absolute tolerance alike.
-      trace: by one Hutchinson probe per solve, "rademacher" or "gaussian", or "exact" at D derivatives
-        a step.
-      dequantisation: see `vdm.evaluation.bounds.dequantisation`.
-      num_weights: K, dequantisations in the importance weighted average, -log 1/K sum.
+      solver: a key of `SOLVERS`, explicit Runge-Kutta methods.
+      tolerance: relative and absolute, of the adaptive step size; each image has step sizes of its own.
+      max_steps: an image that needs more steps has no value, and is reported as failed.
+      trace: "rademacher" or "gaussian", one Hutchinson probe per solve; or "exact", D derivatives per
+        network evaluation.
+      dequantisation: "uniform", "truncated" or "variational", see
+        `vdm.evaluation.bounds.dequantisation`.
+      num_weights: K, dequantisations (and solves) per image in the importance weighted average.
     """
 
     name: ClassVar[str] = "ode"
@@ -76,17 +87,17 @@ class Flow(Bound):
         choose("bound=ode:dequantisation", self.dequantisation, DEQUANTISATIONS, "dequantisation")
         check_weights(self, self.num_weights)
         if not 1e-7 <= self.tolerance <= 1.0:
-            self.refuse("tolerance", "float32 serves 1e-7 to 1")
+            self.refuse("tolerance", "choose 1e-7 to 1; float32 resolves no smaller error")
         if self.max_steps < 1:
-            self.refuse("max_steps", "choose at least 1")
+            self.refuse("max_steps", "choose an integer of at least 1")
 
     def check(self, model, params):
         super().check(model, params)
         num_dims = int(np.prod(model.shape))
         if self.trace == "exact" and num_dims > MAX_EXACT_DIMS:
             raise ConfigError(
-                f"bound=ode:trace=exact: {num_dims} dimensions take as many derivatives a step, at "
-                f"most {MAX_EXACT_DIMS} are served; choose rademacher or gaussian"
+                f"bound=ode:trace=exact: {num_dims} dimensions take as many derivatives per step, and "
+                f"at most {MAX_EXACT_DIMS} are allowed; choose rademacher or gaussian"
             )
         _diffrax()
 
@@ -97,6 +108,7 @@ class Flow(Bound):
         _diffrax()
 
         def solve_batch(params, batch, randomisation, weight):
+            # The weight takes the place of a repeat: a larger K keeps the draws of a smaller one.
             noise = model.evaluation_noise(seed, randomisation, weight, batch.index)
             context = encode(model, params, batch, noise)
             value = value_of(context)
@@ -106,6 +118,7 @@ class Flow(Bound):
             probe = jnp.sign(noise.eps) if self.trace == "rademacher" else noise.eps
             alpha_0, _ = alpha_sigma(gamma_0)
 
+            # None: the ODE's time is t instead of gamma, see `log_density`.
             start, end = None, None
             if model.has_scalar_gamma:
                 start, end = gamma_0.reshape(()), gamma_1.reshape(())
@@ -114,12 +127,15 @@ class Flow(Bound):
                 return self.log_density(model, params, z_0, probe, flag, start, end, c)
 
             flag = jnp.asarray(batch.conditioning)
-            log_p, steps, fine = jax.vmap(solve)(alpha_0 * point, probe, flag, value)
-            times = point[0].size // alpha_0[0].size  # that each alpha_0 counts
-            log_p = log_p + times * jnp.sum(jnp.log(alpha_0), axis=(1, 2, 3)) + cost
+            log_p, steps, converged = jax.vmap(solve)(alpha_0 * point, probe, flag, value)
+
+            # The change of variables z_0 -> z_0/alpha_0 adds the sum of ln alpha_0 over all dimensions,
+            # of which each element of alpha_0 stands for several.
+            dims_per_alpha = point[0].size // alpha_0[0].size
+            log_p = log_p + dims_per_alpha * jnp.sum(jnp.log(alpha_0), axis=(1, 2, 3)) + cost
             if context is not None:
                 log_p = log_p - context.log_ratio
-            return log_p, steps, fine & jnp.isfinite(log_p)
+            return log_p, steps, converged & jnp.isfinite(log_p)
 
         compiled = jax.jit(
             solve_batch,
@@ -128,15 +144,18 @@ class Flow(Bound):
         )
 
         def step(params, batch, randomisation):
-            found = [
+            solutions = [
                 to_host(compiled(params, batch, np.int32(randomisation), np.int32(weight)))
                 for weight in range(self.num_weights)
             ]
-            log_p, steps, fine = (np.stack(part, axis=-1) for part in zip(*found, strict=True))
+            log_p, steps, converged = (
+                np.stack(values, axis=-1) for values in zip(*solutions, strict=True)
+            )
             value = nested_bounds(np.asarray(log_p, np.float64))[self.num_weights]
+            # One evaluation more per solve: the first stage of its first step.
             spent = steps.sum(-1) * SOLVERS[self.solver][1] + self.num_weights
             rows = {f"{self.dequantisation}, K = {self.num_weights}": mean_over_groups(value)[None]}
-            return BoundValues(rows, {}, spent, ~np.all(fine, axis=-1))
+            return BoundValues(rows, {}, spent, ~np.all(converged, axis=-1))
 
         return step
 
@@ -151,17 +170,31 @@ class Flow(Bound):
         gamma_1: jax.Array | None,
         context: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """(log p(z_0|c), steps taken, whether it converged) for one z_0 [H,W,C]; scalars otherwise.
+        """Solve the ODE from z_0 to z_1 for one image, and return its log density.
 
-        The time is gamma, from gamma_0 to gamma_1, for a scalar schedule; with None for both it is t.
+        Args:
+          model, params: the diffusion model.
+          z_0: latent [H,W,C].
+          probe: random vector for the trace [H,W,C]; unused for the exact trace.
+          flag: conditioning of the network, a scalar.
+          gamma_0, gamma_1: end points of a scalar schedule, which make gamma the time of the ODE;
+            None for any other schedule, whose time is t.
+          context: c of the image [K]; None without one.
+
+        Returns:
+          (log p(z_0|c) in nats, number of solver steps, true if it converged), scalars.
         """
         diffrax = _diffrax()
-        levels = None
+        gamma_and_slope = None
         if gamma_0 is None or gamma_1 is None:
             gamma_0, gamma_1 = jnp.zeros(()), jnp.ones(())
-            levels = _levels(model, params, context)
+            gamma_and_slope = _gamma_and_slope(model, params, context)
+
+        # throw=False: an image that fails is reported by `BoundValues.failed`; the others have values.
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(_field(model, params, probe, flag, self.trace, levels, context)),
+            diffrax.ODETerm(
+                _field(model, params, probe, flag, self.trace, gamma_and_slope, context)
+            ),
             getattr(diffrax, SOLVERS[self.solver][0])(),
             t0=gamma_0,
             t1=gamma_1,
@@ -173,19 +206,19 @@ class Flow(Bound):
         )
         z_1, integral = (value[-1] for value in solution.ys)
         log_p = integral - 0.5 * jnp.sum(jnp.square(z_1) + jnp.log(2 * jnp.pi))
-        fine = solution.result == diffrax.RESULTS.successful
-        return log_p, solution.stats["num_steps"], fine
+        converged = solution.result == diffrax.RESULTS.successful
+        return log_p, solution.stats["num_steps"], converged
 
 
-def _levels(model: DiffusionModel, params: Params, context):
-    """t -> (gamma, dgamma/dt) of one image, each broadcastable to it."""
-    one = None if context is None else context[None]
+def _gamma_and_slope(model: DiffusionModel, params: Params, context):
+    """Return the function t -> (gamma, dgamma/dt) of one image, each broadcastable to [H,W,C]."""
+    batched_context = None if context is None else context[None]
 
-    def levels(t):
-        pair = model.gamma_and_derivative(params, t.reshape(1), one)
+    def gamma_and_slope(t):
+        pair = model.gamma_and_derivative(params, t.reshape(1), batched_context)
         return tuple(value[0] for value in pair)
 
-    return levels
+    return gamma_and_slope
 
 
 def _field(
@@ -194,23 +227,35 @@ def _field(
     probe: Latents,
     flag,
     trace: str,
-    levels=None,
+    gamma_and_slope=None,
     context=None,
 ):
-    """(1) and the divergence of (2), for one image; (3) and (4) with `levels`."""
+    """Return the right-hand side (time, (z, integral), args) -> (dz, divergence) for one image.
+
+    (1) and the divergence of (2) over gamma; with `gamma_and_slope`, (3) and (4) over t.
+
+    Args:
+      model, params: the diffusion model.
+      probe: random vector for the trace [H,W,C].
+      flag: conditioning of the network, a scalar.
+      trace: an element of `TRACES`.
+      gamma_and_slope: t -> (gamma, dgamma/dt); None for gamma as the time.
+      context: c of the image [K]; None without one.
+    """
 
     def field(time, state, args: Any):
         del args
         z = state[0]
-        gamma, slope = (time, None) if levels is None else levels(time)
+        gamma, slope = (time, None) if gamma_and_slope is None else gamma_and_slope(time)
         _, sigma = alpha_sigma(gamma)
 
         def eps_hat(z):
-            wide = jnp.reshape(gamma, (1, 1, 1, 1)) if levels is None else gamma[None]
+            wide = jnp.reshape(gamma, (1, 1, 1, 1)) if gamma_and_slope is None else gamma[None]
             told = None if context is None else context[None]
             return model.predict_eps(params, z[None], wide, flag[None], context=told)[0]
 
         eps, diagonal = _diagonal(eps_hat, z, probe, trace)
+        # With one gamma for all dimensions the divergence needs the sum of the diagonal only.
         if slope is None:
             rate = 0.5 * sigma
             return rate * (eps - sigma * z), rate * (jnp.sum(diagonal) - sigma * z.size)
@@ -221,7 +266,14 @@ def _field(
 
 
 def _diagonal(function, z, probe, trace: str):
-    """(f(z), the diagonal of df/dz, exact or as estimated by a probe), each [H,W,C]."""
+    """Return (f(z), the diagonal of df/dz or an unbiased estimate of it), each [H,W,C].
+
+    Args:
+      function: f, latents [H,W,C] -> latents [H,W,C].
+      z: where it is evaluated [H,W,C].
+      probe: random vector v with E[v v^T] = I, for the estimate v * (df/dz v) (Hutchinson) [H,W,C].
+      trace: "exact", or anything else for the estimate.
+    """
     if trace == "exact":
         value, derivative = jax.linearize(function, z)
         basis = jnp.eye(z.size).reshape(z.size, *z.shape)
@@ -231,7 +283,8 @@ def _diagonal(function, z, probe, trace: str):
 
 
 def _diffrax():
-    # Here, not at the top: it takes seconds, and only this bound needs it.
+    """Import diffrax, or raise a ConfigError that says how to install it."""
+    # Not at the top of the file: the import takes seconds, and no other bound needs it.
     try:
         import diffrax
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Evaluations of bounds -> one ordered table, and the differences between its rows by pairs."""
+"""The table of several bounds, the loosest first, and the paired differences between its rows."""
 
 import dataclasses
 import itertools
@@ -11,14 +11,21 @@ from vdm.evaluation.statistics.estimate import Estimate, estimate
 from vdm.runtime.tables import show_table
 
 LEAST_RANDOMISATIONS = 8
-"""Fewer give no Monte Carlo error worth printing: it is then "not estimated"."""
+"""Fewer randomisations give too uncertain a Monte Carlo error: the table says "not estimated"."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table: its estimate, and what it took.
+    """One line of the table.
 
-    What the scatter of fewer than `LEAST_RANDOMISATIONS` would give is None.
+    Attributes:
+      bound: name of the bound, with its options where the name alone is ambiguous.
+      row: name of the row within its bound, such as "T = 100, K = 4".
+      estimate: mean over images in bits/dim; its Monte Carlo error and `given_images` are None below
+        `LEAST_RANDOMISATIONS` values.
+      evaluations: network evaluations per image, all randomisations together.
+      seconds: wall-clock time of the bound's pass.
+      same_model: false if it bounds the likelihood of another model than the ELBO's.
     """
 
     bound: str
@@ -31,7 +38,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """A row minus the next tighter one, image by image; the error over images is of the difference."""
+    """A row minus the next tighter one, paired by images.
+
+    Attributes:
+      looser, tighter: the two rows, as "bound: row".
+      estimate: mean of the difference in bits/dim, with the errors of the difference.
+    """
 
     looser: str
     tighter: str
@@ -39,7 +51,7 @@ class Gap:
 
 
 def table_rows(evaluations: Sequence[BoundEvaluation]) -> list[Row]:
-    """Every row of every bound, the loosest first; those of other models last."""
+    """Return every row of every bound, the loosest first; bounds of other models come last."""
     names = _names(evaluations)
     rows = [
         row
@@ -50,27 +62,27 @@ def table_rows(evaluations: Sequence[BoundEvaluation]) -> list[Row]:
 
 
 def format_rows(rows: Sequence[Row]) -> str:
-    """The table for the reader, bits/dim."""
+    """Return the table as text, in bits/dim, seconds and network evaluations per image."""
     titles = ("bound", "bits/dim", "95 % (images)", "s.e. (Monte Carlo)", "evaluations", "seconds")
     cells = []
     for row in rows:
-        found = row.estimate
+        row_estimate = row.estimate
         interval = "not estimated"
-        if found.interval is not None:
-            interval = "[{:.4f}, {:.4f}]".format(*found.interval)
-        error = found.monte_carlo_error
+        if row_estimate.interval is not None:
+            interval = "[{:.4f}, {:.4f}]".format(*row_estimate.interval)
+        error = row_estimate.monte_carlo_error
         shown = "not estimated" if error is None else f"{error:.4f}"
         name = f"{row.bound}: {row.row}" + ("" if row.same_model else " *")
         cost = (f"{row.evaluations:.0f}", f"{row.seconds:.1f}")
-        cells.append((name, f"{found.mean:.4f}", interval, shown, *cost))
+        cells.append((name, f"{row_estimate.mean:.4f}", interval, shown, *cost))
     lines = [show_table(titles, cells)]
     if not all(row.same_model for row in rows):
-        lines.append("* the likelihood of another model: no bound of the same as the others")
+        lines.append("* the likelihood of another model, not comparable with the other rows")
     return "\n".join(lines)
 
 
 def _names(evaluations: Sequence[BoundEvaluation]) -> list[str]:
-    """Of each its bound's name, or with its options where two give the same row."""
+    """Return the name of each bound, with its options where two bounds have the same name and row."""
     rows = [(one.bound.name, row) for one in evaluations for row in one.rows]
     return [
         one.bound.label
@@ -81,21 +93,26 @@ def _names(evaluations: Sequence[BoundEvaluation]) -> list[str]:
 
 
 def _rows(evaluation: BoundEvaluation, bound_name: str) -> list[Row]:
+    """Return the rows of one bound."""
     rows = []
     for name, values in evaluation.rows.items():
-        found = evaluation.estimate(values)
+        row_estimate = evaluation.estimate(values)
         if len(values) < LEAST_RANDOMISATIONS:
-            found = dataclasses.replace(found, monte_carlo_error=None, given_images=None)
+            row_estimate = dataclasses.replace(
+                row_estimate, monte_carlo_error=None, given_images=None
+            )
         spent = float(evaluation.evaluations.mean())
         bound = evaluation.bound
-        rows.append(Row(bound_name, name, found, spent, evaluation.seconds, bound.same_model))
+        rows.append(
+            Row(bound_name, name, row_estimate, spent, evaluation.seconds, bound.same_model)
+        )
     return rows
 
 
 def gaps(evaluations: Sequence[BoundEvaluation]) -> list[Gap]:
-    """Differences between neighbours of the table that bound the same model's likelihood.
+    """Return the differences between neighbouring rows that bound the likelihood of the same model.
 
-    Paired within each randomisation where both have as many, else between means over them.
+    Values are paired by images, and by randomisations too if both rows have equally many.
     """
     values = {
         f"{bound}: {name}": (row, evaluation.num_dims)
@@ -110,10 +127,10 @@ def gaps(evaluations: Sequence[BoundEvaluation]) -> list[Gap]:
     ]
 
 
-def format_gaps(found: Sequence[Gap]) -> str:
-    """One line a pair, bits/dim."""
+def format_gaps(differences: Sequence[Gap]) -> str:
+    """Return one line of text per pair of rows, in bits/dim; "" without pairs."""
     lines = []
-    for gap in found:
+    for gap in differences:
         interval = "not estimated"
         if gap.estimate.interval is not None:
             interval = "[{:+.5f}, {:+.5f}]".format(*gap.estimate.interval)
@@ -122,6 +139,7 @@ def format_gaps(found: Sequence[Gap]) -> str:
 
 
 def _paired(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return `one` - `other` per image [R, N], or [1, N] of means over unequal numbers of values."""
     if len(one) == len(other):
         return one - other
     return (one.mean(axis=0) - other.mean(axis=0))[None]

@@ -1,15 +1,17 @@
-"""Whole trajectories z_0, z_1/T, ..., z_1 ~ q(.|x), and what each bound takes from their steps.
+"""Whole trajectories z_0, z_{1/T}, ..., z_1 ~ q(.|x), and the terms of bounds along their T steps.
 
-In terms of the noise eps_t = (z_t - alpha_t x)/sigma_t a trajectory knows neither x nor the network.
-With the exact increment d = gamma_t - gamma_s of a step s < t and c = -expm1(-d),
+A trajectory is represented by its noise eps_t = (z_t - alpha_t x)/sigma_t, whose distribution depends
+on neither x nor the network. Let d = gamma_t - gamma_s be the exact increment of a step s < t, and
+c = -expm1(-d):
 
     (1)  q(z_t|z_s):    eps_t = exp(-d/2) eps_s + sqrt(c) eta,       eta ~ N(0, I)
     (2)  q(z_s|z_t,x):  eps_s = exp(-d/2) eps_t + sqrt(c) eta_back
     (3)  p(z_s|z_t):    the same as (2) with eta_back + delta in place of eta_back,
                         delta = sqrt(expm1(d)) (eps_hat_t - eps_t)
 
-so eta_back + delta is what a step looks like to the model. In nats, with the next earlier step's c' and
-eta' (c' = 1, eta' = eps_0 at s = 0), a step from t back to s costs
+so the model sees the innovation eta_back + delta where q has eta_back. With c' and eta' those of the
+step before, r to s (c' = 1 and eta' = eps_0 at s = 0), the term of the step from t back to s is, in
+nats,
 
     (4)  KL(q(z_s|z_t,x) || p(z_s|z_t))    = 1/2 |delta|^2
     (5)  log q(z_s|z_t,x) - log p(z_s|z_t) = 1/2 |delta|^2 + eta_back . delta
@@ -17,11 +19,15 @@ eta' (c' = 1, eta' = eps_0 at s = 0), a step from t back to s costs
     (7)  KL(q(z_s|z_r) || p(z_s|z_t))
              = 1/2 sum(ln(c/c') + c'/c + (eta_back + delta - sqrt(c'/c) eta')^2 - 1)
 
-(4) is denoising matching and (6) the consistency form of Luo 2022, as a joint log-ratio (eq. 44-45).
-(7) is how that form is printed; it is no term of the bound, because z_r and z_t are dependent.
-No number is the difference of two z, so that float32 serves a thousand steps as well as ten.
+(4) is denoising matching and (6) the consistency form of Luo 2022 (arXiv:2208.11970) as a joint
+log-ratio (eq. 44). (7) is that form read as a KL divergence (eq. 45); it is no term of the bound,
+because z_s and z_t are dependent given z_r. (5) is the step's factor of the importance weight.
+Nothing is computed as the difference of two z, so that float32 is as accurate for a thousand steps as
+for ten.
 
-All of it is given a context c where the schedule takes one; each trajectory keeps its own.
+With a schedule that takes a context, everything is conditional on it; each trajectory keeps its own.
+
+Axes: B images, n steps of a chunk, K trajectories per image, then H, W, C.
 """
 
 from collections.abc import Iterator
@@ -33,18 +39,19 @@ import numpy as np
 
 from vdm import diffusion
 from vdm.distributions import codes
+from vdm.evaluation.bounds.noise_grid import GridNoiseLevels, grid_noise_levels
 from vdm.models.diffusion_model import DiffusionModel
-from vdm.schedules.base import alpha_squared, sigma_squared, step_times
+from vdm.schedules.base import alpha_squared, sigma_squared
 from vdm.seeds import stream_key
 from vdm.types import Batch, Index, Params
 
 
 class Position(NamedTuple):
-    """Where trajectories stand between two chunks.
+    """The state of trajectories at one time t, carried from chunk to chunk of steps.
 
     Attributes:
-      eps: of z_t [B,K,H,W,C].
-      eta: the innovation of (1) that led there.
+      eps: noise of z_t [B,K,H,W,C].
+      eta: innovation of (1) that the last step added [B,K,H,W,C].
     """
 
     eps: jax.Array
@@ -52,23 +59,23 @@ class Position(NamedTuple):
 
 
 class StepCosts(NamedTuple):
-    """Nats per step [B,n,K]; 0 for steps beyond T.
+    """The terms of every step in nats [B,n,K], summed over dimensions; 0 for steps beyond T.
 
     Attributes:
-      matching: (4).
-      log_ratio: (5).
-      consistency: (6).
-      printed: (7).
+      matching: KL of denoising matching, (4).
+      log_ratio: log q/p of the reverse transitions at the trajectory, (5).
+      consistency: log q/p of forward against reverse transition, (6).
+      consistency_kl: KL of forward against reverse transition, (7); no term of the bound.
     """
 
     matching: jax.Array
     log_ratio: jax.Array
     consistency: jax.Array
-    printed: jax.Array
+    consistency_kl: jax.Array
 
 
 class EndCosts(NamedTuple):
-    """What is paid at t = 1, nats [B,K]; 0 unless the chunk holds step T.
+    """The terms at t = 1 in nats [B,K]; 0 unless the chunk contains step T.
 
     Attributes:
       log_ratio: log q(z_1|x) - log p(z_1) at the trajectory's z_1.
@@ -80,15 +87,25 @@ class EndCosts(NamedTuple):
 
 
 def innovations(seed: int, randomisation, index: Index, steps, weights, shape) -> jax.Array:
-    """N(0, I) draws [B,n,K,H,W,C] of images, steps [n] and trajectories [K].
+    """Draw eta ~ N(0, I) of (1) for images, steps and trajectories [B,n,K,H,W,C].
 
-    Each depends on (seed, randomisation, image, trajectory, step) alone.
+    Each draw depends on (seed, randomisation, image, trajectory, step) alone, so that chunks and
+    batches of any size give the same trajectories.
+
+    Args:
+      seed, randomisation: select the noise; the second may be traced.
+      index: position of each image in its split [B].
+      steps: numbers of the steps, 1 .. T; 0 draws eps_0 [n].
+      weights: numbers of the trajectories [K].
+      shape: (H, W, C).
     """
     key = jax.random.fold_in(stream_key(seed, "paths"), randomisation)
 
     def draw(image, step, weight):
-        own = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, image), weight), step)
-        return jax.random.normal(own, shape)
+        draw_key = key
+        for number in (image, weight, step):
+            draw_key = jax.random.fold_in(draw_key, number)
+        return jax.random.normal(draw_key, shape)
 
     over_weights = jax.vmap(draw, (None, None, 0))
     over_steps = jax.vmap(over_weights, (None, 0, None))
@@ -96,13 +113,20 @@ def innovations(seed: int, randomisation, index: Index, steps, weights, shape) -
 
 
 def start(seed: int, randomisation, index: Index, weights, shape) -> Position:
-    """Trajectories at z_0, whose noise is innovation number 0."""
+    """Return trajectories at z_0, with innovation number 0 as eps_0; arguments as in `innovations`."""
     eps_0 = innovations(seed, randomisation, index, jnp.zeros(1, jnp.int32), weights, shape)[:, 0]
     return Position(eps_0, eps_0)
 
 
 def chunks(num_timesteps: int, batch_size: int, at_once: int) -> tuple[int, Iterator[np.int32]]:
-    """(steps per chunk, first step of each), so that a chunk holds about `at_once` latents."""
+    """Return (steps per chunk n, first step of each chunk) for chunks of about `at_once` latents.
+
+    Args:
+      num_timesteps: T.
+      batch_size: trajectories that are advanced together, B K.
+      at_once: latents per call of the network.
+    """
+    # The last chunk may reach beyond T, where terms are 0: one size compiles one program.
     size = max(1, min(num_timesteps, at_once // batch_size))
     return size, (np.int32(first) for first in range(1, num_timesteps + 1, size))
 
@@ -117,77 +141,71 @@ def advance(
     steps: jax.Array,
     context: jax.Array | None = None,
 ) -> tuple[Position, StepCosts, EndCosts]:
-    """`position` taken through `steps` [n], which follow on each other, by innovations `eta`.
+    """Take trajectories through n consecutive steps, and return the terms of those steps.
 
-    `context`: of each image and trajectory [B,K,...], for a schedule that takes one.
+    Args:
+      model, params: the diffusion model.
+      batch: images and conditioning [B].
+      num_timesteps: T.
+      position: trajectories at the time before the first step.
+      eta: innovations of the steps, from `innovations` [B,n,K,H,W,C].
+      steps: consecutive numbers of the steps [n]; those beyond T contribute 0.
+      context: c of each image and trajectory [B,K,...]; None for a schedule without.
+
+    Returns:
+      (position after the last step, terms per step, terms at t = 1).
     """
     live = (steps <= num_timesteps)[None, :, None]
     last = (steps == num_timesteps)[None, :, None]
-    at = levels(model, params, steps, num_timesteps, context)
-    eps = _trajectory(position.eps, eta, at.increment)
-    before = jnp.concatenate([position.eps[:, None], eps[:, :-1]], axis=1)
+
+    # First the whole trajectory, which needs no network; then all n steps in one call of the network.
+    grid = grid_noise_levels(model, params, steps, num_timesteps, context)
+    eps = _trajectory(position.eps, eta, grid.increment)
+    eps_before = jnp.concatenate([position.eps[:, None], eps[:, :-1]], axis=1)
     eta_before = jnp.concatenate([position.eta[:, None], eta[:, :-1]], axis=1)
     x = codes.encode(batch.images, model.num_levels)[:, None, None]
-    delta = jnp.sqrt(jnp.expm1(at.increment)) * (
-        predict(model, params, batch, x, at.gamma, eps, context) - eps
+    delta = jnp.sqrt(jnp.expm1(grid.increment)) * (
+        predict(model, params, batch, x, grid.gamma, eps, context) - eps
     )
-    share = -jnp.expm1(-at.increment)
-    back = (before - jnp.exp(-0.5 * at.increment) * eps) / jnp.sqrt(share)
-    costs = _step_costs(delta, back, eta_before, share, at.share_before)
-    ends = _end_costs(x, eps, before, at, share)
+
+    # (2) solved for eta_back: the innovation with which q leads back from z_t to the z_s drawn.
+    c = -jnp.expm1(-grid.increment)
+    eta_back = (eps_before - jnp.exp(-0.5 * grid.increment) * eps) / jnp.sqrt(c)
+    costs = _step_costs(delta, eta_back, eta_before, c, grid.c_before)
+    ends = _end_costs(x, eps, eps_before, grid, c)
+
+    # Steps beyond T were computed with the noise levels of T, and are dropped here.
     costs = StepCosts(*(jnp.where(live, value, 0.0) for value in costs))
     ends = EndCosts(*(jnp.sum(jnp.where(last, value, 0.0), axis=1) for value in ends))
     return Position(eps[:, -1], eta[:, -1]), costs, ends
 
 
-class Levels(NamedTuple):
-    """Of each step, broadcastable to [B,n,K,H,W,C]; share_before is c of the step before."""
-
-    gamma: jax.Array
-    increment: jax.Array
-    share_before: jax.Array
-
-
-def levels(model: DiffusionModel, params: Params, steps, num_timesteps: int, context) -> Levels:
-    """At steps [n], for contexts [B,K,...] or None."""
-    if context is None:
-        found = _levels_of(model, params, steps, num_timesteps, None)
-        return Levels(*(value[None, :, None] for value in found))
-
-    def of_one(c):
-        # A schedule takes a context per time; here one has all n times.
-        shared = jnp.broadcast_to(c[None], (len(steps), len(c)))
-        return _levels_of(model, params, steps, num_timesteps, shared)
-
-    return jax.vmap(jax.vmap(of_one, out_axes=1))(context)
-
-
-def _levels_of(model: DiffusionModel, params: Params, steps, num_timesteps: int, context) -> Levels:
-    """At steps [n], in all [n,...]."""
-    steps = jnp.minimum(steps, num_timesteps)
-    before = model.gamma_increment(params, jnp.maximum(steps - 1, 1), num_timesteps, context)
-    first = (steps == 1)[:, None, None, None]
-    return Levels(
-        model.gamma(params, step_times(steps, num_timesteps)[0], context),
-        model.gamma_increment(params, steps, num_timesteps, context),
-        jnp.where(first, 1.0, -jnp.expm1(-before)),  # q(z_0|x) takes the place of a step's q
-    )
-
-
 def _trajectory(eps, eta, increment):
-    """Equation (1), step after step; no network, so that a loop costs nothing."""
-    keep = jnp.moveaxis(jnp.exp(-0.5 * increment), 1, 0)
+    """Return eps at the end of every step [B,n,K,H,W,C] from that before the first, by (1).
+
+    A sequential loop, which is cheap because it calls no network.
+    """
+    decay = jnp.moveaxis(jnp.exp(-0.5 * increment), 1, 0)
     fresh = jnp.moveaxis(jnp.sqrt(-jnp.expm1(-increment)) * eta, 1, 0)
 
     def move(eps, step):
         eps = step[0] * eps + step[1]
         return eps, eps
 
-    return jnp.moveaxis(jax.lax.scan(move, eps, (keep, fresh))[1], 0, 1)
+    return jnp.moveaxis(jax.lax.scan(move, eps, (decay, fresh))[1], 0, 1)
 
 
 def predict(model: DiffusionModel, params: Params, batch: Batch, x, gamma, eps, context):
-    """eps_hat at every image, step and trajectory, in one call of the network."""
+    """Return eps_hat for every image, step and trajectory [B,n,K,H,W,C], in one call of the network.
+
+    Args:
+      model, params: the diffusion model.
+      batch: its conditioning is that of each image [B].
+      x: the images in [-1, 1] [B,1,1,H,W,C].
+      gamma: noise level of each latent, broadcastable to eps.
+      eps: noise of each latent [B,n,K,H,W,C].
+      context: c of each image and trajectory [B,K,...]; None for a schedule without.
+    """
     size = eps.shape[:3]
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))
     z = diffusion.diffuse(x, gamma, eps)
@@ -199,24 +217,28 @@ def predict(model: DiffusionModel, params: Params, batch: Batch, x, gamma, eps, 
     return model.predict_eps(params, *flat, context=context).reshape(eps.shape)
 
 
-def _step_costs(delta, back, eta_before, share, share_before) -> StepCosts:
-    log_share = jnp.broadcast_to(jnp.log(share / share_before), delta.shape)
-    ratio = share_before / share
-    gap = back + delta - jnp.sqrt(ratio) * eta_before
+def _step_costs(delta, eta_back, eta_before, c, c_before) -> StepCosts:
+    """Return (4) to (7) of every step [B,n,K]; the arguments are the module's, [B,n,K,H,W,C]."""
+    log_c_ratio = jnp.broadcast_to(jnp.log(c / c_before), delta.shape)
+    variance_ratio = c_before / c
+    gap = eta_back + delta - jnp.sqrt(variance_ratio) * eta_before
     return StepCosts(
         matching=0.5 * _sum(jnp.square(delta)),
-        log_ratio=_sum(0.5 * jnp.square(delta) + back * delta),
-        consistency=0.5 * _sum(jnp.square(back + delta) - jnp.square(eta_before) + log_share),
-        printed=0.5 * _sum(log_share + ratio + jnp.square(gap) - 1.0),
+        log_ratio=_sum(0.5 * jnp.square(delta) + eta_back * delta),
+        consistency=0.5 * _sum(jnp.square(eta_back + delta) - jnp.square(eta_before) + log_c_ratio),
+        consistency_kl=0.5 * _sum(log_c_ratio + variance_ratio + jnp.square(gap) - 1.0),
     )
 
 
-def _end_costs(x, eps, before, levels: Levels, share) -> EndCosts:
-    alpha, variance = jnp.sqrt(alpha_squared(levels.gamma)), sigma_squared(levels.gamma)
-    log_variance = jnp.broadcast_to(-jax.nn.softplus(-levels.gamma), eps.shape)
+def _end_costs(x, eps, eps_before, grid: GridNoiseLevels, c) -> EndCosts:
+    """Return both prior terms as if each step were the last [B,n,K], for p(z_1) = N(0, I)."""
+    alpha, variance = jnp.sqrt(alpha_squared(grid.gamma)), sigma_squared(grid.gamma)
+    # ln sigma^2 = -softplus(-gamma): the log of a sigma^2 near 1 would lose its digits.
+    log_variance = jnp.broadcast_to(-jax.nn.softplus(-grid.gamma), eps.shape)
     z = alpha * x + jnp.sqrt(variance) * eps
-    mean = alpha * x + jnp.sqrt(variance) * jnp.exp(-0.5 * levels.increment) * before
-    kl = jnp.square(mean) + share * variance - 1.0 - log_variance - jnp.log(share)
+    # q(z_1|z_s) has this mean and variance c sigma_1^2.
+    mean = alpha * x + jnp.sqrt(variance) * jnp.exp(-0.5 * grid.increment) * eps_before
+    kl = jnp.square(mean) + c * variance - 1.0 - log_variance - jnp.log(c)
     return EndCosts(
         log_ratio=0.5 * _sum(jnp.square(z) - jnp.square(eps) - log_variance),
         consistency=0.5 * _sum(kl),
@@ -224,4 +246,5 @@ def _end_costs(x, eps, before, levels: Levels, share) -> EndCosts:
 
 
 def _sum(per_dim):
+    """Return the sum over H, W and C."""
     return jnp.sum(per_dim, axis=(-3, -2, -1))

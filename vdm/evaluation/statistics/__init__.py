@@ -1,1 +1,1 @@
-"""Means with their errors: over images, given the images, between seeds."""
+"""Means with their errors: over images, over times and noise given the images, between seeds."""
