@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.reports import page
-from experiments.reports.comparison.figures import plot_profile
 from experiments.reports.page import Drawing, Figure, plt
-from experiments.reports.pictures import codes_to_bytes
 from experiments.reports.tables import Table, to_html
 from vdm.data import Dataset
 from vdm.data.batches import eval_batches
@@ -18,6 +16,9 @@ from vdm.evaluation.analysis import breakdown
 from vdm.evaluation.analysis.breakdown import MAPPED, Breakdown, Extremes
 from vdm.evaluation.analysis.noise_levels import profile
 from vdm.evaluation.evaluate import Estimation
+from vdm.evaluation.statistics.estimate import Estimate
+from vdm.plots import plot_estimates, plot_image, plot_map, plot_profile
+from vdm.plots.images import codes_to_bytes
 from vdm.runs import record
 from vdm.runs.folder import write_arrays, write_json
 from vdm.runs.parts import Parts
@@ -59,7 +60,7 @@ def write(
     tables = _tables(found, labels, extremes)
     images = dataset.split(split)
     levels = dataset.spec.num_levels
-    figures = page.render(_drawings(found, tables, extremes, images, levels))
+    figures = page.render(_drawings(found, labels, extremes, images, levels))
     write_arrays(out / "maps.npz", _arrays(found))
     write_json(out / "record.json", facts)
     lines = record.format_report(facts).splitlines()
@@ -137,20 +138,20 @@ def _arrays(found: Breakdown) -> dict[str, np.ndarray]:
 
 
 def _drawings(
-    found: Breakdown,
-    tables: Mapping[str, Table],
-    extremes: Extremes,
-    images: np.ndarray,
-    levels: int,
+    found: Breakdown, labels: np.ndarray | None, extremes: Extremes, images: np.ndarray, levels: int
 ) -> dict[str, Drawing]:
     drawings: dict[str, Drawing] = {
         "profile": functools.partial(_profile, found),
         "maps": functools.partial(_maps, found),
     }
+    total = found.evaluation.estimate().mean
     if found.channels.shape[2] > 1:
-        drawings["channels"] = functools.partial(_bars, tables["channels"], found, 1)
-    if "classes" in tables:
-        drawings["classes"] = functools.partial(_bars, tables["classes"], found, 2)
+        channels = dict(enumerate(found.per_channel()))
+        drawings["channels"] = functools.partial(_estimates, "channel", channels, total)
+    if labels is not None:
+        rows = breakdown.per_class(found.evaluation, labels)
+        classes = {label: estimate for label, (_, estimate) in rows.items()}
+        drawings["classes"] = functools.partial(_estimates, "class", classes, total)
     for name in ("easiest", "hardest"):
         chosen = getattr(extremes, name)
         tiles = codes_to_bytes(images[chosen], levels)
@@ -161,7 +162,6 @@ def _drawings(
 def _profile(found: Breakdown) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     plot_profile(axes, profile(found.binned), "denoising matching", all_at_once=True)
-    axes.set(xlabel="γ", ylabel="bits/dim per unit of γ")
     axes.legend(title="bands: 95 % bin by bin,\nand (pale) of all bins at once")
     return figure
 
@@ -178,29 +178,21 @@ def _maps(found: Breakdown) -> Figure:
     )
     for column, name in enumerate(MAPPED):
         bits = found.maps[name].bits
+        # One scale for all channels of a term, so that colours compare.
+        limits = (bits.min(), bits.max())
         for channel in range(depth):
             axes = rows[channel, column]
-            scale = {"vmin": bits.min(), "vmax": bits.max()}  # one for all channels of a term
-            drawn = axes.imshow(bits[..., channel], cmap="viridis", **scale)
-            axes.set(xticks=[], yticks=[])
+            plot_map(axes, bits[..., channel], limits=limits, colorbar_height=0.85)
             label = f", channel {channel}" if depth > 1 else ""
             axes.set_title(f"{name.replace('_', ' ')}{label}", fontsize="medium")
-            figure.colorbar(drawn, ax=axes, shrink=0.85)
     figure.supxlabel("bits per dimension; a map's mean is its term")
     return figure
 
 
-def _bars(table: Table, found: Breakdown, first: int) -> Figure:
-    """A point with its 95 % interval per row of a table."""
+def _estimates(what: str, estimates: Mapping[int, Estimate], total: float) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    for row in table.rows:
-        mean, low, high = row[first : first + 3]
-        if low is not None:
-            axes.plot((row[0], row[0]), (low, high), color="C0")
-        axes.plot(row[0], mean, "o", color="C0")
-    axes.axhline(found.evaluation.estimate().mean, color="black", linewidth=0.8, label="total")
-    axes.set_xticks([row[0] for row in table.rows] if len(table.rows) <= 20 else [])
-    axes.set(xlabel=table.columns[0], ylabel="bits/dim; bars: 95 % over images")
+    plot_estimates(axes, estimates, total)
+    axes.set_xlabel(what)
     axes.legend()
     return figure
 
@@ -215,7 +207,5 @@ def _grid(tiles: np.ndarray, chosen: np.ndarray, extremes: Extremes) -> Figure:
         axes.set_axis_off()
     for axes, tile, index in zip(places.flat, tiles, chosen.tolist(), strict=False):
         error = f" ± {extremes.error[index]:.2f}" if extremes.error else ""
-        picture = tile if tile.shape[-1] == 3 else tile.mean(axis=-1)
-        axes.imshow(picture.astype(np.uint8), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{extremes.bits[index]:.2f}{error}", fontsize="small")
+        plot_image(axes, tile, f"{extremes.bits[index]:.2f}{error}")
     return figure

@@ -16,6 +16,7 @@ from vdm.distributions import codes, value_of
 from vdm.errors import ConfigError
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.noise import evaluation_contexts
+from vdm.plots import plot_context_kl, plot_map
 from vdm.runs.folder import write_arrays
 from vdm.types import Params
 
@@ -138,15 +139,12 @@ def _draw_maps(titles, maps: np.ndarray, colours: str) -> Figure:
     size = (2.6 * len(maps) + 0.6, 2.6)
     figure, panels = plt.subplots(1, len(maps), figsize=size, layout="constrained", squeeze=False)
     for axes, title, values in zip(panels[0], titles, maps.mean(axis=-1), strict=True):
-        image = axes.imshow(values, cmap=colours)
-        axes.set(title=title if isinstance(title, str) else f"t = {title:g}", xticks=[], yticks=[])
-        figure.colorbar(image, ax=axes, shrink=0.8)
+        plot_map(axes, values, colours=colours)
+        axes.set_title(title if isinstance(title, str) else f"t = {title:g}")
     return figure
 
 
 def _draw_bits(bits: np.ndarray) -> Figure:
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    axes.hist(bits, bins=30)
-    axes.axvline(bits.mean(), color="black", linestyle=":")
-    axes.set(xlabel="KL(q(c|x) ‖ p(c)), bits per image", ylabel="images")
+    plot_context_kl(axes, bits)
     return figure

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.reports.comparison.numbers import Run
+from experiments.reports.comparison.opened import Run
 from vdm.data.batches import eval_batches, train_batch
 from vdm.evaluation.analysis import estimator_variance
 from vdm.evaluation.analysis.estimator_variance import Interval, Scatter

@@ -4,14 +4,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from experiments.reports import page
 from experiments.reports.page import Drawing, Figure, plt
 from experiments.reports.schedule_numbers import Measured, gains_over
 from experiments.reports.tables import Table, to_html
 from vdm.evaluation.analysis import estimator_variance
 from vdm.evaluation.analysis.estimator_variance import Interval
+from vdm.plots import plot_bars, plot_drawn_gammas, plot_gamma_density, plot_schedules
 from vdm.runs.history import Curves, drawn_gammas
 
 _CAPTIONS = {
@@ -103,26 +102,16 @@ def _drawings(found: Sequence[Measured]) -> dict[str, Drawing]:
 
 def _draw_curves(found: Sequence[Measured]) -> Figure:
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    columns = (("gamma", "γ(t)", "linear"), ("snr", "SNR(t)", "log"), ("slope", "dγ/dt", "log"))
-    for axes, (column, label, scale) in zip(panels, columns, strict=True):
-        for colour, one in enumerate(found):
-            for when, style in (("before", ":"), ("after", "-")):
-                name = one.run.name if when == "after" else None
-                values = one.curves[f"{column}_{when}"]
-                axes.plot(one.curves["t"], values, style, color=f"C{colour}", label=name)
-        axes.set(xlabel="t", ylabel=label, yscale=scale)
+    curves = {one.run.name: one.curves for one in found}
+    for axes, quantity in zip(panels, ("gamma", "snr", "slope"), strict=True):
+        plot_schedules(axes, curves, quantity)
     panels[0].legend(fontsize="small")
     return figure
 
 
 def _draw_density(found: Sequence[Measured]) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for colour, one in enumerate(found):
-        for when, style in (("before", ":"), ("after", "-")):
-            name = one.run.name if when == "after" else None
-            gamma, density = one.curves[f"gamma_{when}"], one.curves[f"density_{when}"]
-            axes.plot(gamma, density, style, color=f"C{colour}", label=name)
-    axes.set(xlabel="γ", ylabel="density of γ")
+    plot_gamma_density(axes, {one.run.name: one.curves for one in found})
     axes.legend(fontsize="small")
     return figure
 
@@ -133,11 +122,9 @@ def _draw_drawn(logged: Mapping[str, Curves]) -> Figure:
         1, len(logged), figsize=size, layout="constrained", sharey=True, squeeze=False
     )
     for axes, (name, curves) in zip(panels[0], logged.items(), strict=True):
-        for low, high, alpha in (("0.05", "0.95", 0.2), ("0.25", "0.75", 0.4)):
-            axes.fill_between(curves["images"], curves[low], curves[high], color="C0", alpha=alpha)
-        axes.plot(curves["images"], curves["0.5"], color="C0")
-        axes.set(xlabel="images seen", title=name)
-    panels[0][0].set(ylabel="γ")
+        plot_drawn_gammas(axes, curves)
+        axes.set_title(name)
+    panels[0][0].set_ylabel("γ")
     return figure
 
 
@@ -145,7 +132,7 @@ def _draw_variance(found: Sequence[Measured]) -> Figure:
     size = (9, 1.2 + 0.3 * len(found))
     figure, panels = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
     for axes, times in zip(panels, estimator_variance.TIMES, strict=True):
-        _bars(axes, {one.run.name: one.variance(times) for one in found})
+        plot_bars(axes, {one.run.name: one.variance(times) for one in found})
         axes.set(xlabel=f"variance, {times} times, (bits/dim)²")
     return figure
 
@@ -155,13 +142,6 @@ def _draw_signal(found: Sequence[Measured]) -> Figure:
     size = (4.0 * len(groups), 1.2 + 0.3 * len(found))
     figure, panels = plt.subplots(1, len(groups), figsize=size, layout="constrained", squeeze=False)
     for axes, group in zip(panels[0], groups, strict=True):
-        _bars(axes, {one.run.name: one.signal[group] for one in found if group in one.signal})
+        plot_bars(axes, {one.run.name: one.signal[group] for one in found if group in one.signal})
         axes.set(xlabel=group)
     return figure
-
-
-def _bars(axes, values: dict[str, Interval]) -> None:
-    heights = np.array([v.value for v in values.values()])
-    errors = np.array([(max(v.value - v.low, 0.0), v.high - v.value) for v in values.values()])
-    axes.barh(list(values), heights, xerr=errors.T, color="C0", capsize=3)
-    axes.invert_yaxis()

@@ -14,6 +14,7 @@ from experiments.reports.tables import Table, to_html
 from experiments.sweeps.runner import Outcome
 from vdm.evaluation.analysis import estimator_variance
 from vdm.evaluation.statistics.between_seeds import mean_and_interval
+from vdm.plots import plot_values_per_seed
 from vdm.runs.folder import write_json
 from vdm.runtime.hashes import sealed, unsealed
 
@@ -140,13 +141,9 @@ def _draw(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     size = (12, 1.4 + 0.32 * len(found))
     figure, panels = plt.subplots(1, len(shown), figsize=size, layout="constrained", sharey=True)
     for axes_, name in zip(panels, shown, strict=True):
-        for row, values in enumerate(found.values()):
-            mean, interval = _mean(name, values[name])
-            axes_.plot(values[name], [row] * len(values[name]), ".", color="C0")
-            axes_.plot([mean], [row], "|", color="black", markersize=12)
-            if interval:
-                axes_.plot(interval, [row, row], color="black", linewidth=1)
-        axes_.set_yticks(range(len(found)), list(found))
-        axes_.set(xlabel=QUANTITIES[name], xscale="linear" if name == "bits_per_dim" else "log")
+        values = {schedule: quantities[name] for schedule, quantities in found.items()}
+        means = {schedule: _mean(name, of_seeds) for schedule, of_seeds in values.items()}
+        plot_values_per_seed(axes_, values, means, logarithmic=name != "bits_per_dim")
+        axes_.set_xlabel(QUANTITIES[name])
     panels[0].invert_yaxis()
     return figure

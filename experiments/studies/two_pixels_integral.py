@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.reports.page import Figure, plt
 from experiments.reports.tables import Table
+from vdm.plots import plot_curl, plot_path_terms
 
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
 ENDS = (-13.3, 5.0)
@@ -103,31 +104,16 @@ def _process(gamma: np.ndarray):
 def draw() -> Figure:
     """Paths over the curl of either field; what either denoiser pays along each path."""
     figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    grid = np.linspace(*ENDS, 81)
+    gamma = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    share = np.linspace(0, 1, 200)
+    paths = {label: ENDS[0] + (ENDS[1] - ENDS[0]) * path(share) for label, path in PATHS.items()}
     for axes, (name, both) in zip(panels, DENOISERS.items(), strict=False):
-        _draw_field(figure, axes, name, both)
+        plot_curl(axes, grid, curl(gamma, both).reshape(81, 81), paths)
+        axes.set_title(name)
     rows = table().rows
-    place = np.arange(len(rows))
-    for number, name in enumerate(DENOISERS):
-        values = [row[1 + number] for row in rows]
-        bars = panels[2].barh(place + 0.4 * number, values, height=0.38, label=name)
-        panels[2].bar_label(bars, fmt="%.2f", fontsize="small")
-    panels[2].set_yticks(place + 0.2, [row[0] for row in rows])
-    panels[2].axvline(closed_form(), color="black", linestyle=":", label="I(x; z_0) − I(x; z_1)")
-    panels[2].set(xlabel="denoising term, nats", xlim=(0, 1.25 * max(r[2] for r in rows)))
-    panels[2].invert_yaxis()
+    nats = {name: {row[0]: row[1 + n] for row in rows} for n, name in enumerate(DENOISERS)}
+    plot_path_terms(panels[2], nats, closed_form())
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     panels[0].legend(fontsize="x-small")
     return figure
-
-
-def _draw_field(figure: Figure, axes, name: str, both: bool) -> None:
-    grid = np.linspace(*ENDS, 81)
-    gamma = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-    # The scale is logarithmic on both sides of 0.
-    bend = np.arcsinh(curl(gamma, both) / 1e-3).reshape(81, 81)
-    image = axes.pcolormesh(grid, grid, bend, cmap="RdBu", vmin=-8, vmax=8, rasterized=True)
-    for number, (label, path) in enumerate(PATHS.items()):
-        points = ENDS[0] + (ENDS[1] - ENDS[0]) * path(np.linspace(0, 1, 200))
-        axes.plot(points[:, 0], points[:, 1], color=f"C{number}", label=label)
-    axes.set(xlabel="γ of pixel 1", ylabel="γ of pixel 2", title=name)
-    figure.colorbar(image, ax=axes, label="asinh(1000 curl)")

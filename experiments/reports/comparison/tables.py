@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.reports.comparison.numbers import (
-    TERMS,
-    Comparison,
+from experiments.reports.comparison.curves import (
     equal_compute,
     learning_curves,
     schedule_curves,
     with_schedules,
 )
+from experiments.reports.comparison.numbers import TERMS, Comparison
 from experiments.reports.tables import Table
 
 
@@ -26,11 +25,11 @@ def in_full(found: Comparison) -> dict[str, Table]:
         tables["bands"] = _bands(found)
     if found.grouped:
         tables["groups"], tables["group_differences"] = _groups(found), _group_gaps(found)
-    if scheduled := with_schedules(found):
+    if scheduled := with_schedules(found.runs):
         tables["schedules"] = _curves(scheduled, schedule_curves, ("t", "before", "after"))
     columns = ("step", "images", "flops", "seconds", "train")
     tables["learning"] = _curves(found.runs, learning_curves, columns)
-    if rows := equal_compute(found):
+    if rows := equal_compute(found.runs):
         tables["equal_compute"] = Table(("run", "of", "amount", "training_loss"), rows)
     return tables
 
@@ -44,7 +43,7 @@ def in_short(found: Comparison) -> dict[str, Table]:
         shown["groups"] = _only_total(_groups(found))
         if found.grouped.gaps:
             shown["group_differences"] = _only_total(_group_gaps(found))
-    if rows := equal_compute(found):
+    if rows := equal_compute(found.runs):
         amounts = {of: amount for _, of, amount, _ in rows}
         columns = ("run", *(f"{amount:.4g} {of}" for of, amount in amounts.items()))
         values = {(run, of): loss for run, of, _, loss in rows}
