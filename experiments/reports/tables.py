@@ -59,6 +59,17 @@ def to_latex(table: Table, facts: str = "") -> bytes:
     return "\n".join(lines).encode()
 
 
+def to_markdown(table: Table) -> str:
+    """Return the table as Markdown, numbers on the right; "|" in a cell is escaped."""
+    lines = [list(map(str, table.columns))]
+    # A column is one of numbers where its first row is one; a table without rows has none.
+    first = table.rows[0] if table.rows else table.columns
+    lines.append(["---:" if isinstance(value, int | float) else "---" for value in first])
+    lines += [[show(value) for value in row] for row in table.rows]
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
 def show(value: Any) -> str:
     """A number to four places, or two digits where those say nothing; [low, high]; "" for None."""
     if value is None:
