@@ -14,7 +14,7 @@ __all__ = ["codes_to_bytes", "latents_to_bytes", "write_grid"]
 
 
 def latents_to_bytes(latents: Latents | np.ndarray) -> np.ndarray:
-    """[-1, 1] as brightness 0 .. 255; what lies outside is clipped."""
+    """Return values in [-1, 1] as brightness 0 .. 255, uint8 of the same array shape, clipped."""
     return np.round(np.clip((np.asarray(latents, np.float64) + 1.0) * 127.5, 0, 255)).astype(
         np.uint8
     )

@@ -40,6 +40,7 @@ def drawings(comparison: Comparison) -> dict[str, Drawing]:
 
 
 def _terms(comparison: Comparison) -> Figure:
+    """Draw the terms of every run, stacked."""
     size = (7, 0.8 + 0.5 * len(comparison.runs))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     plot_terms(axes, {name: f["bits_per_dim"] for name, f in comparison.facts.items()})
@@ -48,6 +49,7 @@ def _terms(comparison: Comparison) -> Figure:
 
 
 def _schedules(comparison: Comparison) -> Figure:
+    """Draw gamma(t) and SNR(t) of every run before and after training."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     curves = {}
     for name, run in with_schedules(comparison.runs).items():
@@ -63,6 +65,7 @@ def _schedules(comparison: Comparison) -> Figure:
 
 
 def _profile(comparison: Comparison) -> Figure:
+    """Draw the denoising term of every run per unit of gamma."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, profile in comparison.profiles.items():
         plot_profile(axes, profile, name)
@@ -71,6 +74,7 @@ def _profile(comparison: Comparison) -> Figure:
 
 
 def _difference_profile(comparison: Comparison) -> Figure:
+    """Draw the differences from the first run per unit of gamma, a panel each."""
     first, count = next(iter(comparison.runs)), len(comparison.gap_profiles)
     figure, rows = plt.subplots(
         count, 1, figsize=(7, 0.6 + 2.3 * count), layout="constrained", sharex=True, squeeze=False
@@ -82,6 +86,7 @@ def _difference_profile(comparison: Comparison) -> Figure:
 
 
 def _seeds(comparison: Comparison) -> Figure:
+    """Draw the totals of every group of seeds."""
     assert comparison.grouped is not None
     groups = comparison.grouped.groups
     size = (7, 1.0 + 0.6 * len(groups))
@@ -96,6 +101,7 @@ def _seeds(comparison: Comparison) -> Figure:
 
 
 def _learning(comparison: Comparison) -> Figure:
+    """Draw training losses against each amount of compute."""
     curves = {name: learning_curves(run) for name, run in comparison.runs.items()}
     logged = {name: columns for name, columns in curves.items() if len(columns["step"])}
     # A run whose FLOPs XLA does not count would leave a panel without its line.

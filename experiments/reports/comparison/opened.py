@@ -72,6 +72,7 @@ def open_runs(
 
 
 def _open_run(name: str, folder: str, identity: dict, step: str, batch_size: int | None) -> Run:
+    """Build a run's model and restore its averaged parameters, see `open_runs`."""
     if batch_size is not None:
         evaluate = {**identity["config"]["evaluate"], "batch_size": batch_size}
         identity = {**identity, "config": {**identity["config"], "evaluate": evaluate}}
@@ -95,6 +96,7 @@ def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
     trained = {name: steps for name, steps in timesteps.items() if steps is not None} or {"": 0}
     if asked is not None:
         return asked
+    # Bounds of different T are different numbers; a default would choose between them unseen.
     if len(set(trained.values())) > 1:
         listed = ", ".join(f"{name} T={steps}" for name, steps in trained.items())
         raise ConfigError(
