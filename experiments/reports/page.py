@@ -109,6 +109,7 @@ def write(
     Returns:
       The path of index.html.
     """
+    # Each file is written whole or not at all, see `write_bytes`: a killed report leaves no torn file.
     for name, kinds in figures.items():
         for kind, content in kinds.items():
             write_bytes(out / f"{name}.{kind}", content)
