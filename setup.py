@@ -23,6 +23,7 @@ REQUIRED = [
     "tensorboardX",
     "tqdm",
     "jaxtyping",
+    # Of the launchers that draw; vdm.plots takes axes and does not import it.
     "matplotlib",
     "pillow",
     # From 3.32 its soft locks know their owner's start, and taking a lock leaves a held file as it is.

@@ -17,6 +17,7 @@ def cpu_seconds(run):
 
 def test_importing_the_library_is_quick_and_lean(run_python):
     code = "import sys, vdm, vdm.evaluation.evaluate, vdm.training.checkpoint, vdm.training.loop\n"
+    code += "import vdm.plots\n"
     code += (
         "print([m for m in ('absl.flags', 'ml_collections', 'tensorflow', 'tensorflow_datasets', "
     )
@@ -26,6 +27,7 @@ def test_importing_the_library_is_quick_and_lean(run_python):
     # Optax and Flax bring absl's logging; orbax comes with Flax.
     assert "tensorflow" not in found[0] and "diffrax" not in found[0], found[0]
     assert "ml_collections" not in found[0] and "sklearn" not in found[0], found[0]
+    assert "matplotlib" not in found[0], found[0]
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])

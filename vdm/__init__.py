@@ -13,6 +13,7 @@ The data flow, one stage a line (each imports only from those above it):
     training              optimizer, state, step, loop, checkpoints
     samplers              noise -> images
     evaluation            parameters + images -> bits/dim per term, with errors; bounds, analyses
+    plots                 evaluations, runs and schedules -> figures on given axes
     runs                  a configuration and its parts; work folders, records, provenance
 """
 

@@ -1,4 +1,4 @@
-"""What a benchmark times: our own step under some switches, or a step from a user's file."""
+"""Training steps that a benchmark times: ours under a configuration, or one from a user's file."""
 
 import dataclasses
 import importlib.util
@@ -22,15 +22,18 @@ from vdm.runtime import devices
 from vdm.types import Batch
 
 NUM_IMAGES = 1024
+"""Random images that stand for a training split."""
 
 
 @dataclasses.dataclass
 class Candidate:
-    """Attributes:
-    name: of the row.
-    facts: what is known before it is timed; seconds, bytes, FLOPs.
-    train: makes one training step and returns what to wait for.
-    evaluate: the bound of one batch, in the same way; None without.
+    """One row of a benchmark.
+
+    Attributes:
+      name: of the row.
+      facts: numbers known before it is timed: seconds to compile, bytes, parameters.
+      train: makes one training step and returns arrays to wait for.
+      evaluate: evaluates the bound of one batch, likewise; None where evaluation is not timed.
     """
 
     name: str
@@ -40,7 +43,7 @@ class Candidate:
 
 
 def random_batch(shape: tuple[int, int, int], num_levels: int, batch_size: int) -> Batch:
-    """A batch of random codes on the host."""
+    """Return a batch of random integers [B,H,W,C] on the host; `shape` is (H, W, C)."""
     draw = np.random.default_rng(0)
     images = draw.integers(0, num_levels, (batch_size, *shape))
     return Batch(
@@ -52,10 +55,17 @@ def random_batch(shape: tuple[int, int, int], num_levels: int, batch_size: int) 
 
 
 def ours(name: str, parts: Parts, with_evaluation: bool) -> Candidate:
-    """Our step and evaluation for one configuration, compiled."""
+    """Compile our training step, and the evaluation if wanted, for one configuration.
+
+    Args:
+      name: of the row.
+      parts: configuration, model, data and mesh.
+      with_evaluation: whether the evaluation is timed too.
+    """
     started = time.perf_counter()
     state = jax.block_until_ready(parts.fresh_state())
     initialise = time.perf_counter() - started
+
     batch = parts.train_batch(0)
     compiled, facts = compile_timed(parts.train_step(), state, batch)
     images = parts.config["train"]["batch_size"] * parts.steps_per_call
@@ -66,19 +76,21 @@ def ours(name: str, parts: Parts, with_evaluation: bool) -> Candidate:
         "num_parameters": count_parameters(state.params),
         "state_bytes_per_device": devices.bytes_per_device(state),
     }
+    # A list, because every step donates the buffers of the state it takes.
     holder = [state]
 
     def train():
         holder[0], metrics = compiled(holder[0], batch)
         return metrics
 
-    found = Candidate(name, facts, train)
+    candidate = Candidate(name, facts, train)
     if with_evaluation:
-        found.evaluate = _our_evaluation(parts, holder, facts)
-    return found
+        candidate.evaluate = _our_evaluation(parts, holder, facts)
+    return candidate
 
 
 def _our_evaluation(parts: Parts, holder: list, facts: dict) -> Callable[[], Any]:
+    """Compile the evaluation of one batch under the state in `holder`; its costs go into `facts`."""
     host = random_batch(
         parts.model.shape, parts.model.num_levels, parts.config["train"]["batch_size"]
     )
@@ -87,13 +99,17 @@ def _our_evaluation(parts: Parts, holder: list, facts: dict) -> Callable[[], Any
         parts.model, Estimation(parts.config["objective"]["num_timesteps"]), parts.mesh
     )
     zero = np.int32(0)
-    compiled, found = compile_timed(step, holder[0].ema_params, batch, zero, zero)
-    facts["evaluation"] = found
+    compiled, costs = compile_timed(step, holder[0].ema_params, batch, zero, zero)
+    facts["evaluation"] = costs
     return lambda: compiled(holder[0].ema_params, batch, zero, zero)
 
 
 def flops_per_image(parts: Parts) -> dict[str, float | None]:
-    """Of training and of evaluation, of the program without loops and recomputation."""
+    """Return the FLOPs of training and evaluation per image.
+
+    They are of the program without loops and recomputation, so that configurations which differ in
+    memory alone have the same count.
+    """
     config = plain(parts.config)
     bare = dataclasses.replace(parts, config=config, model=make_family(parts.dataset.spec, config))
     state, size = bare.abstract_state(), config["train"]["batch_size"]
@@ -114,7 +130,7 @@ def flops_per_image(parts: Parts) -> dict[str, float | None]:
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` without loops over blocks or images, nothing computed twice, one step per call."""
+    """Return `config` without loops over blocks or images, recomputation, or several steps per call."""
     config = without_loops(config)
     options = config["denoiser"][config["denoiser"]["name"]]
     if "remat" in options:
@@ -123,28 +139,39 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _per(total: float | None, size: int) -> float | None:
+    """Return total/size, None for an unknown total."""
     return None if total is None else total / size
 
 
 def other(module: Any, config: Mapping[str, Any], batch: Batch, with_evaluation: bool) -> Candidate:
-    """The step that a user's file, see `load`, defines.
+    """Return the training step that a user's file defines, see `load`.
 
     `make_step(config, batch)` gives either a function without arguments that makes one training step
     and waits for it, or (function, state) where jax.jit(function)(state, batch) -> (state, metrics).
     `make_evaluation(config, batch)`, if there is one, likewise; its function returns (state, values).
+
+    Args:
+      module: the user's module.
+      config: the configuration of the first row.
+      batch: random images, the same for all rows.
+      with_evaluation: whether the evaluation is timed too.
     """
     facts: dict[str, Any] = {"images_per_call": len(batch.index)}
     train = _user_step(module.make_step(config, batch), batch, facts)
-    found = Candidate(Path(module.__file__).stem, facts, train)
+    candidate = Candidate(Path(module.__file__).stem, facts, train)
     if with_evaluation and hasattr(module, "make_evaluation"):
         facts["evaluation"] = {}
         made = module.make_evaluation(config, batch)
-        found.evaluate = _user_step(made, batch, facts["evaluation"])
-    return found
+        candidate.evaluate = _user_step(made, batch, facts["evaluation"])
+    return candidate
 
 
 def load(path: str) -> Any:
-    """The module in file `path`; ConfigError unless it defines make_step."""
+    """Import the Python file at `path`.
+
+    Raises:
+      ConfigError: no such file, or one that does not define make_step.
+    """
     if not Path(path).is_file():
         raise ConfigError(f"--other={path}: no such file; give a Python file with make_step")
     spec = importlib.util.spec_from_file_location("other_implementation", path)
@@ -157,18 +184,21 @@ def load(path: str) -> Any:
 
 
 def _user_step(made: Any, batch: Batch, facts: dict) -> Callable[[], Any]:
+    """Return a function that makes one step of what the user's file made; costs go into `facts`."""
     if not isinstance(made, tuple):
+        # Nothing of it can be inspected: its first call holds whatever it compiles.
         started = time.perf_counter()
         made()
         facts["first_call_seconds"] = time.perf_counter() - started
         return made
+
     function, state = made
     placed = jax.tree.map(jnp.asarray, batch)
     leaves = [leaf for leaf in jax.tree.leaves(state) if hasattr(leaf, "size")]
     facts["state_bytes_per_device"] = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     jitted = function if hasattr(function, "lower") else jax.jit(function, donate_argnums=0)
-    compiled, found = compile_timed(jitted, state, placed)
-    facts |= found
+    compiled, costs = compile_timed(jitted, state, placed)
+    facts |= costs
     holder = [state]
 
     def step():
@@ -179,7 +209,12 @@ def _user_step(made: Any, batch: Batch, facts: dict) -> Callable[[], Any]:
 
 
 def compile_timed(jitted: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
-    """The compiled program, and how long each stage took: trace, lower, compile."""
+    """Compile a jitted function for its arguments.
+
+    Returns:
+      The compiled program, and its facts: seconds to trace, lower and compile, memory in bytes, and the
+      exchange between devices.
+    """
     times, cpu = [time.perf_counter()], time.process_time()
     traced = jitted.trace(*args)
     times.append(time.perf_counter())

@@ -1,4 +1,4 @@
-"""Measure how fast batches are made: this project's, NumPy's plain indexing, and tf.data's pipelines.
+"""Measure how fast input pipelines make batches: ours, plain NumPy indexing, and tf.data.
 
     python -m experiments.benchmarks.data
     python -m experiments.benchmarks.data --tf_data=true    # where the extra "data" is installed
@@ -44,7 +44,11 @@ def main():
 
 
 def report(speeds: dict) -> None:
-    """The table, and how many times faster ours is than the fastest of tf.data."""
+    """Print the speeds, and the ratio of ours to each pipeline of tf.data.
+
+    Args:
+      speeds: {pipeline: images per second of (processor time, wall time)}.
+    """
     from vdm.runtime.tables import show_table
 
     columns = ("pipeline", "images/s of CPU time", "images/s of wall time")

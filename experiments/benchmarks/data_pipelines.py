@@ -1,4 +1,4 @@
-"""The pipelines that `experiments.benchmarks.data` compares: each gives the images of one epoch."""
+"""Input pipelines that `experiments.benchmarks.data` compares; each yields one epoch in batches."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,25 +11,33 @@ from vdm.data.base import Dataset
 from vdm.data.batches import train_batch
 
 Pipeline = Callable[[int], Iterator[Any]]
-"""Epoch -> its batches, shuffled, each image once."""
+"""Function from the number of an epoch to its shuffled batches, in which each image occurs once."""
 
 
 def random_images(num_images: int) -> np.ndarray:
-    """Images of 32x32x3, uint8."""
+    """Return random images of CIFAR-10's size [N,32,32,3], uint8."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (num_images, 32, 32, 3), dtype=np.uint8)
 
 
 def ours(data: Dataset, batch_size: int) -> dict[str, Pipeline]:
-    """`train_batch` as training calls it, with and without augmentation; and bare indexing."""
+    """Return `train_batch` as training calls it, with and without augmentation, and bare indexing.
+
+    Bare indexing gathers the same images without batch records, and is the least that any pipeline
+    does.
+
+    Args:
+      data: the data set, memory-mapped.
+      batch_size: images per batch; the last incomplete batch of an epoch is dropped.
+    """
     images = data.split("train")
     num_batches = len(images) // batch_size
     augmentation = Augmentation(flip=True, rotate=True, permute_channels=True)
 
     def indexing(epoch: int) -> Iterator[np.ndarray]:
         order = np.random.default_rng(epoch).permutation(len(images))
-        parts = order[: num_batches * batch_size].reshape(num_batches, batch_size)
-        return (np.asarray(images[part]) for part in parts)
+        batches_of_epoch = order[: num_batches * batch_size].reshape(num_batches, batch_size)
+        return (np.asarray(images[batch]) for batch in batches_of_epoch)
 
     def batches(epoch: int, **options) -> Iterator[Any]:
         steps = range(epoch * num_batches, (epoch + 1) * num_batches)
@@ -43,7 +51,12 @@ def ours(data: Dataset, batch_size: int) -> dict[str, Pipeline]:
 
 
 def tf_data(images: np.ndarray, batch_size: int) -> dict[str, Pipeline]:
-    """Shuffled batches by tf.data, gathered by index or through a shuffle buffer."""
+    """Return pipelines of tf.data: images gathered by shuffled index, or through a shuffle buffer.
+
+    Args:
+      images: [N,H,W,C], uint8.
+      batch_size: images per batch.
+    """
     import tensorflow as tf
 
     # In memory: tf.data has no memory-mapped source, and this is the fastest it has.
@@ -77,7 +90,16 @@ def tf_data(images: np.ndarray, batch_size: int) -> dict[str, Pipeline]:
 def measure(
     pipelines: Mapping[str, Pipeline], num_images: int, rounds: int
 ) -> dict[str, tuple[float, float]]:
-    """Images per second of processor time and of wall time, the best of so many rounds in turn."""
+    """Measure every pipeline in turn, over one epoch per round.
+
+    Args:
+      pipelines: {name: pipeline}.
+      num_images: images in an epoch.
+      rounds: timed epochs, after one that warms caches; the fastest counts.
+
+    Returns:
+      {name: images per second of (processor time, wall time)}.
+    """
     best = dict.fromkeys(pipelines, (0.0, 0.0))
     for epoch in range(rounds + 1):
         for name, pipeline in pipelines.items():

@@ -1,4 +1,4 @@
-"""The benchmark behind its launcher: read the grid, compile, time in turns, put into a table."""
+"""Benchmark of training and evaluation: configurations of a grid compiled and timed in turns."""
 
 import dataclasses
 import resource
@@ -28,10 +28,12 @@ Config = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Attributes:
-    rounds: how often each candidate is timed.
-    calls: steps in one timing.
-    evaluation: whether evaluations are timed too.
+    """Extent of the timing.
+
+    Attributes:
+      rounds: how often each candidate is timed.
+      calls: steps in one timing.
+      evaluation: whether evaluations are timed too.
     """
 
     rounds: int
@@ -40,7 +42,11 @@ class Timing:
 
 
 def read_shape(words: Sequence[str]) -> tuple[int, int, int] | None:
-    """--image_shape as numbers; None when it is not given."""
+    """Return flag --image_shape as (height, width, channels); None where it is not given.
+
+    Raises:
+      ConfigError: not three positive integers.
+    """
     if not words:
         return None
     if len(words) != 3 or not all(word.strip().isdigit() and int(word) for word in words):
@@ -50,24 +56,34 @@ def read_shape(words: Sequence[str]) -> tuple[int, int, int] | None:
 
 
 def read_grid(text: str, config: config_dict.ConfigDict) -> dict[str, Config]:
-    """{name of the combination: configuration}; "ours" alone for an empty grid."""
+    """Return {name of the combination: configuration}; {"ours": config} for an empty grid.
+
+    Args:
+      text: the grid as `experiments.sweeps.grid.read_axes` reads it.
+      config: the configuration that its values override.
+    """
     if not text.strip():
         return {"ours": config.to_dict()}
-    found = grid.points(config, grid.read_axes(text))
-    return {" ".join(_leaf(*pair) for pair in p.overrides.items()): p.config for p in found}
+    points = grid.points(config, grid.read_axes(text))
+    return {" ".join(_leaf(*pair) for pair in p.overrides.items()): p.config for p in points}
 
 
 def _leaf(field: str, value: str) -> str:
+    """Return the last word of a dotted field with its value, for the name of a row."""
     return f"{field.rpartition('.')[2]}={value}"
 
 
 def random_spec(shape: tuple[int, int, int], num_levels: int) -> DataSpec:
-    """What random images are."""
+    """Return the specification of random images; `shape` is (H, W, C)."""
     return DataSpec("random", shape, num_levels, {"train": candidates.NUM_IMAGES}, "")
 
 
 def out_path(text: str) -> Path:
-    """--out, if it can be written."""
+    """Return flag --out as a path.
+
+    Raises:
+      ConfigError: a folder, or a file in a folder that does not exist.
+    """
     path = Path(text)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(f"--out={text}: give a file in a folder that exists, as benchmark.json")
@@ -77,11 +93,24 @@ def out_path(text: str) -> Path:
 def run(
     configs: Mapping[str, Config], others: Sequence[str], spec: DataSpec | None, timing: Timing
 ) -> dict[str, Any]:
-    """Everything measured, JSON-able."""
+    """Compile and time all candidates.
+
+    Args:
+      configs: {name of the row: configuration}; the first is what the others are compared with.
+      others: paths of users' files, see `candidates.load`.
+      spec: specification of random images in place of the configuration's data; None = those data.
+      timing: rounds and calls.
+
+    Returns:
+      Everything measured, JSON-able; `experiments.benchmarks.table` shows it.
+    """
+    # Users' files first: a mistake in one should not cost the compilation of the rest.
     modules = [candidates.load(path) for path in others]
     parts = {name: _parts(config, spec) for name, config in configs.items()}
     first = next(iter(parts.values()))
     model, size = first.model, first.config["train"]["batch_size"]
+
+    # All are compiled before any is timed: compilation would disturb the timing of the others.
     compared = []
     for name, part in parts.items():
         compared.append(candidates.ours(name, part, timing.evaluation))
@@ -89,8 +118,10 @@ def run(
     batch = candidates.random_batch(model.shape, model.num_levels, size)
     for module in modules:
         compared.append(candidates.other(module, first.config, batch, timing.evaluation))
+
     seconds = _time_in_turns(compared, timing)
-    if jax.default_backend() == "cpu":  # elsewhere a step's memory is not the process's
+    # On an accelerator a step's memory is not the process's.
+    if jax.default_backend() == "cpu":
         for candidate in compared:
             candidate.facts["resident_bytes"] = resident_memory.growth_bytes(candidate.train)
     flops = candidates.flops_per_image(first)
@@ -106,6 +137,7 @@ def run(
 
 
 def _parts(config: Config, spec: DataSpec | None) -> Parts:
+    """Return model, data and mesh of a configuration, with random images where `spec` is given."""
     if spec is None:
         return build(config)
     checks.check(config)
@@ -119,31 +151,35 @@ def _parts(config: Config, spec: DataSpec | None) -> Parts:
 
 
 def _time_in_turns(compared: list[Candidate], timing: Timing) -> dict[str, dict[str, list[float]]]:
-    """{name: {"train", "train_cpu", "evaluate"}}, seconds of one call in every round.
+    """Time all candidates in turns, so that a busy machine slows all alike.
 
-    Evaluations after all training: the first call after a training step is slow for whoever makes it.
+    Returns:
+      {name: {"train", "train_cpu", "evaluate"}}, seconds of one call in every round.
     """
-    found: dict[str, dict[str, list[float]]] = {
+    seconds: dict[str, dict[str, list[float]]] = {
         c.name: {"train": [], "train_cpu": [], "evaluate": []} for c in compared
     }
-    for number in range(timing.rounds + 1):  # the first warms up
+    # Round 0 warms up and is not counted.
+    for number in range(timing.rounds + 1):
         for candidate in compared:
             wall, cpu = _seconds(candidate.train, timing.calls)
             if number:
-                found[candidate.name]["train"].append(wall)
-                found[candidate.name]["train_cpu"].append(cpu)
+                seconds[candidate.name]["train"].append(wall)
+                seconds[candidate.name]["train_cpu"].append(cpu)
         _say(f"training: round {number} of {timing.rounds}")
+
+    # After all training: the first call after a training step is slow whichever program makes it.
     for number in range(timing.rounds + 1 if timing.evaluation else 0):
         for candidate in compared:
             if candidate.evaluate is not None:
                 wall, _ = _seconds(candidate.evaluate, timing.calls)
-                found[candidate.name]["evaluate"] += [wall] if number else []
+                seconds[candidate.name]["evaluate"] += [wall] if number else []
         _say(f"evaluation: round {number} of {timing.rounds}")
-    return found
+    return seconds
 
 
 def _seconds(step: Any, calls: int) -> tuple[float, float]:
-    """(wall, processor) seconds of one call."""
+    """Return the (wall, processor) seconds of one call, the mean over `calls`."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         result = step()
@@ -152,29 +188,38 @@ def _seconds(step: Any, calls: int) -> tuple[float, float]:
 
 
 def _peaks(parts: Parts) -> dict[str, float]:
-    """FLOP/s of one device."""
+    """Return the measured peaks of one device, FLOP/s, in the dtype that the network computes in."""
     options = parts.config["denoiser"].get(parts.config["denoiser"]["name"], {})
     dtype = DTYPES[options.get("dtype", "float32")]
-    found = {"matmul_flops_per_second": peak_flops.matmul_flops_per_second(dtype)}
+    peaks = {"matmul_flops_per_second": peak_flops.matmul_flops_per_second(dtype)}
     if "channels" in options:
+        # The batch of one device: a smaller convolution has a lower peak.
         size = max(1, parts.config["train"]["batch_size"] // parts.mesh.devices.size)
-        found["convolution_flops_per_second"] = peak_flops.convolution_flops_per_second(
+        peaks["convolution_flops_per_second"] = peak_flops.convolution_flops_per_second(
             dtype, size, parts.model.shape[:2], options["channels"]
         )
-    return found
+    return peaks
 
 
 def _peak_memory() -> dict[str, int]:
-    """Of this process in all, candidates together; on an accelerator of its memory too."""
+    """Return the peak memory of this process in bytes, all candidates together, and of the device."""
+    # getrusage counts bytes on macOS and kilobytes elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peaks = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     stats = jax.local_devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:
-        found["device"] = int(stats["peak_bytes_in_use"])
-    return found
+        peaks["device"] = int(stats["peak_bytes_in_use"])
+    return peaks
 
 
 def _row(candidate: Candidate, seconds: dict[str, list[float]], flops: dict) -> dict[str, Any]:
+    """Return a candidate's facts with its times and speeds.
+
+    Args:
+      candidate: the candidate.
+      seconds: {"train", "train_cpu", "evaluate"}, one value per round.
+      flops: FLOPs per image, see `candidates.flops_per_image`.
+    """
     images = candidate.facts["images_per_call"]
     train, spread = peak_flops.median_and_spread(seconds["train"])
     row = {
@@ -197,4 +242,5 @@ def _row(candidate: Candidate, seconds: dict[str, list[float]], flops: dict) -> 
 
 
 def _say(line: str) -> None:
+    """Print progress to stderr: stdout holds the table alone."""
     print(line, file=sys.stderr, flush=True)

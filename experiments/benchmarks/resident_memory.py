@@ -1,4 +1,4 @@
-"""The memory that a call takes beside what its process holds already, by the system's own count."""
+"""Peak resident memory of a call above the process's baseline, from /proc (Linux only)."""
 
 import ctypes
 import gc
@@ -12,11 +12,17 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def growth_bytes(call: Callable[[], Any]) -> int | None:
-    """By how much resident memory rose at most while `call` ran; None where only Linux would tell."""
+    """Return the peak growth of resident memory in bytes while `call` runs; None except on Linux.
+
+    Args:
+      call: a function that returns arrays to wait for.
+    """
+    # Freed memory that is still resident would be used again without showing as growth.
     gc.collect()
     _give_back()
     try:
-        _RESET.write_text("5")  # the peak starts again at what is resident now
+        # 5 resets the recorded peak, VmHWM, to what is resident now, see proc(5).
+        _RESET.write_text("5")
     except OSError:
         return None
     before = _kilobytes("VmRSS")
@@ -25,12 +31,13 @@ def growth_bytes(call: Callable[[], Any]) -> int | None:
 
 
 def _give_back() -> None:
-    """Memory that was freed but is kept for reuse would be used again unseen."""
+    """Return freed memory to the system, where the C library is glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _kilobytes(name: str) -> int:
+    """Return a field of /proc/self/status, kB."""
     lines = _STATUS.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -2,8 +2,9 @@
 
     python -m experiments.benchmarks.shape_cost --config=configs/digits_learned.py
 
-The same step with the shape on the variance and on the bound. FLOPs by XLA's count; time by blocks of
-steps that take turns in the order ABBA, so that a machine that slows down slows both.
+The same training step with the schedule's interior minimising the bound's variance, and the bound
+itself. FLOPs are XLA's count; times are of blocks of steps in the order ABBA, so that a machine that
+slows down slows both.
 """
 
 from absl import flags
@@ -27,6 +28,8 @@ def main():
 
     use_compilation_cache()
     config = _CONFIG.value.to_dict()
+    # Compiled ahead of time: the timed blocks must not compile, and the count of FLOPs needs the
+    # program.
     steps, states, flops = {}, {}, {}
     for shape in ("elbo", "variance"):
         parts = build({**config, "objective": {**config["objective"], "shape": shape}})
@@ -35,6 +38,7 @@ def main():
         steps[shape] = parts.train_step().lower(states[shape], batch).compile()  # type: ignore[attr-defined]
         flops[shape] = steps[shape].cost_analysis()["flops"]
 
+    # Each step takes the state of the one before it, whose buffers are donated.
     def block(shape: str):
         for _ in range(_STEPS.value):
             states[shape], metrics = steps[shape](states[shape], batch)

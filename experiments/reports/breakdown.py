@@ -1,16 +1,16 @@
-"""Where the bits go, on disk: one page, and the figures, tables and maps beside it."""
+"""Report on where the bits of a run arise: by noise level, pixel, channel, class and image.
 
-import functools
+One pass over a split gives the numbers, see `vdm.evaluation.analysis.breakdown`; the report is one page
+with figures and tables, the maps as arrays and the record of the evaluation.
+"""
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.reports import page
-from experiments.reports.comparison.figures import plot_profile
-from experiments.reports.page import Drawing, Figure, plt
-from experiments.reports.pictures import codes_to_bytes
+from experiments.reports import breakdown_figures, page
 from experiments.reports.tables import Table, to_html
 from vdm.data import Dataset
 from vdm.data.batches import eval_batches
@@ -19,6 +19,7 @@ from vdm.evaluation.analysis.breakdown import MAPPED, Breakdown
 from vdm.evaluation.analysis.extremes import Extremes, find_extremes
 from vdm.evaluation.analysis.noise_levels import profile
 from vdm.evaluation.evaluate import Estimation
+from vdm.evaluation.statistics.estimate import Estimate
 from vdm.runs import record
 from vdm.runs.folder import write_arrays, write_json
 from vdm.runs.parts import Parts
@@ -26,6 +27,7 @@ from vdm.runs.progress import Progress, evaluation_progress
 from vdm.types import Params
 
 NUM_EXTREMES = 16
+"""Easiest and hardest images shown, each."""
 _CAPTIONS = {
     "profile": "Per unit of γ",
     "maps": "Per pixel",
@@ -39,34 +41,62 @@ _CAPTIONS = {
 def break_down(
     parts: Parts, params: Params, split: str, estimation: Estimation, check: Callable[[], None]
 ) -> Breakdown:
-    """One pass over `split`, with progress; `check` may raise to stop it within a batch."""
+    """Evaluate a split once and keep its bits by gamma, dimension and image.
+
+    Args:
+      parts: model, data and mesh of the run.
+      params: its parameters.
+      split: which images.
+      estimation: T, times per image, randomisations and seed.
+      check: called between batches; may raise to stop.
+    """
     batches = list(eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]))
     count = len(batches) * estimation.randomisations
     with Progress(f"breaking down {split}", count, "batches") as bar:
-        tell = evaluation_progress(bar, check)
-        return breakdown.break_down(parts.model, params, batches, estimation, parts.mesh, tell)
+        report = evaluation_progress(bar, check)
+        return breakdown.break_down(parts.model, params, batches, estimation, parts.mesh, report)
 
 
 def labels_of(dataset: Dataset, split: str) -> np.ndarray | None:
-    """The class of every image of `split` [N]; None where the data have no classes."""
+    """Return the class of every image of `split` [N]; None where the data have no classes."""
     return getattr(dataset, "labels", {}).get(split)
 
 
 def write(
-    out: Path, dataset: Dataset, split: str, found: Breakdown, facts: Mapping[str, Any]
+    out: Path, dataset: Dataset, split: str, analysis: Breakdown, facts: Mapping[str, Any]
 ) -> Path:
-    """Writes everything into `out`; returns the page."""
-    labels, extremes = labels_of(dataset, split), find_extremes(found.evaluation, NUM_EXTREMES)
-    tables = _tables(found, labels, extremes)
+    """Write the report into `out`.
+
+    Args:
+      out: the folder.
+      dataset: the data, for the pictures of images and their classes.
+      split: which images were evaluated.
+      analysis: what `break_down` returned.
+      facts: the record of the evaluation, see `vdm.runs.record.describe`.
+
+    Returns:
+      The path of index.html.
+    """
+    labels = labels_of(dataset, split)
+    extremes = find_extremes(analysis.evaluation, NUM_EXTREMES)
+    tables = _tables(analysis, labels, extremes)
+    # The evaluation has indices; the pictures come from the data.
     images = dataset.split(split)
-    levels = dataset.spec.num_levels
-    figures = page.render(_drawings(found, tables, extremes, images, levels))
-    write_arrays(out / "maps.npz", _arrays(found))
+    num_levels = dataset.spec.num_levels
+    figures = page.render(
+        breakdown_figures.drawings(analysis, labels, extremes, images, num_levels)
+    )
+
+    # Before the page, which tells its reader of them.
+    write_arrays(out / "maps.npz", _arrays(analysis))
     write_json(out / "record.json", facts)
+
+    # The table of terms has a section of its own: of the report, the facts after it are shown here.
     lines = record.format_report(facts).splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("total")) + 1
     described = "\n".join(lines[start:])
     shown = {n: t for n, t in tables.items() if n in ("terms", "channels", "classes")}
+
     parts = [page.paragraph(line, "facts") for line in described.splitlines()]
     parts.append(page.section("Terms", to_html(tables["terms"]), _WHOLE))
     for name, kinds in figures.items():
@@ -74,6 +104,7 @@ def write(
         contents += [to_html(tables[name])] if name in shown else []
         contents += [_EXTREMES] if name == "hardest" else []
         parts.append(page.section(_CAPTIONS[name], *contents))
+
     content = page.document(f"Where the bits go: {dataset.spec.name}, {split}", parts)
     return page.write(out, content, tables, figures, described, shown)
 
@@ -91,16 +122,21 @@ _EXTREMES = page.paragraph(
 )
 
 
-def _tables(found: Breakdown, labels: np.ndarray | None, extremes: Extremes) -> dict[str, Table]:
+def _tables(analysis: Breakdown, labels: np.ndarray | None, extremes: Extremes) -> dict[str, Table]:
+    """Return {file stem: table} of terms, channels, gamma, classes (if there are any) and images."""
     names = ("bits_per_dim", "low_95", "high_95", "monte_carlo_error")
-    terms = (*found.evaluation.terms, "total")
+    terms = (*analysis.evaluation.terms, "total")
     tables = {
-        "terms": Table(("term", *names), [(n, *_row(found.evaluation.estimate(n))) for n in terms]),
+        "terms": Table(
+            ("term", *names), [(n, *_row(analysis.evaluation.estimate(n))) for n in terms]
+        ),
         "channels": Table(
-            ("channel", *names), [(n, *_row(row)) for n, row in enumerate(found.per_channel())]
+            ("channel", *names), [(n, *_row(row)) for n, row in enumerate(analysis.per_channel())]
         ),
     }
-    curve = profile(found.binned)
+
+    # A row per bin of gamma, with both of its 95 % bands.
+    curve = profile(analysis.binned)
     rows = zip(
         curve.edges[:-1],
         curve.edges[1:],
@@ -111,12 +147,15 @@ def _tables(found: Breakdown, labels: np.ndarray | None, extremes: Extremes) -> 
     )
     columns = ("bits_per_dim_per_gamma", "half_width_95", "half_width_95_all_bins")
     tables["profile"] = Table(("gamma_low", "gamma_high", *columns), list(rows))
+
     if labels is not None:
-        classes = breakdown.per_class(found.evaluation, labels)
+        classes = breakdown.per_class(analysis.evaluation, labels)
         tables["classes"] = Table(
             ("class", "images", *names),
             [(label, count, *_row(row)) for label, (count, row) in classes.items()],
         )
+
+    # Valued by other randomisations than those that chose them, see `Extremes`.
     chosen = extremes.bits.items()
     error = extremes.error or {}
     tables["images"] = Table(
@@ -126,97 +165,13 @@ def _tables(found: Breakdown, labels: np.ndarray | None, extremes: Extremes) -> 
     return tables
 
 
-def _row(row) -> tuple:
-    return (row.mean, *(row.interval or (None, None)), row.monte_carlo_error)
+def _row(estimate: Estimate) -> tuple:
+    """Return mean, ends of the 95 % interval and Monte Carlo error as cells."""
+    return (estimate.mean, *(estimate.interval or (None, None)), estimate.monte_carlo_error)
 
 
-def _arrays(found: Breakdown) -> dict[str, np.ndarray]:
-    """Bits per dimension of every pixel and channel, by term, and their standard errors."""
-    arrays = {name: found.maps[name].bits for name in MAPPED}
-    errors = {f"{name}_error": found.maps[name].standard_error for name in MAPPED}
+def _arrays(analysis: Breakdown) -> dict[str, np.ndarray]:
+    """Return the bits of every dimension [H,W,C] by term, and their standard errors if estimated."""
+    arrays = {name: analysis.maps[name].bits for name in MAPPED}
+    errors = {f"{name}_error": analysis.maps[name].standard_error for name in MAPPED}
     return {**arrays, **{n: e for n, e in errors.items() if e is not None}}
-
-
-def _drawings(
-    found: Breakdown,
-    tables: Mapping[str, Table],
-    extremes: Extremes,
-    images: np.ndarray,
-    levels: int,
-) -> dict[str, Drawing]:
-    drawings: dict[str, Drawing] = {
-        "profile": functools.partial(_profile, found),
-        "maps": functools.partial(_maps, found),
-    }
-    if found.channels.shape[2] > 1:
-        drawings["channels"] = functools.partial(_bars, tables["channels"], found, 1)
-    if "classes" in tables:
-        drawings["classes"] = functools.partial(_bars, tables["classes"], found, 2)
-    for name in ("easiest", "hardest"):
-        chosen = getattr(extremes, name)
-        tiles = codes_to_bytes(images[chosen], levels)
-        drawings[name] = functools.partial(_grid, tiles, chosen, extremes)
-    return drawings
-
-
-def _profile(found: Breakdown) -> Figure:
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    plot_profile(axes, profile(found.binned), "denoising matching", all_at_once=True)
-    axes.set(xlabel="γ", ylabel="bits/dim per unit of γ")
-    axes.legend(title="bands: 95 % bin by bin,\nand (pale) of all bins at once")
-    return figure
-
-
-def _maps(found: Breakdown) -> Figure:
-    """A row per channel, a column per term; bits of a dimension."""
-    depth = found.channels.shape[2]
-    figure, rows = plt.subplots(
-        depth,
-        len(MAPPED),
-        figsize=(3.2 * len(MAPPED), 0.4 + 2.6 * depth),
-        layout="constrained",
-        squeeze=False,
-    )
-    for column, name in enumerate(MAPPED):
-        bits = found.maps[name].bits
-        for channel in range(depth):
-            axes = rows[channel, column]
-            scale = {"vmin": bits.min(), "vmax": bits.max()}  # one for all channels of a term
-            drawn = axes.imshow(bits[..., channel], cmap="viridis", **scale)
-            axes.set(xticks=[], yticks=[])
-            label = f", channel {channel}" if depth > 1 else ""
-            axes.set_title(f"{name.replace('_', ' ')}{label}", fontsize="medium")
-            figure.colorbar(drawn, ax=axes, shrink=0.85)
-    figure.supxlabel("bits per dimension; a map's mean is its term")
-    return figure
-
-
-def _bars(table: Table, found: Breakdown, first: int) -> Figure:
-    """A point with its 95 % interval per row of a table."""
-    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    for row in table.rows:
-        mean, low, high = row[first : first + 3]
-        if low is not None:
-            axes.plot((row[0], row[0]), (low, high), color="C0")
-        axes.plot(row[0], mean, "o", color="C0")
-    axes.axhline(found.evaluation.estimate().mean, color="black", linewidth=0.8, label="total")
-    axes.set_xticks([row[0] for row in table.rows] if len(table.rows) <= 20 else [])
-    axes.set(xlabel=table.columns[0], ylabel="bits/dim; bars: 95 % over images")
-    axes.legend()
-    return figure
-
-
-def _grid(tiles: np.ndarray, chosen: np.ndarray, extremes: Extremes) -> Figure:
-    columns = min(8, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure, places = plt.subplots(
-        rows, columns, figsize=(1.15 * columns, 1.5 * rows), layout="constrained", squeeze=False
-    )
-    for axes in places.flat:
-        axes.set_axis_off()
-    for axes, tile, index in zip(places.flat, tiles, chosen.tolist(), strict=False):
-        error = f" ± {extremes.error[index]:.2f}" if extremes.error else ""
-        picture = tile if tile.shape[-1] == 3 else tile.mean(axis=-1)
-        axes.imshow(picture.astype(np.uint8), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{extremes.bits[index]:.2f}{error}", fontsize="small")
-    return figure

@@ -1,19 +1,26 @@
-"""How runs learned: a picture and a table."""
+"""Report on the learning curves of runs: one figure and one table."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from experiments.reports import page
 from experiments.reports.page import Figure, plt
 from experiments.reports.tables import Table, to_csv
+from vdm.plots import plot_learning
 from vdm.runs.folder import write_bytes
-from vdm.runs.history import loss_range, training_curves, validation_curves
+from vdm.runs.history import training_curves, validation_curves
 
 
 def write(out: Path, runs: Mapping[str, Path]) -> Path:
-    """learning.png, learning.pdf and learning.csv; the path of the first."""
+    """Write learning.png, learning.pdf and learning.csv into `out`.
+
+    Args:
+      out: the folder.
+      runs: {name in the figure: work folder}; each has logged at least one training loss.
+
+    Returns:
+      The path of learning.png.
+    """
     for kind, content in page.render({"learning": lambda: _draw(runs)})["learning"].items():
         write_bytes(out / f"learning.{kind}", content)
     write_bytes(out / "learning.csv", to_csv(_table(runs)))
@@ -21,7 +28,8 @@ def write(out: Path, runs: Mapping[str, Path]) -> Path:
 
 
 def _table(runs: Mapping[str, Path]) -> Table:
-    """A row per run, step and kind of number, for CSV."""
+    """Return a row per run, logged step and split, bits/dim."""
+    # In long form, one number per row: validations are logged at other steps than losses.
     rows = []
     for name, workdir in runs.items():
         for split, curves in (
@@ -36,19 +44,11 @@ def _table(runs: Mapping[str, Path]) -> Table:
 
 
 def _draw(runs: Mapping[str, Path]) -> Figure:
-    """Training loss (lines) and validation (points) against images seen."""
+    """Draw training losses (lines) and validations (points) against images seen."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    losses, validations = [], []
-    for name, workdir in runs.items():
-        train, validation = training_curves(workdir), validation_curves(workdir)
-        (line,) = axes.plot(train["images"], train["train"], label=f"{name}, training")
-        images = np.interp(validation["step"], train["step"], train["images"])
-        label = f"{name}, validation" if len(images) else None
-        axes.plot(images, validation["validation"], "o", color=line.get_color(), label=label)
-        losses.append(train["train"])
-        validations.append(validation["validation"])
-    axes.set_ylim(*loss_range(losses, validations))
-    axes.set_xlabel("images seen")
-    axes.set_ylabel("bits/dim")
+    training = {name: training_curves(workdir) for name, workdir in runs.items()}
+    validation = {name: validation_curves(workdir) for name, workdir in runs.items()}
+    plot_learning(axes, training, validation)
+    axes.set(xlabel="images seen", ylabel="bits/dim")
     axes.legend()
     return figure

@@ -1,4 +1,8 @@
-"""Maps of gamma over pixels and images: what is measured, figures, tables, one page."""
+"""Report on a schedule per pixel: maps of gamma, their spread over images, and the context's KL.
+
+Such schedules are those of Sahoo et al. 2023, MuLAN (arXiv:2312.13236): gamma differs between
+dimensions and, with a context c ~ q(c|x), between images.
+"""
 
 import dataclasses
 import functools
@@ -16,10 +20,12 @@ from vdm.distributions import codes, value_of
 from vdm.errors import ConfigError
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.noise import evaluation_contexts
+from vdm.plots import plot_context_kl, plot_map
 from vdm.runs.folder import write_arrays
 from vdm.types import Params
 
 NUM_GRID = 257
+"""Times at which gamma is compared with its middle, to find when a pixel passes it."""
 _CAPTIONS = {
     "gamma": "γ of every pixel, mean over images and channels",
     "spread": "Deviation of γ over images",
@@ -30,12 +36,15 @@ _CAPTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class NoiseMaps:
-    """Attributes:
-    times: [F].
-    gamma: at those times, mean over images [F,H,W,C].
-    spread: deviation over images [F,H,W,C]; 0 without a context.
-    half_way: time at which gamma passes (gamma_0 + gamma_1)/2, mean over images [H,W,C].
-    auxiliary_bits: KL(q(c|x) || p(c)) of every image, bits (not per dimension) [N].
+    """Noise levels of every dimension at F times, over N images.
+
+    Attributes:
+      times: t of the maps [F], from 0 to 1.
+      gamma: mean over images at those times [F,H,W,C].
+      spread: standard deviation over images [F,H,W,C]; 0 without a context.
+      half_way: time at which gamma passes (gamma_0 + gamma_1)/2, mean over images [H,W,C].
+      auxiliary_bits: KL(q(c|x) || p(c)) of every image, bits (not per dimension) [N]; 0 without a
+        context.
     """
 
     times: np.ndarray
@@ -46,7 +55,11 @@ class NoiseMaps:
 
 
 def read_times(words: Sequence[str]) -> np.ndarray:
-    """ConfigError unless numbers in [0, 1]."""
+    """Return the times of flag --times [F].
+
+    Raises:
+      ConfigError: no times, or something other than numbers in [0, 1].
+    """
     try:
         times = np.array([float(word) for word in words])
     except ValueError:
@@ -57,7 +70,11 @@ def read_times(words: Sequence[str]) -> np.ndarray:
 
 
 def check(model: DiffusionModel) -> None:
-    """ConfigError for a scalar schedule, whose maps would be flat."""
+    """Check that the model has a gamma per dimension.
+
+    Raises:
+      ConfigError: a scalar schedule, whose maps would be flat.
+    """
     if model.has_scalar_gamma:
         raise ConfigError(
             f"--workdir: the schedule {type(model.schedule).__name__} of this run has one gamma for "
@@ -68,11 +85,21 @@ def check(model: DiffusionModel) -> None:
 def measure(
     model: DiffusionModel, params: Params, images: np.ndarray, times, seed: int
 ) -> NoiseMaps:
-    """The maps of `images` [N,H,W,C], each with one context c ~ q(c|x)."""
+    """Measure the maps of a model over images, with one context c ~ q(c|x) for each image.
+
+    Args:
+      model: a diffusion model with a gamma per dimension.
+      params: its parameters.
+      images: integers [N,H,W,C].
+      times: t of the maps [F], from 0 to 1.
+      seed: seed of the contexts.
+    """
+    # Noise by (seed, image index) alone, as in evaluations: the maps do not depend on the batch.
     x, index = codes.encode(jnp.asarray(images), model.num_levels), jnp.arange(len(images))
     noise = evaluation_contexts(seed, 0, 0, index, model.draw_context)
     context = jax.jit(lambda p: model.encode(p, x, noise))(params)
 
+    # Compiled once for all times: t is an argument.
     @jax.jit
     def gamma_at(params, t):
         value = value_of(context)
@@ -80,50 +107,66 @@ def measure(
         gamma = model.gamma(params, jnp.full(size, t), value)
         return jnp.broadcast_to(gamma, (size, *model.shape))
 
+    # The end points are the same for all dimensions, so one number is half way for all of them.
     ends = model.end_gammas(params)
     half = 0.5 * (float(ends[0].mean()) + float(ends[1].mean()))
     gammas = [np.float64(gamma_at(params, jnp.float32(t))) for t in times]
     below = np.zeros(gammas[0].shape)
     for t in (np.arange(NUM_GRID) + 0.5) / NUM_GRID:
-        # The share of the time that gamma spends below its middle is when it passes it.
+        # gamma increases, so the share of the time it spends below its middle is when it passes it.
         below += np.asarray(gamma_at(params, jnp.float32(t)) < half) / NUM_GRID
-    price = np.zeros(len(images)) if context is None else np.float64(context.kl) / np.log(2)
+    kl_bits = np.zeros(len(images)) if context is None else np.float64(context.kl) / np.log(2)
     return NoiseMaps(
         np.asarray(times),
         np.stack([g.mean(axis=0) for g in gammas]),
         np.stack([g.std(axis=0) for g in gammas]),
         below.mean(axis=0),
-        price,
+        kl_bits,
     )
 
 
-def all_tables(found: NoiseMaps) -> dict[str, Table]:
-    """ "gamma": a row per time; "auxiliary": one row, bits per image and per dimension."""
+def all_tables(maps: NoiseMaps) -> dict[str, Table]:
+    """Return the tables of the page.
+
+    Returns:
+      {"gamma": a row per time, with means and extremes over pixels; "auxiliary": one row with the mean
+      KL of the contexts in bits per image and in bits/dim, with standard errors over images}.
+    """
     rows = [
         (float(t), *(float(v) for v in (g.mean(), g.min(), g.max(), g.std(), s.mean())))
-        for t, g, s in zip(found.times, found.gamma, found.spread, strict=True)
+        for t, g, s in zip(maps.times, maps.gamma, maps.spread, strict=True)
     ]
     of_pixels = ("gamma_mean", "lowest_pixel", "highest_pixel", "deviation_over_pixels")
     columns = ("t", *of_pixels, "deviation_over_images")
-    bits, num_dims = found.auxiliary_bits, found.half_way.size
+    bits, num_dims = maps.auxiliary_bits, maps.half_way.size
     error = float(bits.std(ddof=1)) / np.sqrt(len(bits))
     cells = (len(bits), float(bits.mean()), error, float(bits.mean()) / num_dims, error / num_dims)
     names = ("images", "bits_per_image", "standard_error", "bits_per_dim", "standard_error_per_dim")
     return {"gamma": Table(columns, rows), "auxiliary": Table(names, [cells])}
 
 
-def write(out: Path, found: NoiseMaps, facts: str) -> Path:
-    """index.html, figures, tables and maps.npz; returns the page."""
-    tables = all_tables(found)
+def write(out: Path, maps: NoiseMaps, facts: str) -> Path:
+    """Write index.html, figures, tables and maps.npz.
+
+    Args:
+      out: the folder.
+      maps: what `measure` returned.
+      facts: images, checkpoint step and seed, for the reader.
+
+    Returns:
+      The path of index.html.
+    """
+    tables = all_tables(maps)
+    # Without a context spread and KL are zero everywhere, and are not drawn.
     drawings: dict[str, Drawing] = {
-        "gamma": functools.partial(_draw_maps, found.times, found.gamma, "viridis"),
-        "order": functools.partial(_draw_maps, ["half way"], found.half_way[None], "magma"),
+        "gamma": functools.partial(_draw_maps, maps.times, maps.gamma, "viridis"),
+        "order": functools.partial(_draw_maps, ["half way"], maps.half_way[None], "magma"),
     }
-    if found.auxiliary_bits.any():
-        drawings["spread"] = functools.partial(_draw_maps, found.times, found.spread, "viridis")
-        drawings["auxiliary"] = functools.partial(_draw_bits, found.auxiliary_bits)
+    if maps.auxiliary_bits.any():
+        drawings["spread"] = functools.partial(_draw_maps, maps.times, maps.spread, "viridis")
+        drawings["auxiliary"] = functools.partial(_draw_bits, maps.auxiliary_bits)
     figures = page.render(drawings)
-    write_arrays(out / "maps.npz", dataclasses.asdict(found))
+    write_arrays(out / "maps.npz", dataclasses.asdict(maps))
     parts = [page.paragraph(facts, "facts")]
     for name, kinds in figures.items():
         contents = [page.picture(kinds["png"], _CAPTIONS[name])]
@@ -134,19 +177,17 @@ def write(out: Path, found: NoiseMaps, facts: str) -> Path:
 
 
 def _draw_maps(titles, maps: np.ndarray, colours: str) -> Figure:
-    """A panel per map [F,H,W,C], the mean over channels, on a scale of its own."""
+    """Draw a panel per map of `maps` [F,H,W,C], the mean over channels, each on its own scale."""
     size = (2.6 * len(maps) + 0.6, 2.6)
     figure, panels = plt.subplots(1, len(maps), figsize=size, layout="constrained", squeeze=False)
     for axes, title, values in zip(panels[0], titles, maps.mean(axis=-1), strict=True):
-        image = axes.imshow(values, cmap=colours)
-        axes.set(title=title if isinstance(title, str) else f"t = {title:g}", xticks=[], yticks=[])
-        figure.colorbar(image, ax=axes, shrink=0.8)
+        plot_map(axes, values, colours=colours)
+        axes.set_title(title if isinstance(title, str) else f"t = {title:g}")
     return figure
 
 
 def _draw_bits(bits: np.ndarray) -> Figure:
+    """Draw the histogram of the contexts' KL, bits per image [N]."""
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    axes.hist(bits, bins=30)
-    axes.axvline(bits.mean(), color="black", linestyle=":")
-    axes.set(xlabel="KL(q(c|x) ‖ p(c)), bits per image", ylabel="images")
+    plot_context_kl(axes, bits)
     return figure

@@ -1,4 +1,4 @@
-"""A page that opens from disk and needs no other file."""
+"""HTML pages that open from disk and need no other file, with their figures and tables beside them."""
 
 import base64
 import html
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 
+# Before pyplot is imported: reports are written on machines without a display.
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -27,29 +28,39 @@ img { max-width: 100% } figure { margin: 1.5rem 0 } .facts { color: #555 }
 """
 
 Drawing = Callable[[], Figure]
+"""A function that makes one figure of a page; `render` closes it."""
 
 
 def render(drawings: Mapping[str, Drawing]) -> dict[str, dict[str, bytes]]:
-    """{name: {"png": ..., "pdf": ...}} of every figure."""
-    found: dict[str, dict[str, bytes]] = {}
+    """Draw every figure once and return it in both file formats.
+
+    Args:
+      drawings: {file stem: function that draws the figure}.
+
+    Returns:
+      {file stem: {"png": content, "pdf": content}}.
+    """
+    rendered: dict[str, dict[str, bytes]] = {}
     with Progress("drawing", len(drawings), "figures") as bar:
         for name, draw in drawings.items():
             figure = draw()
-            found[name] = {kind: _save(figure, kind) for kind in ("png", "pdf")}
+            rendered[name] = {kind: _save(figure, kind) for kind in ("png", "pdf")}
+            # pyplot keeps every figure alive until it is closed.
             plt.close(figure)
-            bar.update(len(found))
-    return found
+            bar.update(len(rendered))
+    return rendered
 
 
 def _save(figure: Figure, kind: str) -> bytes:
+    """Return the content of the figure's file; the same picture gives the same bytes."""
     file = io.BytesIO()
-    metadata = {"CreationDate": None} if kind == "pdf" else {}  # the same picture, the same bytes
+    metadata = {"CreationDate": None} if kind == "pdf" else {}
     figure.savefig(file, format=kind, dpi=130, metadata=metadata)
     return file.getvalue()
 
 
 def document(title: str, parts: list[str]) -> bytes:
-    """The page; `parts` are HTML."""
+    """Return the whole page as UTF-8; `parts` are its sections in HTML."""
     head = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -60,15 +71,17 @@ def document(title: str, parts: list[str]) -> bytes:
 
 
 def section(title: str, *contents: str) -> str:
+    """Return a heading, which is escaped, followed by contents in HTML."""
     return "\n".join([f"<h2>{html.escape(title)}</h2>", *contents])
 
 
 def paragraph(text: str, kind: str = "") -> str:
+    """Return a paragraph of plain text, which is escaped; `kind` is its CSS class."""
     return f"<p{f' class={kind}' if kind else ''}>{html.escape(text)}</p>"
 
 
 def picture(png: bytes, caption: str) -> str:
-    """The image itself inside the page."""
+    """Return a figure that carries the PNG itself; `caption` is its text for screen readers."""
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f"<figure><img alt='{html.escape(caption)}' src='{source}'></figure>"
 
@@ -81,7 +94,22 @@ def write(
     facts: str,
     latex: Mapping[str, Table],
 ) -> Path:
-    """*.png, *.pdf, *.csv and *.tex, and index.html last, so that it never shows what is not there."""
+    """Write a report: *.png, *.pdf, *.csv and *.tex, and index.html last.
+
+    In this order index.html never refers to a file that is not there yet.
+
+    Args:
+      out: the folder.
+      page: content of index.html, see `document`.
+      tables: {file stem: table} for CSV, in full precision.
+      figures: what `render` returned.
+      facts: what must stand beside the numbers, a comment above each LaTeX table.
+      latex: {file stem: table} for LaTeX, rounded for print.
+
+    Returns:
+      The path of index.html.
+    """
+    # Each file is written whole or not at all, see `write_bytes`: a killed report leaves no torn file.
     for name, kinds in figures.items():
         for kind, content in kinds.items():
             write_bytes(out / f"{name}.{kind}", content)

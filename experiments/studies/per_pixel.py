@@ -1,11 +1,12 @@
-"""One gamma for all, one per pixel, one per pixel and image: equal end points and steps, over seeds.
+"""Compare one gamma for all pixels, one per pixel, and one per pixel and image, over training seeds.
 
     python -m experiments.studies.per_pixel --workdir=runs/pixel_study
 
-Trains a line, a polynomial per pixel and one conditional on the image from configs/digits_study.py, 9
-runs of about a minute on two idle cores, and prints all four terms with intervals between seeds. Run it
-again to resume; what is trained is not trained again. Writes pixel_study.csv and .tex, and
-pixel_study_steps.csv with the time of a training step, measured in turns.
+Trains the log-SNR line, a polynomial per pixel and a polynomial conditional on the image with equal
+fixed end points and equal steps: 9 runs of about a minute on two idle cores. Prints all four terms
+with intervals between seeds. Run it again to resume; finished runs are not trained again. Writes
+pixel_study.csv and .tex, and pixel_study_steps.csv with the time of a training step, measured in
+turns.
 """
 
 from absl import flags
@@ -37,11 +38,11 @@ def main():
         runs = [p for a in per_pixel_summary.axes(_SEEDS.value) for p in grid.points(config, a)]
         outcomes = runner.run_all(runs, folder, command, stop)
         timed = per_pixel_summary.time_steps(runs, _ROUNDS.value, stop.check)
-    found = per_pixel_summary.summary(outcomes)
-    print(tables.format_table(found))
+    terms = per_pixel_summary.summary(outcomes)
+    print(tables.format_table(terms))
     print("\ntraining steps, in turns\n" + tables.format_table(timed))
-    write_bytes(folder / "pixel_study.csv", tables.to_csv(found))
-    write_bytes(folder / "pixel_study.tex", tables.to_latex(found))
+    write_bytes(folder / "pixel_study.csv", tables.to_csv(terms))
+    write_bytes(folder / "pixel_study.tex", tables.to_latex(terms))
     write_bytes(folder / "pixel_study_steps.csv", tables.to_csv(timed))
     print(f"written to {folder / 'pixel_study.csv'}")
     return int(any(one.status != "finished" for one in outcomes))

@@ -1,4 +1,7 @@
-"""The study of schedules per pixel and per image: what is varied, its terms over seeds, its cost."""
+"""Study of schedules per pixel and per image: its variants, their terms over seeds, and their cost.
+
+The variants are those of Sahoo et al. 2023, MuLAN (arXiv:2312.13236), beside the log-SNR line.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,6 +19,7 @@ from vdm.runs.parts import build
 from vdm.types import TERM_NAMES
 
 REFERENCE = "linear"
+"""Schedule that the others are compared with."""
 KINDS = {
     REFERENCE: {},
     "pixel_polynomial": {"optimizer.shape_learning_rate": ("0.004",)},
@@ -24,31 +28,36 @@ KINDS = {
         "context.name": ("gaussian",),
     },
 }
-"""{schedule: what else it needs}."""
+"""{schedule: further overrides that it needs}; the learning rate of the interior was not tuned."""
 _NAMES = (*TERM_NAMES, "total")
 
 
 def axes(num_seeds: int) -> list[dict[str, tuple[str, ...]]]:
-    """The grids, one per kind."""
+    """Return the grids, one per variant, each over the seeds from 0 to num_seeds - 1."""
     seeds = tuple(str(seed) for seed in range(num_seeds))
     return [{"schedule.name": (name,), **others, "seed": seeds} for name, others in KINDS.items()]
 
 
 def summary(outcomes: Sequence[Outcome]) -> Table:
-    """A row per kind: every term in bits/dim, mean and 95 % interval between seeds.
+    """Return a row per variant: every term in bits/dim, its mean and 95 % interval between seeds.
 
-    The last column is the total minus the reference's of the same seed, with an interval over seeds.
+    The last columns are the total minus the reference's of the same seed, with an interval over seeds.
+
+    Args:
+      outcomes: runs of the grids; those that are not finished are left out.
     """
     groups: dict[str, dict[str, dict[str, float]]] = {}
-    for one in outcomes:
-        if one.status == "finished":
-            group = groups.setdefault(one.overrides["schedule.name"], {})
-            group[one.overrides["seed"]] = one.bits_per_dim
+    for outcome in outcomes:
+        if outcome.status == "finished":
+            group = groups.setdefault(outcome.overrides["schedule.name"], {})
+            group[outcome.overrides["seed"]] = outcome.bits_per_dim
+
     rows = []
     for kind, seeds in groups.items():
         cells: list = [kind, len(seeds)]
         for name in _NAMES:
             cells += mean_and_interval([terms[name] for terms in seeds.values()])
+        # Equal seeds draw equal batches and noise: the differences vary less than the totals.
         line = groups.get(REFERENCE, {})
         gaps = [seeds[s]["total"] - line[s]["total"] for s in seeds if s in line]
         cells += (None, None) if kind == REFERENCE else mean_and_interval(gaps)
@@ -58,13 +67,18 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
 
 
 def time_steps(runs: Sequence[Point], rounds: int, check: Callable[[], None]) -> Table:
-    """A row per kind: parameters, and the time of a training step over the reference's.
+    """Return a row per variant: parameters, and the time of a training step over the reference's.
 
-    All kinds take a step in every round, so that a busy machine slows them alike.
+    Args:
+      runs: points of all grids, the reference among them.
+      rounds: timed steps of each variant, 3 or more.
+      check: called before every round; may raise to stop.
     """
+    # The seed changes no cost: one run stands for each variant.
     first: dict[str, Point] = {}
     for point in runs:
         first.setdefault(point.overrides["schedule.name"], point)
+
     steps, states, batches, sizes = {}, {}, {}, {}
     for kind, point in first.items():
         parts = build(point.config)
@@ -72,6 +86,7 @@ def time_steps(runs: Sequence[Point], rounds: int, check: Callable[[], None]) ->
         sizes[kind] = {n: count_parameters(p) for n, p in states[kind].params.items()}
         steps[kind] = parts.train_step()
 
+    # Each step takes the state of the one before it, whose buffers are donated.
     def step(kind: str) -> Any:
         states[kind], metrics = steps[kind](states[kind], batches[kind])
         return metrics
@@ -83,6 +98,7 @@ def time_steps(runs: Sequence[Point], rounds: int, check: Callable[[], None]) ->
 
 
 def _row(kind: str, sizes: dict[str, int], seconds: dict[str, list[float]]) -> tuple:
+    """Return the cells of one variant: parameters, median seconds, ratio to the reference."""
     counts = [sizes.get(name, 0) for name in ("denoiser", "schedule", "encoder")]
     ratio, interval = interleaved.ratio(seconds[kind], seconds[REFERENCE])
     median = float(np.median(seconds[kind]))

@@ -1,10 +1,10 @@
-"""Every schedule at equal end points and equal steps, over seeds: train, measure, one table and figure.
+"""Compare all schedules with equal end points and equal steps, over training seeds.
 
     python -m experiments.studies.schedules --workdir=runs/study
 
 Trains what `experiments.studies.schedules_summary` lists from configs/digits_study.py, 27 runs of at
 most 45 seconds on two idle cores, then measures the variance of each one's bound: about 25 minutes in
-all. Run it again to resume; what is trained or measured is not done again. Writes index.html, study.csv
+all. Run it again to resume; nothing is trained or measured twice. Writes index.html, study.csv
 and study.png.
 """
 
@@ -44,14 +44,14 @@ def main():
         for outcome in outcomes:
             if result := schedules_summary.measure(outcome, folder, _DRAWS.value, stop.check):
                 results.append(result)
-    found = schedules_summary.by_schedule(results)
-    print(format_table(schedules_summary.summary(found)))
+    by_schedule = schedules_summary.by_schedule(results)
+    print(format_table(schedules_summary.summary(by_schedule)))
     facts = (
         f"{len(results)} runs of {config.train.num_steps} steps from {_CONFIG_FILE.value}; test "
         f"images; variances in continuous time given the image, {_DRAWS.value} draws each, averaged "
         "parameters. Intervals: 95 % between training seeds."
     )
-    print(f"written to {schedules_summary.write(folder, found, facts)}")
+    print(f"written to {schedules_summary.write(folder, by_schedule, facts)}")
     return int(len(results) < len(outcomes))
 
 

@@ -1,10 +1,11 @@
-"""When the bound depends on the path of gamma, and when not: two pixels, in closed form.
+"""Show when the bound depends on the path of gamma, with two pixels in closed form.
 
     python -m experiments.studies.two_pixels --out=docs/paths
 
 Two correlated Gaussian pixels, five paths of (gamma_1, gamma_2) between the same end points, and two
-denoisers: the posterior mean, told both gammas, and the one that is told only their mean. Prints the
-continuous-time denoising term of each in nats; writes paths.csv, paths.tex, paths.png and paths.pdf.
+denoisers: the posterior mean, whose input has both gammas, and one whose input has only their mean.
+Prints the continuous-time denoising term of each in nats; writes paths.csv, paths.tex, paths.png and
+paths.pdf.
 """
 
 from absl import flags
@@ -23,11 +24,11 @@ def main():
 
     out = Path(_OUT.value)
     check_writable(out, "--out")
-    found = two_pixels_integral.table()
-    print(tables.format_table(found))
+    terms = two_pixels_integral.table()
+    print(tables.format_table(terms))
     print(f"closed form, I(x; z_0) - I(x; z_1): {two_pixels_integral.closed_form():.4f} nats")
-    write_bytes(out / "paths.csv", tables.to_csv(found))
-    write_bytes(out / "paths.tex", tables.to_latex(found))
+    write_bytes(out / "paths.csv", tables.to_csv(terms))
+    write_bytes(out / "paths.tex", tables.to_latex(terms))
     for kind, content in page.render({"paths": two_pixels_integral.draw})["paths"].items():
         write_bytes(out / f"paths.{kind}", content)
     print(f"written to {out / 'paths.png'}")

@@ -1,11 +1,12 @@
-"""The denoising term of two Gaussian pixels as a line integral, for two denoisers and several paths.
+"""Denoising term of two Gaussian pixels as a line integral, for two denoisers and several paths.
 
 With x ~ N(0, S), A = diag(alpha), B = diag(sigma) and an estimate eps_hat = K z,
 
     f_i(gamma) = 1/2 E(eps_i - eps_hat_i)^2 = 1/2 [I - K B - B K' + K (A S A + B^2) K']_ii,
 
-the term is int f . dgamma along a path (Sahoo et al. 2024, sec. 3). The posterior mean has
-K = B (A S A + B^2)^-1; the denoiser that is told the mean of gamma has the same with both gammas equal.
+and the term is int f . dgamma along a path (Sahoo et al. 2023, MuLAN, arXiv:2312.13236, sec. 3). The
+posterior mean has K = B (A S A + B^2)^-1; a denoiser whose input has the mean of gamma alone has the
+same K with both gammas equal to that mean.
 """
 
 from collections.abc import Callable
@@ -14,20 +15,26 @@ import numpy as np
 
 from experiments.reports.page import Figure, plt
 from experiments.reports.tables import Table
+from vdm.plots import plot_curl, plot_path_terms
 
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
+"""S, of the two pixels."""
 ENDS = (-13.3, 5.0)
+"""gamma of both pixels at t = 0 and t = 1."""
 NUM_NODES = 400
+"""Gauss-Legendre nodes per path; the closed form is met to a relative 1e-5."""
 
 Path2D = Callable[[np.ndarray], np.ndarray]
-"""Shares of the way [N] of both pixels at times t [N], each from 0 to 1: [N,2]."""
+"""Function from times t [N] to the fractions of both pixels' ways between the end points [N,2]."""
 
 
 def _power(one: float, other: float) -> Path2D:
+    """Return the path (t^one, t^other)."""
     return lambda t: np.stack([t**one, t**other], axis=-1)
 
 
 def _wave(t: np.ndarray) -> np.ndarray:
+    """Path on which the first pixel is ahead in the first half and behind in the second."""
     bend = np.sin(2 * np.pi * t) / (2 * np.pi)
     return np.stack([t + 0.9 * bend, t - 0.9 * bend], axis=-1)
 
@@ -40,11 +47,17 @@ PATHS: dict[str, Path2D] = {
     "first, then second": _wave,
 }
 DENOISERS = {"posterior mean": True, "told the mean of gamma": False}
-"""Whether it is told both gammas."""
+"""{denoiser: whether its input has both gammas}."""
 
 
 def field(gamma: np.ndarray, told_both: bool) -> np.ndarray:
-    """f at gammas [N,2] -> [N,2], nats per unit of gamma."""
+    """Return f at gammas [N,2], the loss of either pixel in nats per unit of its gamma [N,2].
+
+    Args:
+      gamma: noise levels of both pixels [N,2].
+      told_both: whether the denoiser's input has both gammas, or their mean.
+    """
+    # K follows from the gammas of the denoiser's input, the error from those of the noise.
     known = gamma if told_both else np.broadcast_to(gamma.mean(-1, keepdims=True), gamma.shape)
     _, known_sigma, known_covariance = _process(known)
     estimate = known_sigma @ np.linalg.inv(known_covariance)
@@ -56,12 +69,22 @@ def field(gamma: np.ndarray, told_both: bool) -> np.ndarray:
 
 
 def integral(path: Path2D, told_both: bool) -> float:
-    """int f . dgamma, nats, by Gauss-Legendre in u with t = u^2 (3 - 2 u), which tames steep ends."""
+    """Return int f . dgamma along a path, nats.
+
+    Args:
+      path: the path.
+      told_both: see `field`.
+    """
+    # Gauss-Legendre in u with t = u^2 (3 - 2 u): dt/du vanishes at both ends, where a path may be
+    # steep.
     points, weights = np.polynomial.legendre.leggauss(NUM_NODES)
     u, weights = (points + 1) / 2, weights / 2
     t, dt = u * u * (3 - 2 * u), 6 * u * (1 - u)
+
+    # Central differences, within [0, 1] however close t is to an end.
     step = 1e-6 * np.minimum(t, 1 - t)
     slope = (path(t + step) - path(t - step)) / (2 * step)[:, None]
+
     low, high = ENDS
     gamma = low + (high - low) * path(t)
     rate = np.sum(field(gamma, told_both) * (high - low) * slope, axis=-1)
@@ -69,13 +92,21 @@ def integral(path: Path2D, told_both: bool) -> float:
 
 
 def closed_form() -> float:
-    """I(x; z_0) - I(x; z_1) = 1/2 ln det(I + S/e^gamma_0) - 1/2 ln det(I + S/e^gamma_1), nats."""
+    """Return I(x; z_0) - I(x; z_1), nats, the term of a posterior mean on any path.
+
+    It is 1/2 ln det(I + S exp(-gamma_0)) - 1/2 ln det(I + S exp(-gamma_1)).
+    """
     information = [np.linalg.slogdet(np.eye(2) + COVARIANCE * np.exp(-g))[1] for g in ENDS]
     return 0.5 * float(information[0] - information[1])
 
 
 def curl(gamma: np.ndarray, told_both: bool) -> np.ndarray:
-    """df_2/dgamma_1 - df_1/dgamma_2 at gammas [N,2]: 0 where no loop costs or gains anything."""
+    """Return df_2/dgamma_1 - df_1/dgamma_2 at gammas [N,2]: where it is 0, no path is better.
+
+    Args:
+      gamma: noise levels of both pixels [N,2].
+      told_both: see `field`.
+    """
     step = 1e-4
     derivative = lambda i, j: (  # noqa: E731
         field(gamma + step * np.eye(2)[j], told_both)[:, i]
@@ -85,7 +116,7 @@ def curl(gamma: np.ndarray, told_both: bool) -> np.ndarray:
 
 
 def table() -> Table:
-    """A row per path, a column per denoiser, nats."""
+    """Return a row per path and a column per denoiser: the denoising term in nats."""
     rows = [
         (name, *(integral(path, both) for both in DENOISERS.values()))
         for name, path in PATHS.items()
@@ -94,40 +125,28 @@ def table() -> Table:
 
 
 def _process(gamma: np.ndarray):
-    """(A, B, A S A + B^2) as matrices [N,2,2]."""
+    """Return (A, B, A S A + B^2), the last the covariance of z, as matrices [N,2,2]."""
     alpha, sigma = (1 / np.sqrt(1 + np.exp(sign * gamma)) for sign in (1, -1))
     alpha, sigma = (np.eye(2) * v[..., None] for v in (alpha, sigma))
     return alpha, sigma, alpha @ COVARIANCE @ alpha + sigma @ sigma
 
 
 def draw() -> Figure:
-    """Paths over the curl of either field; what either denoiser pays along each path."""
+    """Draw the paths over the curl of either denoiser's field, and the terms along each path."""
     figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    grid = np.linspace(*ENDS, 81)
+    gamma = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    share = np.linspace(0, 1, 200)
+    paths = {label: ENDS[0] + (ENDS[1] - ENDS[0]) * path(share) for label, path in PATHS.items()}
     for axes, (name, both) in zip(panels, DENOISERS.items(), strict=False):
-        _draw_field(figure, axes, name, both)
+        plot_curl(axes, grid, curl(gamma, both).reshape(81, 81), paths)
+        axes.set_title(name)
+
     rows = table().rows
-    place = np.arange(len(rows))
-    for number, name in enumerate(DENOISERS):
-        values = [row[1 + number] for row in rows]
-        bars = panels[2].barh(place + 0.4 * number, values, height=0.38, label=name)
-        panels[2].bar_label(bars, fmt="%.2f", fontsize="small")
-    panels[2].set_yticks(place + 0.2, [row[0] for row in rows])
-    panels[2].axvline(closed_form(), color="black", linestyle=":", label="I(x; z_0) − I(x; z_1)")
-    panels[2].set(xlabel="denoising term, nats", xlim=(0, 1.25 * max(r[2] for r in rows)))
-    panels[2].invert_yaxis()
+    nats = {name: {row[0]: row[1 + n] for row in rows} for n, name in enumerate(DENOISERS)}
+    plot_path_terms(panels[2], nats, closed_form())
+
+    # Outside the panels: it would cover the bars.
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     panels[0].legend(fontsize="x-small")
     return figure
-
-
-def _draw_field(figure: Figure, axes, name: str, both: bool) -> None:
-    grid = np.linspace(*ENDS, 81)
-    gamma = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-    # The scale is logarithmic on both sides of 0.
-    bend = np.arcsinh(curl(gamma, both) / 1e-3).reshape(81, 81)
-    image = axes.pcolormesh(grid, grid, bend, cmap="RdBu", vmin=-8, vmax=8, rasterized=True)
-    for number, (label, path) in enumerate(PATHS.items()):
-        points = ENDS[0] + (ENDS[1] - ENDS[0]) * path(np.linspace(0, 1, 200))
-        axes.plot(points[:, 0], points[:, 1], color=f"C{number}", label=label)
-    axes.set(xlabel="γ of pixel 1", ylabel="γ of pixel 2", title=name)
-    figure.colorbar(image, ax=axes, label="asinh(1000 curl)")

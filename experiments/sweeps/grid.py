@@ -1,4 +1,4 @@
-"""A grid over overrides: every combination a run, with a folder and a configuration of its own."""
+"""Grids over overrides: every combination is a run with a folder and a configuration of its own."""
 
 import copy
 import dataclasses
@@ -30,13 +30,13 @@ class Point:
 
     @property
     def name(self) -> str:
-        """The run's folder."""
+        """Name of the run's folder, such as "schedule.name=linear-seed=0"; others become "_"."""
         text = "-".join(f"{field}={value}" for field, value in self.overrides.items())
         return re.sub(r"[^\w.=+-]", "_", text)
 
 
 def read_axes(text: str) -> dict[str, tuple[str, ...]]:
-    """{"seed": ("0", "1")} from "seed=0,1"; axes are parted by ";".
+    """Read axes from text: "seed=0,1" gives {"seed": ("0", "1")}; several are separated by ";".
 
     Raises:
       ConfigError: not of that form, a field given twice, a value given twice.
@@ -59,32 +59,43 @@ def read_axes(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def points(config: config_dict.ConfigDict, axes: Axes) -> list[Point]:
-    """Every combination, the last axis fastest.
+    """Return the runs of every combination of values, the last axis varying fastest.
+
+    Args:
+      config: the configuration that the values override; it is left as it is.
+      axes: {dotted field: values as text}.
 
     Raises:
       ConfigError: no such field, or a value of another type.
     """
+    # All fields first: the message then names the axis, not one of its combinations.
     for field in axes:
         check_field(config, Word(f"config.{field}", ",".join(axes[field])))
-    found = []
+
+    runs = []
     for values in itertools.product(*axes.values()):
         overrides = dict(zip(axes, values, strict=True))
         changed = copy.deepcopy(config)
         for field, value in overrides.items():
             _set(changed, field, value)
-        found.append(Point(overrides, changed.to_dict()))
-    return found
+        runs.append(Point(overrides, changed.to_dict()))
+    return runs
 
 
 def _set(config: config_dict.ConfigDict, field: str, text: str) -> None:
+    """Set a dotted field to a value given as text.
+
+    Raises:
+      ConfigError: a value of another type than the field's.
+    """
     *groups, leaf = field.split(".")
     for group in groups:
         config = config[group]
     kind = config.get_type(leaf)
     try:
-        # What is None in the configuration decides for itself, and may be told to.
-        decides = config[leaf] is None and text.lower() == "none"
-        config[leaf] = None if decides else _read(kind, text)
+        # A field that is None means "chosen automatically", which may be asked for in words.
+        automatic = config[leaf] is None and text.lower() == "none"
+        config[leaf] = None if automatic else _read(kind, text)
     except (ValueError, KeyError):
         raise ConfigError(
             f"--grid: {field}={text}: expected {kind.__name__}; one value after another, with commas"
@@ -92,6 +103,7 @@ def _set(config: config_dict.ConfigDict, field: str, text: str) -> None:
 
 
 def _read(kind: type, text: str) -> Any:
+    """Return text as a value of type `kind`; ValueError or KeyError where it is none."""
     if kind is bool:
         return {"true": True, "false": False}[text.lower()]
     if kind not in (int, float, str):

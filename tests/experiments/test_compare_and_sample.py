@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.reports.comparison.numbers import COMPUTE
+from experiments.reports.comparison.curves import COMPUTE
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """What a run logged while it learned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +34,6 @@ def drawn_gammas(workdir: Path) -> Curves:
     """{"images", "0.05", ..., "0.95"}: quantiles of the gammas that training drew."""
     shares = {f"{share:g}": f"{DRAWN}{share:g}" for share in QUANTILES}
     return _columns(workdir, {"images": "images_seen", **shares})
-
-
-def loss_range(
-    train: Sequence[np.ndarray], validation: Sequence[np.ndarray] = ()
-) -> tuple[float, float]:
-    """What a picture of these losses shows; the first of training are far above the rest."""
-    lowest = min(float(values.min()) for values in (*train, *validation) if len(values))
-    highest = max(float(np.quantile(values, 0.9)) for values in train)
-    return 0.98 * lowest, 1.05 * highest
 
 
 def _columns(workdir: Path, columns: Mapping[str, str]) -> Curves:

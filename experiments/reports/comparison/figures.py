@@ -1,147 +1,118 @@
-"""The figures of a comparison."""
+"""Figures of a comparison: which there are, their panels and legends; `vdm.plots` draws the axes."""
 
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
-from experiments.reports.comparison.numbers import (
+from experiments.reports.comparison.curves import (
     COMPUTE,
-    Comparison,
     learning_curves,
     schedule_curves,
     with_schedules,
 )
+from experiments.reports.comparison.numbers import Comparison
 from experiments.reports.page import Drawing, Figure, plt
-from vdm.evaluation.analysis.noise_levels import Profile
-from vdm.runs.history import loss_range
-from vdm.types import TERM_NAMES
+from vdm.plots import (
+    plot_between_seeds,
+    plot_learning,
+    plot_profile,
+    plot_profile_difference,
+    plot_schedules,
+    plot_terms,
+)
 
 
-def drawings(found: Comparison) -> dict[str, Drawing]:
-    """{file stem: a function that draws it} of every figure there is something to draw for."""
+def drawings(comparison: Comparison) -> dict[str, Drawing]:
+    """Return {file stem: function that draws it} of every figure for which there are numbers."""
     figures: dict[str, Callable[[Comparison], Figure]] = {"terms": _terms}
-    if with_schedules(found):
+    if with_schedules(comparison.runs):
         figures["schedules"] = _schedules
-    if found.profiles:
+    if comparison.profiles:
         figures["profile"] = _profile
-    if found.gap_profiles:
+    if comparison.gap_profiles:
         figures["difference_profile"] = _difference_profile
-    if found.grouped:
+    if comparison.grouped:
         figures["seeds"] = _seeds
-    if any(len(learning_curves(run)["step"]) for run in found.runs.values()):
+    if any(len(learning_curves(run)["step"]) for run in comparison.runs.values()):
         figures["learning"] = _learning
-    return {name: functools.partial(draw, found) for name, draw in figures.items()}
+    return {name: functools.partial(draw, comparison) for name, draw in figures.items()}
 
 
-def _terms(found: Comparison) -> Figure:
-    figure, axes = plt.subplots(figsize=(7, 0.8 + 0.5 * len(found.runs)), layout="constrained")
-    left = np.zeros(len(found.runs))
-    for term in TERM_NAMES:
-        values = [facts["bits_per_dim"][term]["mean"] for facts in found.facts.values()]
-        if any(values):
-            axes.barh(list(found.runs), values, left=left, label=term.replace("_", " "))
-            left += values
-    for row, facts in enumerate(found.facts.values()):
-        if interval := facts["bits_per_dim"]["total"]["interval"]:
-            axes.plot(interval, (row, row), color="black")
-    axes.invert_yaxis()
-    axes.set_xlabel("bits/dim; bars: 95 % over images, not of differences")
+def _terms(comparison: Comparison) -> Figure:
+    """Draw the terms of every run, stacked."""
+    size = (7, 0.8 + 0.5 * len(comparison.runs))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    plot_terms(axes, {name: f["bits_per_dim"] for name, f in comparison.facts.items()})
     figure.legend(ncols=4, loc="outside upper center")
     return figure
 
 
-def _schedules(found: Comparison) -> Figure:
+def _schedules(comparison: Comparison) -> Figure:
+    """Draw gamma(t) and SNR(t) of every run before and after training."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for colour, (name, run) in enumerate(with_schedules(found).items()):
-        curves = schedule_curves(run)
-        for axes, sign in ((left, 1.0), (right, -1.0)):
-            for when, style in (("before", ":"), ("after", "-")):
-                label = name if when == "after" else None
-                values = curves[when] if sign > 0 else np.exp(-np.float64(curves[when]))
-                axes.plot(curves["t"], values, style, color=f"C{colour}", label=label)
-    left.set(xlabel="t", ylabel="γ(t)")
-    right.set(xlabel="t", ylabel="SNR(t)", yscale="log")
+    curves = {}
+    for name, run in with_schedules(comparison.runs).items():
+        columns = schedule_curves(run)
+        gammas = {f"gamma_{when}": columns[when] for when in ("before", "after")}
+        # In double precision: exp(-gamma) of steep schedules spans many orders of magnitude.
+        snr = {f"snr_{w}": np.exp(-np.float64(columns[w])) for w in ("before", "after")}
+        curves[name] = {"t": columns["t"], **gammas, **snr}
+    plot_schedules(left, curves, "gamma")
+    plot_schedules(right, curves, "snr")
     left.legend(title="dotted: before training")
     return figure
 
 
-def _profile(found: Comparison) -> Figure:
+def _profile(comparison: Comparison) -> Figure:
+    """Draw the denoising term of every run per unit of gamma."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    for name, profile in found.profiles.items():
+    for name, profile in comparison.profiles.items():
         plot_profile(axes, profile, name)
-    axes.set(xlabel="γ", ylabel="bits/dim per unit of γ")
     axes.legend(title="bands: 95 % over images, bin by bin")
     return figure
 
 
-def plot_profile(axes, profile: Profile, label: str, *, all_at_once: bool = False) -> None:
-    """A step per bin, with its band: of each bin by itself, and of all bins at once."""
-    (line,) = axes.step(
-        profile.edges, [*profile.density, profile.density[-1]], where="post", label=label
-    )
-    bands = [(profile.pointwise, 0.3)] + ([(profile.simultaneous, 0.15)] if all_at_once else [])
-    for reach, alpha in bands:
-        low, high = profile.density - reach, profile.density + reach
-        axes.fill_between(
-            profile.edges,
-            [*low, low[-1]],
-            [*high, high[-1]],
-            step="post",
-            alpha=alpha,
-            linewidth=0,
-            color=line.get_color(),
-        )
-
-
-def _difference_profile(found: Comparison) -> Figure:
-    first, count = next(iter(found.runs)), len(found.gap_profiles)
+def _difference_profile(comparison: Comparison) -> Figure:
+    """Draw the differences from the first run per unit of gamma, a panel each."""
+    first, count = next(iter(comparison.runs)), len(comparison.gap_profiles)
     figure, rows = plt.subplots(
         count, 1, figsize=(7, 0.6 + 2.3 * count), layout="constrained", sharex=True, squeeze=False
     )
-    for axes, (name, profile) in zip(rows[:, 0], found.gap_profiles.items(), strict=True):
-        plot_profile(axes, profile, f"{name} − {first}", all_at_once=True)
-        axes.axhline(0.0, color="black", linewidth=0.8)
-        band = found.bands[name]
-        style = (
-            {"color": "C3", "alpha": 0.12} if band.is_certain else {"hatch": "//", "alpha": 0.06}
-        )
-        axes.axvspan(band.low, band.high, **style, zorder=0)
-        certain = "shaded" if band.is_certain else "hatched, not certain"
-        axes.set_title(f"{name} − {first}; most of it: {certain}", fontsize="medium")
-        axes.set_ylabel("bits/dim per γ")
+    for axes, (name, profile) in zip(rows[:, 0], comparison.gap_profiles.items(), strict=True):
+        plot_profile_difference(axes, profile, comparison.bands[name], f"{name} − {first}")
     rows[-1, 0].set_xlabel("γ; bands: 95 % bin by bin, and (pale) of all bins at once")
     return figure
 
 
-def _seeds(found: Comparison) -> Figure:
-    assert found.grouped is not None
-    labels = list(found.grouped.groups)
-    figure, axes = plt.subplots(figsize=(7, 1.0 + 0.6 * len(labels)), layout="constrained")
-    for row, (label, group) in enumerate(found.grouped.groups.items()):
-        between = found.grouped.between[label, "total"]
-        axes.plot(between.next_seed, (row, row), color=f"C{row}", alpha=0.3, linewidth=6)
-        axes.plot(between.interval, (row, row), color=f"C{row}", linewidth=3)
-        means = [found.facts[n]["bits_per_dim"]["total"]["mean"] for n in group.seeds.values()]
-        axes.plot(means, [row] * len(means), "k|", markersize=12)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlabel("total, bits/dim; ticks: seeds, 95 %: their mean (dark), the next seed (pale)")
+def _seeds(comparison: Comparison) -> Figure:
+    """Draw the totals of every group of seeds."""
+    assert comparison.grouped is not None
+    groups = comparison.grouped.groups
+    size = (7, 1.0 + 0.6 * len(groups))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    between = {label: comparison.grouped.between[label, "total"] for label in groups}
+    means = {name: f["bits_per_dim"]["total"]["mean"] for name, f in comparison.facts.items()}
+    totals = {
+        label: [means[run] for run in group.seeds.values()] for label, group in groups.items()
+    }
+    plot_between_seeds(axes, between, totals)
     return figure
 
 
-def _learning(found: Comparison) -> Figure:
-    curves = {name: learning_curves(run) for name, run in found.runs.items()}
-    drawn = {name: c for name, c in curves.items() if len(c["step"])}
-    shown = [c for c in COMPUTE if all(np.all(np.isfinite(v[c])) for v in drawn.values())]
+def _learning(comparison: Comparison) -> Figure:
+    """Draw training losses against each amount of compute."""
+    curves = {name: learning_curves(run) for name, run in comparison.runs.items()}
+    logged = {name: columns for name, columns in curves.items() if len(columns["step"])}
+    # A run whose FLOPs XLA does not count would leave a panel without its line.
+    amounts = [a for a in COMPUTE if all(np.all(np.isfinite(c[a])) for c in logged.values())]
+    size = (4 * len(amounts), 3.6)
     figure, panels = plt.subplots(
-        1, len(shown), figsize=(4 * len(shown), 3.6), layout="constrained", sharey=True
+        1, len(amounts), figsize=size, layout="constrained", sharey=True, squeeze=False
     )
-    for axes, column in zip(panels, shown, strict=True):
-        for name, values in drawn.items():
-            axes.plot(values[column], values["train"], label=name)
-        axes.set_xlabel(COMPUTE[column])
-    panels[0].set_ylim(*loss_range([values["train"] for values in drawn.values()]))
-    panels[0].set_ylabel("training loss, bits/dim")
-    panels[0].legend()
+    for axes, amount in zip(panels[0], amounts, strict=True):
+        plot_learning(axes, logged, amount=amount)
+        axes.set_xlabel(COMPUTE[amount])
+    panels[0][0].set_ylabel("training loss, bits/dim")
+    panels[0][0].legend()
     return figure

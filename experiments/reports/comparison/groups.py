@@ -1,4 +1,4 @@
-"""Which runs may stand in one column, and which form one group of seeds."""
+"""Conditions under which runs are compared, and groups of runs that differ in their seed alone."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from vdm.runs.config import differences, flatten
 from vdm.runs.config_identity import historical_defaults
 
 MIN_SEEDS = 3
+"""Fewest seeds of a group: an interval from two has one degree of freedom."""
 _NO_MATTER = ("data.cache_dir",)
 """Fields that change no number; nor does section "evaluate": all runs are evaluated anew."""
 
@@ -18,29 +19,37 @@ _NO_MATTER = ("data.cache_dir",)
 def check_same_data(
     folders: Sequence[str], identities: Sequence[Mapping], allowed: Sequence[str]
 ) -> list[str]:
-    """The fields "data.*" that differ from the first run's, all of them allowed.
+    """Return the fields "data.*" that differ from the first run's, all of them allowed.
+
+    Args:
+      folders: the work folders, for messages.
+      identities: contents of their config.json.
+      allowed: fields that may differ, such as "data.content_hash".
 
     Raises:
       DataError: a field differs that `allowed` does not name.
       ConfigError: `allowed` names a field that does not exist.
     """
+    # A misspelt field would allow nothing, and the refusal below would not say why.
     known = [f"data.{name}" for name in flatten(identities[0]["data"])]
     for name in allowed:
         if name not in known:
             listed = ", ".join(known)
             raise ConfigError(f"--allow_different={name}: no such field; choose among {listed}")
-    found: dict[str, None] = {}
+
+    differing: dict[str, None] = {}
     for folder, identity in zip(folders, identities, strict=True):
         changes = differences(identities[0]["data"], identity["data"])
         pairs = {f"data.{name}": pair for name, pair in changes.items()}
+        # A difference that was not allowed in words would make one column of two kinds of number.
         if refused := {n: pair for n, pair in pairs.items() if n not in allowed}:
             listed = ", ".join(f"{n} {a!r} and {b!r}" for n, (a, b) in refused.items())
             raise DataError(
                 f"--workdirs: {folders[0]} and {folder} were trained on other data ({listed}); to "
                 f"put their numbers into one column anyway: --allow_different={','.join(pairs)}"
             )
-        found |= dict.fromkeys(pairs)
-    return list(found)
+        differing |= dict.fromkeys(pairs)
+    return list(differing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +66,11 @@ class Group:
 
 
 def group_runs(configs: Mapping[str, Mapping], fields: Sequence[str]) -> list[Group]:
-    """Runs {name: configuration} by the values of `fields`, in the order of their first member.
+    """Group runs by the values of `fields`, in the order of their first member.
+
+    Args:
+      configs: {name of the run: its configuration}.
+      fields: dotted fields of the configuration, such as "schedule.name".
 
     Raises:
       ConfigError: no such field; a group whose runs differ in more than their seeds, has one seed
@@ -71,6 +84,7 @@ def group_runs(configs: Mapping[str, Mapping], fields: Sequence[str]) -> list[Gr
             raise ConfigError(f"--group_by={field}: {missing[0]} has no such field, as in seed")
         if field == "seed":
             raise ConfigError("--group_by=seed: groups are of seeds; name what tells groups apart")
+
     members: dict[str, list[str]] = {}
     for name, values in flat.items():
         label = ", ".join(f"{field}={values[field]}" for field in fields)
@@ -79,6 +93,14 @@ def group_runs(configs: Mapping[str, Mapping], fields: Sequence[str]) -> list[Gr
 
 
 def _group(label: str, names: Sequence[str], flat: Mapping[str, Mapping[str, Any]]) -> Group:
+    """Make one group, and check that its runs differ in their seeds alone.
+
+    Args:
+      label: what the group is called.
+      names: its runs.
+      flat: {run: {dotted field: value}}.
+    """
+    # Every other field must agree, or the spread between seeds would hold other effects too.
     first, *rest = names
     for name in rest:
         differing = [
@@ -94,6 +116,8 @@ def _group(label: str, names: Sequence[str], flat: Mapping[str, Mapping[str, Any
                 f"--group_by: {first} and {name} of group {label} differ in more than seed: "
                 f"{', '.join(differing)}; name such a field in --group_by, or leave the run out"
             )
+
+    # Equal seeds are one draw counted twice.
     seeds = {flat[name]["seed"]: name for name in names}
     if len(seeds) < len(names):
         raise ConfigError(f"--group_by: group {label} holds a seed twice: {', '.join(names)}")
@@ -107,10 +131,13 @@ def _group(label: str, names: Sequence[str], flat: Mapping[str, Mapping[str, Any
 
 @dataclasses.dataclass(frozen=True)
 class Grouped:
-    """Attributes:
-    groups: by label.
-    between: {(group, term): over its seeds}.
-    gaps: {(group, first group, term): their difference and its p value by Holm over groups}.
+    """Statistics between the seeds of every group.
+
+    Attributes:
+      groups: {label: group}.
+      between: {(group, term): mean, deviation and intervals over its seeds, bits/dim}.
+      gaps: {(group, first group, term): their difference, and its p value adjusted over groups by
+        Holm's method; None where there is no p value}.
     """
 
     groups: dict[str, Group]
@@ -119,19 +146,29 @@ class Grouped:
 
 
 def over_seeds(groups: Sequence[Group], means: Mapping[str, Mapping[str, float]]) -> Grouped:
-    """What the seeds of every group say; `means` is {run: {term: bits/dim}}."""
+    """Compute the statistics between seeds; `means` is {run: {term: bits/dim}}."""
     terms = list(next(iter(means.values())))
     values = {
         (g.label, term): {seed: means[name][term] for seed, name in g.seeds.items()}
         for g in groups
         for term in terms
     }
+
+    # Adjusted within a term, over the groups that are compared with the first.
     first, *rest = [g.label for g in groups]
     gaps: dict[tuple[str, str, str], tuple[SeedGap, float | None]] = {}
     for term in terms:
-        found = {label: seed_gap(values[label, term], values[first, term]) for label in rest}
-        tested = {label: g.p_value for label, g in found.items() if g.p_value is not None}
+        differences_of_term = {
+            label: seed_gap(values[label, term], values[first, term]) for label in rest
+        }
+        tested = {
+            label: g.p_value for label, g in differences_of_term.items() if g.p_value is not None
+        }
         adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-        gaps |= {(label, first, term): (g, adjusted.get(label)) for label, g in found.items()}
+        gaps |= {
+            (label, first, term): (g, adjusted.get(label))
+            for label, g in differences_of_term.items()
+        }
+
     between = {place: between_seeds(list(v.values())) for place, v in values.items()}
     return Grouped({g.label: g for g in groups}, between, gaps)

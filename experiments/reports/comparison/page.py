@@ -1,4 +1,4 @@
-"""A comparison on disk: one page that needs no other file, and the figures and tables beside it."""
+"""Page of a comparison: its sections, and the sentences that must stand beside its numbers."""
 
 import html
 from collections.abc import Mapping
@@ -22,39 +22,51 @@ _CAPTIONS = {
 }
 
 
-def write(out: Path, found: Comparison) -> Path:
-    """Writes index.html, *.png, *.pdf, *.csv and *.tex into `out`; returns the page."""
-    tables = comparison_tables.in_full(found)
-    shown = comparison_tables.in_short(found)
-    figures = page.render(comparison_figures.drawings(found))
-    facts = "\n".join([_describe(found), *found.notes])
+def write(out: Path, comparison: Comparison) -> Path:
+    """Write index.html, *.png, *.pdf, *.csv and *.tex into `out`; return the path of index.html."""
+    tables = comparison_tables.in_full(comparison)
+    shown = comparison_tables.in_short(comparison)
+    figures = page.render(comparison_figures.drawings(comparison))
+    facts = "\n".join([_describe(comparison), *comparison.notes])
     content = page.document(
-        f"Comparison of {len(found.runs)} runs", _parts(found, shown, figures, facts)
+        f"Comparison of {len(comparison.runs)} runs", _parts(comparison, shown, figures, facts)
     )
     return page.write(out, content, tables, figures, facts, shown)
 
 
 def _parts(
-    found: Comparison, shown: Mapping[str, Table], figures: Mapping[str, Mapping], facts: str
+    comparison: Comparison, shown: Mapping[str, Table], figures: Mapping[str, Mapping], facts: str
 ) -> list[str]:
-    parts = [page.paragraph(line, "facts") for line in facts.splitlines()]
-    parts.append(page.section("Bits per dimension", to_html(shown["totals"])))
+    """Return the sections of the page in HTML, from the numbers to what explains them.
+
+    Args:
+      comparison: the runs and their numbers.
+      shown: tables rounded for readers, see `tables.in_short`.
+      figures: {file stem: content of its files}, see `page.render`.
+      facts: what must stand beside the numbers, a paragraph per line.
+    """
+    sections = [page.paragraph(line, "facts") for line in facts.splitlines()]
+    sections.append(page.section("Bits per dimension", to_html(shown["totals"])))
+    # Absent where no other run shares the first one's images.
     if "differences" in shown:
-        parts.append(page.section("Differences by pairs", to_html(shown["differences"]), _METHOD))
-    if found.bands:
-        lines = [f"{name}: {format_band(band)}" for name, band in found.bands.items()]
+        sections.append(
+            page.section("Differences by pairs", to_html(shown["differences"]), _METHOD)
+        )
+    # In continuous time alone; each band was chosen after looking, and its interval allows for that.
+    if comparison.bands:
+        lines = [f"{name}: {format_band(band)}" for name, band in comparison.bands.items()]
         items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-        parts.append(page.section("The band of γ that made the difference", f"<ul>{items}</ul>"))
+        sections.append(page.section("The band of γ that made the difference", f"<ul>{items}</ul>"))
     if "groups" in shown:
-        parts.append(page.section("Between seeds", to_html(shown["groups"])))
+        sections.append(page.section("Between seeds", to_html(shown["groups"])))
         if "group_differences" in shown:
-            parts.append(to_html(shown["group_differences"]))
+            sections.append(to_html(shown["group_differences"]))
     for name, kinds in figures.items():
-        parts.append(page.section(_CAPTIONS[name], page.picture(kinds["png"], _CAPTIONS[name])))
+        sections.append(page.section(_CAPTIONS[name], page.picture(kinds["png"], _CAPTIONS[name])))
     if "equal_compute" in shown:
         title = "Training loss at equal compute"
-        parts.append(page.section(title, to_html(shown["equal_compute"]), _COMPUTE))
-    return parts
+        sections.append(page.section(title, to_html(shown["equal_compute"]), _COMPUTE))
+    return sections
 
 
 _METHOD = page.paragraph(
@@ -72,18 +84,21 @@ _COMPUTE = page.paragraph(
 )
 
 
-def _describe(found: Comparison) -> str:
-    facts = next(iter(found.facts.values()))
-    steps = ", ".join(f"{name}: {run.step}" for name, run in found.runs.items())
+def _describe(comparison: Comparison) -> str:
+    """Return images, noise, T, checkpoints and precision of the comparison as one paragraph."""
+    facts = next(iter(comparison.facts.values()))
+    steps = ", ".join(f"{name}: {run.step}" for name, run in comparison.runs.items())
     trained = ", ".join(
-        f"{name}: {steps_name(f['timesteps_train'])}" for name, f in found.facts.items()
+        f"{name}: {steps_name(f['timesteps_train'])}" for name, f in comparison.facts.items()
     )
-    timesteps = next(iter(found.evaluations.values())).estimation.num_timesteps
+
+    # T steps share their step numbers, continuous times their gammas.
+    timesteps = next(iter(comparison.evaluations.values())).estimation.num_timesteps
     common = "steps" if timesteps else "γ"
-    dtypes = ", ".join(sorted({f["dtype"] for f in found.facts.values()}))
+    dtypes = ", ".join(sorted({f["dtype"] for f in comparison.facts.values()}))
     seeds = (
         "Intervals between seeds stand apart from those over images; neither contains the other."
-        if found.grouped
+        if comparison.grouped
         else "Every run is one training seed: the intervals say how sure the numbers of these "
         "networks are on other images, not what another seed would give."
     )
@@ -99,4 +114,5 @@ def _describe(found: Comparison) -> str:
 
 
 def _sentence(notes: str) -> str:
+    """Return notes on the data with one full stop and a space at their end; "" for none."""
     return f"{notes.rstrip('.')}. " if notes else ""

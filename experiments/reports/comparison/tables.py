@@ -1,61 +1,63 @@
-"""The tables of a comparison, in full and in short."""
+"""Tables of a comparison: every number for CSV, and a selection for readers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.reports.comparison.numbers import (
-    TERMS,
-    Comparison,
+from experiments.reports.comparison.curves import (
     equal_compute,
     learning_curves,
     schedule_curves,
     with_schedules,
 )
+from experiments.reports.comparison.numbers import TERMS, Comparison
 from experiments.reports.tables import Table
 
 
-def in_full(found: Comparison) -> dict[str, Table]:
-    """{file stem: every number there is}, for CSV."""
-    tables = {"terms": _terms(found), "differences": _differences(found)}
-    if found.profiles:
-        profiles = {**found.profiles}
-        first = next(iter(found.runs))
-        profiles |= {f"{n} - {first}": p for n, p in found.gap_profiles.items()}
+def in_full(comparison: Comparison) -> dict[str, Table]:
+    """Return {file stem: table} with every number of the comparison, for CSV."""
+    tables = {"terms": _terms(comparison), "differences": _differences(comparison)}
+    # Differences stand below the runs in one table: their columns are the same.
+    if comparison.profiles:
+        profiles = {**comparison.profiles}
+        first = next(iter(comparison.runs))
+        profiles |= {f"{n} - {first}": p for n, p in comparison.gap_profiles.items()}
         tables["profile"] = _profiles(profiles)
-    if found.bands:
-        tables["bands"] = _bands(found)
-    if found.grouped:
-        tables["groups"], tables["group_differences"] = _groups(found), _group_gaps(found)
-    if scheduled := with_schedules(found):
+    if comparison.bands:
+        tables["bands"] = _bands(comparison)
+    if comparison.grouped:
+        tables["groups"], tables["group_differences"] = _groups(comparison), _group_gaps(comparison)
+    if scheduled := with_schedules(comparison.runs):
         tables["schedules"] = _curves(scheduled, schedule_curves, ("t", "before", "after"))
     columns = ("step", "images", "flops", "seconds", "train")
-    tables["learning"] = _curves(found.runs, learning_curves, columns)
-    if rows := equal_compute(found):
+    tables["learning"] = _curves(comparison.runs, learning_curves, columns)
+    if rows := equal_compute(comparison.runs):
         tables["equal_compute"] = Table(("run", "of", "amount", "training_loss"), rows)
     return tables
 
 
-def in_short(found: Comparison) -> dict[str, Table]:
-    """{name: what a reader wants}, for the page and for LaTeX."""
-    shown = {"totals": _totals(found)}
-    if found.differences:
-        shown["differences"] = _shown_differences(found)
-    if found.grouped:
-        shown["groups"] = _only_total(_groups(found))
-        if found.grouped.gaps:
-            shown["group_differences"] = _only_total(_group_gaps(found))
-    if rows := equal_compute(found):
+def in_short(comparison: Comparison) -> dict[str, Table]:
+    """Return {name: table} of totals and differences, for the page and for LaTeX."""
+    shown = {"totals": _totals(comparison)}
+    if comparison.differences:
+        shown["differences"] = _shown_differences(comparison)
+    if comparison.grouped:
+        shown["groups"] = _only_total(_groups(comparison))
+        if comparison.grouped.gaps:
+            shown["group_differences"] = _only_total(_group_gaps(comparison))
+    if rows := equal_compute(comparison.runs):
         amounts = {of: amount for _, of, amount, _ in rows}
+        # One column per amount of compute, in place of one row.
         columns = ("run", *(f"{amount:.4g} {of}" for of, amount in amounts.items()))
         values = {(run, of): loss for run, of, _, loss in rows}
-        kept = [(run, *(values[run, of] for of in amounts)) for run in found.runs]
-        shown["equal_compute"] = Table(columns, kept)
+        losses = [(run, *(values[run, of] for of in amounts)) for run in comparison.runs]
+        shown["equal_compute"] = Table(columns, losses)
     return shown
 
 
-def _totals(found: Comparison) -> Table:
+def _totals(comparison: Comparison) -> Table:
+    """Return a row per run: means of all terms, and both errors of the total, bits/dim."""
     rows = []
-    for name, facts in found.facts.items():
+    for name, facts in comparison.facts.items():
         row = facts["bits_per_dim"]
         means = [row[term]["mean"] for term in TERMS]
         total = row["total"]
@@ -63,9 +65,10 @@ def _totals(found: Comparison) -> Table:
     return Table(("run", *TERMS, "s.e. over images", "s.e. Monte Carlo"), rows)
 
 
-def _terms(found: Comparison) -> Table:
+def _terms(comparison: Comparison) -> Table:
+    """Return a row per run and term with errors and 95 % interval, bits/dim."""
     rows = []
-    for name, facts in found.facts.items():
+    for name, facts in comparison.facts.items():
         for term in TERMS:
             row = facts["bits_per_dim"][term]
             errors = (row["standard_error"], row["monte_carlo_error"])
@@ -74,10 +77,12 @@ def _terms(found: Comparison) -> Table:
     return Table(("run", "term", "bits_per_dim", *names), rows)
 
 
-def _differences(found: Comparison) -> Table:
+def _differences(comparison: Comparison) -> Table:
+    """Return a row per run and term: its difference from the first run, all intervals and p values."""
+    # Intervals that were not estimated leave both of their cells empty.
     empty = (None, None)
     rows: list[tuple] = []
-    for (run, other, term), gap in found.differences.items():
+    for (run, other, term), gap in comparison.differences.items():
         intervals = (gap.interval, gap.bootstrap, gap.given_images)
         ends = [end for interval in intervals for end in interval or empty]
         rest = (gap.p_value, gap.holm, gap.shrinkage, gap.identical)
@@ -87,9 +92,11 @@ def _differences(found: Comparison) -> Table:
     return Table(("run", "other", "term", "bits_per_dim", *names, *tail), rows)
 
 
-def _shown_differences(found: Comparison) -> Table:
+def _shown_differences(comparison: Comparison) -> Table:
+    """Return the differences without the terms that are identical by construction."""
     rows: list[tuple] = []
-    for (run, _, term), gap in found.differences.items():
+    for (run, _, term), gap in comparison.differences.items():
+        # Runs with equal end points agree exactly in reconstruction and prior matching.
         if gap.identical and term != "total":
             continue
         name = f"{run}: {term.replace('_', ' ')}"
@@ -99,7 +106,7 @@ def _shown_differences(found: Comparison) -> Table:
         intervals = (gap.interval, gap.bootstrap, gap.given_images)
         rows.append((name, gap.mean, *intervals, _p(gap.holm), gap.shrinkage))
     columns = (
-        f"minus {next(iter(found.runs))}",
+        f"minus {next(iter(comparison.runs))}",
         "mean",
         "t",
         "bootstrap",
@@ -111,10 +118,12 @@ def _shown_differences(found: Comparison) -> Table:
 
 
 def _p(value: float | None) -> float | str | None:
+    """Return a p value; bootstrap and t approximations say nothing about its size below 1e-4."""
     return "< 0.0001" if value is not None and value < 1e-4 else value
 
 
 def _profiles(profiles: Mapping[str, Any]) -> Table:
+    """Return a row per run, or difference, and bin of gamma."""
     rows = [
         (name, *values)
         for name, p in profiles.items()
@@ -128,45 +137,51 @@ def _profiles(profiles: Mapping[str, Any]) -> Table:
             strict=True,
         )
     ]
+    # Half-widths of bands around the density: for each bin by itself, and for all bins at once.
     errors = ("standard_error", "half_width_95", "half_width_95_all_bins")
     return Table(("run", "gamma_low", "gamma_high", "bits_per_dim_per_gamma", *errors), rows)
 
 
-def _bands(found: Comparison) -> Table:
+def _bands(comparison: Comparison) -> Table:
+    """Return a row per run: the band of gamma with most of its difference from the first run."""
     rows = [
         (name, band.low, band.high, band.part, *band.interval, band.whole)
-        for name, band in found.bands.items()
+        for name, band in comparison.bands.items()
     ]
     names = ("bits_per_dim", "low_95_all_bands", "high_95_all_bands", "whole_denoising_term")
     return Table(("run", "gamma_low", "gamma_high", *names), rows)
 
 
-def _groups(found: Comparison) -> Table:
-    assert found.grouped is not None
+def _groups(comparison: Comparison) -> Table:
+    """Return a row per group of seeds and term, with intervals between seeds."""
+    assert comparison.grouped is not None
     rows = [
         (label, term, row.num_seeds, row.mean, row.deviation, *row.interval, *row.next_seed)
-        for (label, term), row in found.grouped.between.items()
+        for (label, term), row in comparison.grouped.between.items()
     ]
     ends = ("low_95_of_mean", "high_95_of_mean", "low_95_of_next_seed", "high_95_of_next_seed")
     return Table(("group", "term", "seeds", "bits_per_dim", "between_seed_deviation", *ends), rows)
 
 
-def _group_gaps(found: Comparison) -> Table:
-    assert found.grouped is not None
+def _group_gaps(comparison: Comparison) -> Table:
+    """Return a row per group and term: its difference from the first group."""
+    assert comparison.grouped is not None
     rows = [
         (f"{label} − {first}", term, gap.mean, *gap.interval, gap.p_value, adjusted, gap.paired)
-        for (label, first, term), (gap, adjusted) in found.grouped.gaps.items()
+        for (label, first, term), (gap, adjusted) in comparison.grouped.gaps.items()
     ]
     ends = ("low_95_between_seeds", "high_95_between_seeds", "p_value", "p_holm", "paired_by_seed")
     return Table(("groups", "term", "bits_per_dim", *ends), rows)
 
 
 def _only_total(table: Table) -> Table:
+    """Return the rows whose second column, the term, is the total, without that column."""
     rows = [(row[0], *row[2:]) for row in table.rows if row[1] == "total"]
     return Table((table.columns[0], *table.columns[2:]), rows)
 
 
 def _curves(runs: Mapping[str, Any], curves_of: Any, columns: Sequence[str]) -> Table:
+    """Return a row per run and point of its curves, `curves_of(run)`."""
     rows: list[Sequence[Any]] = []
     for name, run in runs.items():
         curves = curves_of(run)

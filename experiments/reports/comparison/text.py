@@ -1,4 +1,4 @@
-"""A comparison as lines for the terminal."""
+"""Comparison as lines for the terminal."""
 
 from experiments.reports.comparison.groups import Grouped
 from experiments.reports.comparison.numbers import Comparison
@@ -7,24 +7,25 @@ from vdm.evaluation.analysis.paired import Difference
 from vdm.evaluation.evaluate import format_table, summarise
 
 
-def format_tables(found: Comparison) -> str:
-    """Every run's table, the differences of the totals, their bands, and what seeds say."""
+def format_tables(comparison: Comparison) -> str:
+    """Return every run's table, the differences of the totals, their bands, and the groups of seeds."""
     lines = []
-    for name, evaluation in found.evaluations.items():
-        lines += [f"{name}, checkpoint step {found.runs[name].step}"]
+    for name, evaluation in comparison.evaluations.items():
+        lines += [f"{name}, checkpoint step {comparison.runs[name].step}"]
         lines += [format_table(summarise(evaluation)), ""]
-    if found.differences:
+    if comparison.differences:
         lines.append("differences of the total in bits/dim, by pairs of equal image and noise")
-    for (run, other, term), gap in found.differences.items():
+    for (run, other, term), gap in comparison.differences.items():
         if term == "total":
             lines.append(f"  {run} - {other}: {format_difference(gap)}")
-            if run in found.bands:
-                lines.append(f"    {format_band(found.bands[run])}")
-    return "\n".join([*lines, *format_groups(found.grouped), *found.notes])
+            if run in comparison.bands:
+                lines.append(f"    {format_band(comparison.bands[run])}")
+    return "\n".join([*lines, *format_groups(comparison.grouped), *comparison.notes])
 
 
 def format_difference(gap: Difference) -> str:
-    """Mean, intervals, adjusted p value, and what pairing bought."""
+    """Return mean, 95 % intervals and adjusted p value of a difference, and its gain from pairing."""
+    # Two copies of one run: every interval would have zero width.
     if gap.identical:
         return "0, identical on every image"
     if gap.interval is None or gap.bootstrap is None:
@@ -32,6 +33,7 @@ def format_difference(gap: Difference) -> str:
     text = (
         f"{gap.mean:+.4f}, 95 % interval {_range(gap.interval)}, bootstrap {_range(gap.bootstrap)}"
     )
+    # Named only where the adjustment changed the p value, that is for three runs or more.
     if gap.holm is not None:
         text += f", p {gap.holm:.2g}" + (" (Holm)" if gap.holm != gap.p_value else "")
     return (
@@ -40,7 +42,7 @@ def format_difference(gap: Difference) -> str:
 
 
 def format_band(band: Band) -> str:
-    """The band of gamma that made a difference, or that none did."""
+    """Return the band of gamma with most of a difference, and whether it is certain."""
     where = f"gamma in [{band.low:.2f}, {band.high:.2f}]"
     part = f"{band.part:+.4f} of the denoising term's {band.whole:+.4f}"
     certain = "" if band.is_certain else ": no band is certain to differ"
@@ -48,7 +50,7 @@ def format_band(band: Band) -> str:
 
 
 def format_groups(grouped: Grouped | None) -> list[str]:
-    """Lines on the total of every group of seeds."""
+    """Return lines on the total of every group of seeds, and on the groups' differences."""
     if grouped is None:
         return []
     lines = ["", "total over training seeds, Student's t between seeds (one set of images)"]
@@ -70,4 +72,5 @@ def format_groups(grouped: Grouped | None) -> list[str]:
 
 
 def _range(interval: tuple[float, float]) -> str:
+    """Return an interval with the signs of its ends."""
     return f"[{interval[0]:+.4f}, {interval[1]:+.4f}]"
