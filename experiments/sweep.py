@@ -13,12 +13,17 @@ from ml_collections import config_flags
 
 from experiments.cli import launcher
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration of all runs, a Python file with get_config(). Required."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder that holds a work folder for each run. Required.", required=True
+)
 _GRID = flags.DEFINE_string(
     "grid",
     None,
-    "Axes parted by ';', values by ',': 'seed=0,1;schedule.name=linear'.",
+    "Fields and their values, FIELD=A,B;FIELD=C,D, such as 'seed=0,1;schedule.name=linear,cosine': "
+    "every combination is a run. Required.",
     required=True,
 )
 

@@ -19,6 +19,7 @@ import errno
 import logging
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,10 @@ FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _LEVELS = {-3: "CRITICAL", -2: "ERROR", -1: "WARNING", 0: "INFO", 1: "DEBUG"}
-_VERBOSITY_HELP = "Least serious messages to log: -2 errors, -1 warnings, 0 progress, 1 debug."
+_VERBOSITY_HELP = (
+    "Least serious messages logged: -2 errors, -1 warnings, 0 progress, 1 debug. (default: 0)"
+)
+_WIDTH = 100
 
 
 def run(
@@ -60,7 +64,7 @@ def run(
     _define_shared_flags()
     own = own_flags(argv[0])
     if _HELP & set(argv[1:]):
-        print(usage(doc, own))
+        print(usage(doc, own, distributed))
         sys.exit(0)
     # Read from the words, because parsing itself may be what fails.
     debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
@@ -84,23 +88,47 @@ def own_flags(program: str) -> list[str]:
     return [flag.name for flag in FLAGS.get_key_flags_for_module(program)]
 
 
-def usage(doc: str | None, own: Sequence[str]) -> str:
-    """The launcher's docstring and its flags; absl's dozens stay unlisted."""
+def usage(doc: str | None, own: Sequence[str], distributed: bool = False) -> str:
+    """Return the text of `--help`: the docstring and the flags; absl's dozens stay unlisted.
+
+    Args:
+      doc: the launcher's docstring.
+      own: names of the launcher's own flags.
+      distributed: whether the launcher takes the flags of several processes.
+    """
     lines = [(doc or "").strip(), "", "Flags:"]
-    for name in [*own, *parsing.SHARED_FLAGS]:
-        flag = FLAGS[name]
-        has_default = flag.default not in (None, "", []) and name != "config"
-        default = f" (default: {flag.default})" if has_default else ""
-        text = _VERBOSITY_HELP if name == "verbosity" else flag.help
-        default = " (default: 0)" if name == "verbosity" else default
+    lines += [_flag_usage(name) for name in own]
+    if "config" in own:
+        lines.append("  --config.FIELD=VALUE: Override one field; given after --config.")
+        lines.append(f"Configurations: {', '.join(parsing.list_configs()) or 'none in configs/'}")
+    shared = [n for n in parsing.SHARED_FLAGS if distributed or n not in parsing.DISTRIBUTED_FLAGS]
+    lines += ["", "Flags of every launcher:", *map(_flag_usage, shared)]
+    return "\n".join(lines)
+
+
+def _flag_usage(name: str) -> str:
+    """The flag's sentence with its choices and its default, wrapped to the width of a terminal."""
+    flag = FLAGS[name]
+    if name == "verbosity":
+        text = _VERBOSITY_HELP  # absl's own text and default are not those of a launcher
+    else:
+        text = flag.help.partition("; repeat this option")[0]  # absl's, on flags given many times
         choices = getattr(flag.parser, "enum_values", None)
         text = text.removeprefix(f"<{'|'.join(choices)}>: ") if choices else text
         text += f" One of {', '.join(choices)}." if choices else ""
-        lines.append(f"  --{name}: {' '.join(text.split())}{default}")
-    if "config" in own:
-        lines.append("  --config.FIELD=VALUE: override one field, after --config.")
-        lines.append(f"Configurations: {', '.join(parsing.list_configs()) or 'none in configs/'}")
-    return "\n".join(lines)
+        if flag.default not in (None, "", []) and name != "config":
+            default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+            text += f" (default: {default})"
+    words = f"--{name}: {' '.join(text.split())}"
+    # Hyphens and long words stay whole, so that a flag, a path or a choice can be copied.
+    return textwrap.fill(
+        words,
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def describe(error: BaseException) -> tuple[str, int]:
@@ -142,22 +170,26 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _define_shared_flags() -> None:
     # Here, not at import: a module that only imports this one must not gain flags.
     if "debug" not in FLAGS:
-        text = "Show full tracebacks, and stop at the first NaN."
+        text = "Print the whole traceback of an error, and stop at the first NaN."
         flags.DEFINE_bool("debug", False, text, module_name=__name__)
         _define_distributed_flags()
 
 
 def _define_distributed_flags() -> None:
-    text = "One of several processes; SLURM, Open MPI, GKE and TPU pods tell which."
+    text = (
+        "Run as one of several processes that share the work; SLURM, Open MPI, GKE and TPU pods say "
+        "which one, elsewhere the three flags that follow do."
+    )
     flags.DEFINE_bool("distributed", False, text, module_name=__name__)
-    text = "HOST:PORT of process 0, where no cluster tells."
+    told = "Default: as the cluster says."
+    text = f"Address HOST:PORT at which process 0 is reached. {told}"
     flags.DEFINE_string("coordinator", None, text, module_name=__name__)
     for name, text in (
-        ("num_processes", "How many processes there are, where no cluster tells."),
-        ("process_id", "Which one this is, from 0, where no cluster tells."),
+        ("num_processes", f"Number of processes. {told}"),
+        ("process_id", f"Number of this process, from 0. {told}"),
     ):
         flags.DEFINE_integer(name, None, text, lower_bound=0, module_name=__name__)
-    text = "How long to wait for the other processes."
+    text = "Seconds that a process waits for the others to join before it gives up."
     flags.DEFINE_integer("join_timeout_seconds", 300, text, lower_bound=1, module_name=__name__)
 
 

@@ -21,15 +21,16 @@ from vdm.errors import ConfigError
 from vdm.runs.config import flatten
 
 FLAGS = flags.FLAGS
-SHARED_FLAGS = (
-    "debug",
-    "verbosity",
+DISTRIBUTED_FLAGS = (
     "distributed",
     "coordinator",
     "num_processes",
     "process_id",
     "join_timeout_seconds",
 )
+"""Flags of several processes, which every launcher has and some refuse."""
+
+SHARED_FLAGS = ("debug", "verbosity", *DISTRIBUTED_FLAGS)
 """Flags that every launcher has."""
 
 _EXPECTED = {
@@ -95,8 +96,9 @@ def name_flags(message: str, own: Sequence[str]) -> str:
       own: names of the launcher's own flags.
     """
     names = "|".join(map(re.escape, own))
-    # Neither within a word, a path or a dotted field, nor where the dashes are there already.
-    pattern = rf"(?<![\w.\-/])(another )?({names})(?(1)\b|(?==))"
+    # Neither within a word, a path, a dotted field or an option of a bound (ode:solver=), nor where
+    # the dashes are there already.
+    pattern = rf"(?<![\w.:\-/])(another )?({names})(?(1)\b|(?==))"
     return re.sub(pattern, r"\1--\2", message) if own else message
 
 

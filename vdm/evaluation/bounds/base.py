@@ -64,6 +64,8 @@ class Bound(abc.ABC):
       takes_context: whether it draws c ~ q(c|x) and pays for it, for an input-conditional schedule.
       optional_timesteps: whether it takes a T and does without.
       several_processes: whether processes that hold parts of one batch can evaluate it together.
+      configured: whether section "evaluate" of a configuration sets its T, repeats and number of
+        randomisations.
     """
 
     name: ClassVar[str]
@@ -73,6 +75,7 @@ class Bound(abc.ABC):
     takes_context: ClassVar[bool] = False
     optional_timesteps: ClassVar[bool] = False
     several_processes: ClassVar[bool] = False
+    configured: ClassVar[bool] = False
 
     num_timesteps: int = 0
 
@@ -134,6 +137,10 @@ class Bound(abc.ABC):
             if field.name != "num_timesteps" and getattr(self, field.name) != field.default
         ]
         return "-".join([self.name + at, *others])
+
+    def record_name(self, randomisations: int, seed: int) -> str:
+        """Name of the record of an evaluation, unique among bounds, options and estimations."""
+        return f"bound-{self.label}-x{randomisations}-seed{seed}"
 
     def facts(self) -> dict[str, Any]:
         """The options, for the record of a number."""
