@@ -38,9 +38,7 @@ _IMAGE_SHAPE = flags.DEFINE_list(
 _NUM_LEVELS = flags.DEFINE_integer(
     "num_levels", 256, "Number of integer codes per channel of the random images.", lower_bound=2
 )
-_ROUNDS = flags.DEFINE_integer(
-    "rounds", 5, "Number of rounds; each times every candidate once.", lower_bound=1
-)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Number of rounds; each times all once.", lower_bound=1)
 _CALLS = flags.DEFINE_integer(
     "calls",
     None,
@@ -48,9 +46,7 @@ _CALLS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _EVALUATION = flags.DEFINE_bool("evaluation", True, "Time evaluation as well as training.")
-_OUT = flags.DEFINE_string(
-    "out", None, "File that every number is written to, as JSON. Default: printed only."
-)
+_OUT = flags.DEFINE_string("out", None, "JSON file with every number. Default: printed only.")
 
 
 def main():
@@ -63,6 +59,8 @@ def main():
     shape = model.read_shape(_IMAGE_SHAPE.value)
     configs = model.read_grid(_GRID.value, _CONFIG.value)
     print(provenance.header(_CONFIG.value.to_dict()))
+
+    # On an accelerator a step is short beside the clock's and the host's own time.
     calls = _CALLS.value or (1 if jax.default_backend() == "cpu" else 10)
     spec = model.random_spec(shape, _NUM_LEVELS.value) if shape else None
     timed = model.Timing(_ROUNDS.value, calls, _EVALUATION.value)

@@ -29,19 +29,23 @@ def main():
     from vdm.runs.folder import check_writable, require_identity
     from vdm.runs.parts import build_trained, use_compilation_cache
 
+    # The run as it was trained; only the batch size is free, which changes no number.
     folder = Path(_WORKDIR.value)
     identity = require_identity(folder)
     config = evaluation_flags.with_flags(identity["config"], _BATCH_SIZE)
     use_compilation_cache()
     parts = build_trained({**identity, "config": config})
-    parts.dataset.split(_SPLIT.value)
+    parts.dataset.split(_SPLIT.value)  # refuses a split that the data do not have
+
     trained = config["objective"]["num_timesteps"]
     timesteps = trained if _TIMESTEPS.value is None else _TIMESTEPS.value
     estimation = Estimation(timesteps, _REPEATS.value, _RANDOMISATIONS.value, _SEED.value)
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    # Beside the records of evaluations, under the same name: the same number stands in both.
     name = record.report_path(folder, _SPLIT.value, step, estimation).stem
     out = Path(_OUT.value) if _OUT.value else folder / "breakdown" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
+
     print(provenance.header())
     with StopRequest() as stop:
         result = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)

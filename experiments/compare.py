@@ -50,11 +50,13 @@ def main():
     out = Path(_OUT.value)
     check_writable(out, "--out")
     use_compilation_cache()
+    # Opened together, as runs of different data or settings are refused before anything is computed.
     runs, groups, differing = numbers.open_runs(
         _WORKDIRS.value, _STEP.value, _BATCH_SIZE.value, _ALLOW_DIFFERENT.value, _GROUP_BY.value
     )
     timesteps = numbers.shared_timesteps(runs, _TIMESTEPS.value)
     estimation = Estimation(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
+
     print(provenance.header())
     with StopRequest() as stop:
         comparison = numbers.run_comparison(

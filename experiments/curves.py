@@ -24,6 +24,7 @@ def main():
     check_writable(out, "--out")
     names = distinct_names(_WORKDIRS.value)
     runs = {name: Path(folder) for name, folder in zip(names, _WORKDIRS.value, strict=True)}
+    # All are looked at before the figure is drawn, which would otherwise lack a curve.
     for folder in runs.values():
         require_identity(folder, "--workdirs")
         if not len(history.training_curves(folder)["step"]):

@@ -41,11 +41,13 @@ def main():
     parts = build_trained(identity)
     split = _SPLIT.value or identity["config"]["evaluate"]["split"]
     spec = parts.dataset.spec
+
     print(provenance.header())
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     sizes = (_NUM_IMAGES.value, _TIMESTEPS.value, _TRAJECTORIES.value, _SEED.value)
     with StopRequest() as stop:
         forms = decompositions.measure(parts, params, split, *sizes, stop.check)
+
     print(format_table(decompositions.table(forms, spec.num_dims)))
     num_images = forms["denoising"].total.shape[1]
     print(

@@ -54,13 +54,15 @@ def main():
         identity["config"], _SPLIT, _RANDOMISATIONS, _SEED, _BATCH_SIZE
     )
     given = {"timesteps": _TIMESTEPS.value, "repeats": _REPEATS.value}
-    # Before the data are opened: a mistake in --bound is to be told at once.
+    # Before the data are opened, which takes longer: a mistake in --bound is told at once.
     asked = bounds.parse(evaluation_flags.with_former_options(_BOUND.value), given, config)
+
     use_compilation_cache()
     parts = together(
         lambda: build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
     )
     parts.dataset.split(config["evaluate"]["split"])  # refuses a split that the data do not have
+
     print(provenance.header())
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     count = jax.process_count()

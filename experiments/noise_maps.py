@@ -37,13 +37,15 @@ def main():
     identity = require_identity(folder)
     use_compilation_cache()
     parts = build_trained(identity)
-    parts.dataset.split(_SPLIT.value)
+    parts.dataset.split(_SPLIT.value)  # refuses a split that the data do not have
     model = parts.model.as_diffusion("noise_maps")
-    noise_maps.check(model)
+    noise_maps.check(model)  # refuses a scalar schedule, whose maps would be flat
+
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     name = f"{_SPLIT.value}-step{step}"
     out = Path(_OUT.value) if _OUT.value else folder / "noise_maps" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
+
     print(provenance.header())
     images = parts.dataset.split(_SPLIT.value)[: _NUM_IMAGES.value]
     maps = noise_maps.measure(model, params, images, times, _SEED.value)

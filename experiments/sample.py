@@ -13,10 +13,7 @@ from experiments.cli import evaluation_flags, launcher
 _WORKDIR = evaluation_flags.workdir()
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
 _STEPS = flags.DEFINE_integer(
-    "steps",
-    250,
-    "Number of sampling steps from noise to image, one network evaluation each.",
-    lower_bound=1,
+    "steps", 250, "Number of steps from noise to image, a network evaluation each.", lower_bound=1
 )
 _SAMPLER = flags.DEFINE_string(
     "sampler",
@@ -46,11 +43,14 @@ def main():
     folder = Path(_WORKDIR.value)
     if _SAMPLER.value is not None:
         make_sampler(_SAMPLER.value)  # refuses a name before the run is opened
+
+    # Everything that can be refused is checked before the parameters are read.
     run = together(lambda: vdm.runs.open(folder))
     sampler = serving(run.model, _SAMPLER.value)
     sampling.check_memory(_NUM.value, run.model.shape)
     check_divisible("--batch_size", _BATCH_SIZE.value, run.mesh)
     check_writable(folder / "samples")
+
     use_compilation_cache()
     print(provenance.header())
     at, params = checkpoints.load_params(run.model, run.mesh, folder, _STEP.value)

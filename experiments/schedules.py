@@ -42,8 +42,9 @@ def main():
     if _GRADIENTS.value in (1, 2):
         raise ConfigError(f"--gradients={_GRADIENTS.value}: an interval needs at least 3, or 0")
     out = Path(_OUT.value)
-    check_writable(out, "--out")
+    check_writable(out, "--out")  # before minutes of measuring
     use_compilation_cache()
+
     print(provenance.header())
     measured = []
     with StopRequest() as stop:
@@ -54,6 +55,7 @@ def main():
                     *opened, _DRAWS.value, _GRADIENTS.value, _SEED.value, stop.check
                 )
             )
+
     for table in (schedules.variances(measured), schedules.signals(measured)):
         print(format_table(table))
     spec = measured[0].run.parts.dataset.spec

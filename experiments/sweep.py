@@ -41,9 +41,11 @@ def main():
     check_writable(folder)
     flag = flags.FLAGS["config"]
     path = flag.config_filename  # type: ignore[attr-defined]
+    # Overrides hold for all runs; each process gets them again, before those of its point.
     common = config_flags.get_override_values(flag)
     command = functools.partial(runner.train_command, path, common)
     runs = grid.points(_CONFIG.value, axes)
+
     with locked(folder), StopRequest() as stop:
         outcomes = runner.run_all(runs, folder, command, stop)
     print(format_table(runner.table(outcomes)))

@@ -44,13 +44,15 @@ def main():
     if _DRY_RUN.value:
         print(provenance.header(config))
         return dry_run.run(config)
+
     path = flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
     folder = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(path)
-    check_writable(folder)
+    check_writable(folder)  # before minutes of preparing and compiling
     use_compilation_cache()
     parts = together(
         lambda: build(config, verify_data=_VERIFY_DATA.value, saved=read_identity(folder))
     )
+    # Each process has opened its own copy of the data: another content would train on other images.
     check_same("data", parts.dataset.spec.content_hash)
     print(provenance.header(config))
     return training.run(parts, folder, _ALLOW_CHANGE.value)

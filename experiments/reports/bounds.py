@@ -12,7 +12,7 @@ from vdm.runs.record import steps_name
 
 def format_cost(bound: Bound, randomisations: int, num_images: int) -> str:
     """Return one line: how many network evaluations a bound will take, in all and per image."""
-    each = bound.network_evaluations()
+    each = bound.network_evaluations()  # of one image in one randomisation
     start = f"{bound.label}: {randomisations} randomisation(s) of {num_images} images, "
     if each is None:
         return start + "as many network evaluations as the solver needs"
@@ -31,7 +31,7 @@ def format_bounds(
       common: what was evaluated and on what, see `vdm.runs.record.identity`.
       evaluations: every bound, for the options of those that are no sum of terms.
       rows: the table in bits/dim, the loosest bound first.
-      differences: between neighbours of the table.
+      differences: between neighbours of the table, in bits/dim.
     """
     lines = [
         format_rows(rows),
@@ -43,6 +43,7 @@ def format_bounds(
         f"{LEAST_RANDOMISATIONS} independent randomisations; {common['dtype']}, matmul precision "
         f"{common['provenance']['matmul_precision']}",
     ]
+    # A sum of terms is described by its row; the others have options that a row has no room for.
     lines += [
         f"{evaluation.bound.label}: {_options(evaluation)}"
         for evaluation in evaluations
