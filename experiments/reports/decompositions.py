@@ -59,7 +59,7 @@ def table(forms: Mapping[str, Form], num_dims: int) -> Table:
 
     # By trajectory: both forms saw the same noise, so the difference varies less than either.
     reference = forms["denoising"].total
-    for name in ("consistency", "printed"):
+    for name in [name for name in forms if name != "denoising"]:
         difference = estimate(forms[name].total - reference, num_dims)
         label, mean = f"{name} - denoising", f"{difference.mean:+.4f}"
         rows.append((label, mean, _error(difference, forms[name]), "", ""))
