@@ -49,8 +49,8 @@ class Validation:
         # Cheap on purpose: it is made often, and compared only with other validations.
         self._estimation = dataclasses.replace(estimation, repeats=1, randomisations=1)
 
-    def evaluate(self, state: TrainState) -> bool:
-        """Evaluate the averaged parameters; False where a signal cut it short."""
+    def evaluate(self, state: TrainState) -> float | None:
+        """Return the bound of the averaged parameters, bits/dim; None where a signal cut it short."""
         try:
             evaluation = run_evaluation(
                 self._parts,
@@ -61,9 +61,9 @@ class Validation:
                 self._check,
             )
         except Preempted:
-            return False
+            return None
         self.step, self.bits_per_dim = int(state.step), summarise(evaluation)["total"].mean
-        return True
+        return self.bits_per_dim
 
     def metrics(self, step: int) -> dict[str, float]:
         """What is stored with a checkpoint of `step`: the value, if it is of that very step."""
@@ -90,11 +90,11 @@ class Samples:
         self._num = parts.config["train"]["num_samples"]
         self._sample_step = _make_sample_step(parts) if self._num else None
 
-    def draw(self, state: TrainState) -> bool:
-        """Draw from the averaged parameters; False where a signal cut it short."""
+    def draw(self, state: TrainState) -> None:
+        """Draw from the averaged parameters; a signal cuts it short, and nothing is written."""
         if self._sample_step is None:
             self.step = int(state.step)
-            return True
+            return
         devices = self._parts.mesh.devices.size
         batch_size = -(-self._num // devices) * devices  # the next multiple of the devices
         seed = self._parts.config["seed"]
@@ -103,11 +103,10 @@ class Samples:
                 self._sample_step, state.ema_params, seed, self._num, batch_size, self._check
             )
         except Preempted:
-            return False
+            return
         name, num_levels = f"train-step{int(state.step)}", self._parts.model.num_levels
         write_pictures(self._folder / "samples", name, trajectory, num_levels)
         self.step = int(state.step)
-        return True
 
 
 def _make_sample_step(parts: Parts) -> SampleStep:

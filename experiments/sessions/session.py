@@ -164,15 +164,15 @@ class _Session:
         """Make what a signal cut short, so that a resumed run logs and keeps what any other would."""
         step, options = int(state.step), self.parts.config["train"]
         # In the order of the loop: evaluation, then samples.
-        actions = [
-            (action, options[f"{name}_every_steps"])
-            for name, action, done in (
-                ("evaluate", self._evaluate, self.validation.step),
-                ("sample", self._sample, self.samples.step),
-            )
-            if step != done
+        actions = (
+            (self._evaluate, self.validation.step, options["evaluate_every_steps"]),
+            (self._sample, self.samples.step, options["sample_every_steps"]),
+        )
+        due = [
+            action
+            for action, done, every in actions
+            if step != done and is_due(every, step, options["num_steps"])
         ]
-        due = [action for action, every in actions if is_due(every, step, options["num_steps"])]
         for action in due:
             # Another signal leaves the rest to the next start.
             if not self.stop():
@@ -186,9 +186,8 @@ class _Session:
 
     def _evaluate(self, state: TrainState) -> None:
         self.log.pause()
-        if self.validation.evaluate(state):
-            bits_per_dim = self.validation.bits_per_dim
-            assert bits_per_dim is not None
+        bits_per_dim = self.validation.evaluate(state)
+        if bits_per_dim is not None:
             self.log.log_validation(int(state.step), VALIDATION, bits_per_dim)
 
     def _sample(self, state: TrainState) -> None:
