@@ -76,5 +76,6 @@ setup(
     package_data={"vdm": ["py.typed"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["vdm-prepare-data = vdm.runs.prepare_data:main"]},
     zip_safe=False,
 )

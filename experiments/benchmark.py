@@ -14,23 +14,39 @@ from ml_collections import config_flags
 
 from experiments.cli import launcher
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration that is timed, a Python file with get_config(). Required."
+)
 _GRID = flags.DEFINE_string(
-    "grid", "", "Fields and their values, FIELD=A,B;FIELD=C,D: every combination is timed."
+    "grid",
+    "",
+    "Fields and their values, FIELD=A,B;FIELD=C,D: every combination is timed. Default: none, the "
+    "configuration alone.",
 )
 _OTHER = flags.DEFINE_multi_string(
-    "other", [], "A Python file that defines make_step(config, batch), timed in turns with ours."
+    "other",
+    [],
+    "Python file that defines make_step(config, batch), another implementation of the training step, "
+    "timed in turns with ours; may be given several times. Default: none.",
 )
 _IMAGE_SHAPE = flags.DEFINE_list(
-    "image_shape", [], "Height,width,channels of random images, instead of the data set's."
+    "image_shape",
+    [],
+    "HEIGHT,WIDTH,CHANNELS of random images that take the place of the data set's. Default: the data "
+    "set's images.",
 )
-_NUM_LEVELS = flags.DEFINE_integer("num_levels", 256, "Of random images.", lower_bound=2)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.", lower_bound=1)
+_NUM_LEVELS = flags.DEFINE_integer(
+    "num_levels", 256, "Number of integer codes per channel of the random images.", lower_bound=2
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Number of rounds; each times all once.", lower_bound=1)
 _CALLS = flags.DEFINE_integer(
-    "calls", None, "Steps timed at once; 1 on a CPU and 10 elsewhere if not given.", lower_bound=1
+    "calls",
+    None,
+    "Number of steps in one timing. Default: 1 on a CPU, 10 on accelerators.",
+    lower_bound=1,
 )
-_EVALUATION = flags.DEFINE_bool("evaluation", True, "Time the evaluation too.")
-_OUT = flags.DEFINE_string("out", None, "Write everything there as JSON.")
+_EVALUATION = flags.DEFINE_bool("evaluation", True, "Time evaluation as well as training.")
+_OUT = flags.DEFINE_string("out", None, "JSON file with every number. Default: printed only.")
 
 
 def main():
@@ -43,14 +59,16 @@ def main():
     shape = model.read_shape(_IMAGE_SHAPE.value)
     configs = model.read_grid(_GRID.value, _CONFIG.value)
     print(provenance.header(_CONFIG.value.to_dict()))
+
+    # On an accelerator a step is short beside the clock's and the host's own time.
     calls = _CALLS.value or (1 if jax.default_backend() == "cpu" else 10)
     spec = model.random_spec(shape, _NUM_LEVELS.value) if shape else None
     timed = model.Timing(_ROUNDS.value, calls, _EVALUATION.value)
-    found = model.run(configs, _OTHER.value, spec, timed)
-    print(table.format_table(found))
+    timings = model.run(configs, _OTHER.value, spec, timed)
+    print(table.format_table(timings))
     if _OUT.value:
         path = model.out_path(_OUT.value)
-        write_json(path, {**found, "provenance": provenance.provenance()})
+        write_json(path, {**timings, "provenance": provenance.provenance()})
         print(f"written to {path}")
 
 

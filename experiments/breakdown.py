@@ -6,24 +6,17 @@ Writes into breakdown/SPLIT-stepN-.../ of the work folder: index.html, which ope
 PNG and PDF, tables as CSV and LaTeX, the maps as .npz, and the record of the evaluation.
 """
 
-from absl import flags
+from experiments.cli import evaluation_flags, launcher
 
-from experiments.cli import launcher
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The folder to write into; within the run's if not given.")
-_SPLIT = flags.DEFINE_string("split", "test", "Which images.")
-_TIMESTEPS = flags.DEFINE_integer(
-    "timesteps",
-    None,
-    "T of the bound, 0 = continuous time; as trained if not given.",
-    lower_bound=0,
-)
-_REPEATS = flags.DEFINE_integer("repeats", 4, "Times per image.", lower_bound=1)
-_RANDOMISATIONS = flags.DEFINE_integer("randomisations", 8, "Independent ones.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
-_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+_WORKDIR = evaluation_flags.workdir()
+_OUT = evaluation_flags.out(within="breakdown/SPLIT-stepN-.../")
+_SPLIT = evaluation_flags.split("test")
+_TIMESTEPS = evaluation_flags.timesteps()
+_REPEATS = evaluation_flags.repeats(4)
+_RANDOMISATIONS = evaluation_flags.randomisations(8)
+_SEED = evaluation_flags.seed(0, "times and noise")
+_STEP = evaluation_flags.step()
+_BATCH_SIZE = evaluation_flags.batch_size()
 
 
 def main():
@@ -36,28 +29,29 @@ def main():
     from vdm.runs.folder import check_writable, require_identity
     from vdm.runs.parts import build_trained, use_compilation_cache
 
+    # The run as it was trained; only the batch size is free, which changes no number.
     folder = Path(_WORKDIR.value)
     identity = require_identity(folder)
-    config = identity["config"]
-    if _BATCH_SIZE.value is not None:
-        options = {**config["evaluate"], "batch_size": _BATCH_SIZE.value}
-        config = {**config, "evaluate": options}
+    config = evaluation_flags.with_flags(identity["config"], _BATCH_SIZE)
     use_compilation_cache()
     parts = build_trained({**identity, "config": config})
-    parts.dataset.split(_SPLIT.value)
+    parts.dataset.split(_SPLIT.value)  # refuses a split that the data do not have
+
     trained = config["objective"]["num_timesteps"]
     timesteps = trained if _TIMESTEPS.value is None else _TIMESTEPS.value
     estimation = Estimation(timesteps, _REPEATS.value, _RANDOMISATIONS.value, _SEED.value)
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    # Beside the records of evaluations, under the same name: the same number stands in both.
     name = record.report_path(folder, _SPLIT.value, step, estimation).stem
     out = Path(_OUT.value) if _OUT.value else folder / "breakdown" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
+
     print(provenance.header())
     with StopRequest() as stop:
-        found = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)
-    facts = record.describe(parts, params, found.evaluation.of_bound(), _SPLIT.value, step)
+        result = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)
+    facts = record.describe(parts, params, result.evaluation.of_bound(), _SPLIT.value, step)
     print(record.format_report(facts))
-    print(f"written to {breakdown.write(out, parts.dataset, _SPLIT.value, found, facts)}")
+    print(f"written to {breakdown.write(out, parts.dataset, _SPLIT.value, result, facts)}")
 
 
 if __name__ == "__main__":

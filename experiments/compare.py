@@ -11,26 +11,29 @@ seed form groups, and intervals between seeds say what another seed would give:
 
 from absl import flags
 
-from experiments.cli import launcher
+from experiments.cli import evaluation_flags, launcher
 
-_WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of two or more runs.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
-_SPLIT = flags.DEFINE_string("split", "test", "Which images.")
-_TIMESTEPS = flags.DEFINE_integer(
-    "timesteps",
-    None,
-    "T of the bound, 0 = continuous time; as trained if not given.",
-    lower_bound=0,
+_WORKDIRS = evaluation_flags.workdirs(
+    "Work folders of two or more trained runs, separated by commas; the first is the reference."
 )
-_RANDOMISATIONS = flags.DEFINE_integer("randomisations", 8, "Independent ones.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
-_STEP = flags.DEFINE_string("step", "latest", "Which checkpoints: latest, best, or their step.")
+_OUT = evaluation_flags.out()
+_SPLIT = evaluation_flags.split("test")
+_TIMESTEPS = evaluation_flags.timesteps()
+_RANDOMISATIONS = evaluation_flags.randomisations(8)
+_SEED = evaluation_flags.seed(0, "times and noise")
+_STEP = evaluation_flags.step("Checkpoint that is read of each run")
+_BATCH_SIZE = evaluation_flags.batch_size()
 _GROUP_BY = flags.DEFINE_list(
-    "group_by", [], "Fields of the configuration that tell groups of seeds apart."
+    "group_by",
+    [],
+    "Fields of the configuration, separated by commas, that tell groups of runs apart; within a group "
+    "the runs differ in their training seed alone. Default: no groups.",
 )
 _ALLOW_DIFFERENT = flags.DEFINE_list(
-    "allow_different", [], "Fields, such as data.content_hash, that may differ within a column."
+    "allow_different",
+    [],
+    "Fields, separated by commas, in which runs may differ although their numbers are then of "
+    "different things, such as data.content_hash. Default: none.",
 )
 
 
@@ -47,18 +50,20 @@ def main():
     out = Path(_OUT.value)
     check_writable(out, "--out")
     use_compilation_cache()
+    # Opened together, as runs of different data or settings are refused before anything is computed.
     runs, groups, differing = numbers.open_runs(
         _WORKDIRS.value, _STEP.value, _BATCH_SIZE.value, _ALLOW_DIFFERENT.value, _GROUP_BY.value
     )
     timesteps = numbers.shared_timesteps(runs, _TIMESTEPS.value)
     estimation = Estimation(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
+
     print(provenance.header())
     with StopRequest() as stop:
-        found = numbers.run_comparison(
+        comparison = numbers.run_comparison(
             runs, _SPLIT.value, estimation, stop.check, groups, differing
         )
-    print(text.format_tables(found))
-    print(f"written to {page.write(out, found)}")
+    print(text.format_tables(comparison))
+    print(f"written to {page.write(out, comparison)}")
 
 
 if __name__ == "__main__":

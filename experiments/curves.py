@@ -6,12 +6,10 @@ Writes learning.png, learning.pdf and learning.csv. The runs may be of different
 be finished: only what they logged is read. `experiments.compare` says whether they differ.
 """
 
-from absl import flags
+from experiments.cli import evaluation_flags, launcher
 
-from experiments.cli import launcher
-
-_WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of runs.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
+_WORKDIRS = evaluation_flags.workdirs("Work folders of runs, separated by commas.")
+_OUT = evaluation_flags.out()
 
 
 def main():
@@ -26,6 +24,7 @@ def main():
     check_writable(out, "--out")
     names = distinct_names(_WORKDIRS.value)
     runs = {name: Path(folder) for name, folder in zip(names, _WORKDIRS.value, strict=True)}
+    # All are looked at before the figure is drawn, which would otherwise lack a curve.
     for folder in runs.values():
         require_identity(folder, "--workdirs")
         if not len(history.training_curves(folder)["step"]):

@@ -3,20 +3,25 @@
     python -m experiments.noise_maps --workdir=runs/digits_conditional
 
 Writes into noise_maps/SPLIT-stepN/ of the work folder: index.html, which opens from disk, figures as
-PNG and PDF, tables as CSV and LaTeX, and the maps as .npz.
+PNG and PDF, tables as CSV and LaTeX, and the maps as .npz. A scalar schedule, which has one gamma for
+all pixels, is refused; experiments.schedules draws its curve.
 """
 
 from absl import flags
 
-from experiments.cli import launcher
+from experiments.cli import evaluation_flags, launcher
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The folder to write into; within the run's if not given.")
-_SPLIT = flags.DEFINE_string("split", "test", "Which images.")
-_NUM = flags.DEFINE_integer("num_images", 256, "How many of them, the first ones.", lower_bound=2)
-_TIMES = flags.DEFINE_list("times", ["0.1", "0.3", "0.5", "0.7", "0.9"], "Where gamma is shown.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of contexts.", lower_bound=0, upper_bound=2**32 - 1)
-_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
+_WORKDIR = evaluation_flags.workdir()
+_OUT = evaluation_flags.out(within="noise_maps/SPLIT-stepN/")
+_SPLIT = evaluation_flags.split("test")
+_NUM_IMAGES = evaluation_flags.num_images(256)
+_TIMES = flags.DEFINE_list(
+    "times",
+    ["0.1", "0.3", "0.5", "0.7", "0.9"],
+    "Times t at which gamma is drawn, separated by commas, each in [0, 1].",
+)
+_SEED = evaluation_flags.seed(0, "the contexts c ~ q(c|x), one per image")
+_STEP = evaluation_flags.step()
 
 
 def main():
@@ -32,23 +37,25 @@ def main():
     identity = require_identity(folder)
     use_compilation_cache()
     parts = build_trained(identity)
-    parts.dataset.split(_SPLIT.value)
+    parts.dataset.split(_SPLIT.value)  # refuses a split that the data do not have
     model = parts.model.as_diffusion("noise_maps")
-    noise_maps.check(model)
+    noise_maps.check(model)  # refuses a scalar schedule, whose maps would be flat
+
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     name = f"{_SPLIT.value}-step{step}"
     out = Path(_OUT.value) if _OUT.value else folder / "noise_maps" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
+
     print(provenance.header())
-    images = parts.dataset.split(_SPLIT.value)[: _NUM.value]
-    found = noise_maps.measure(model, params, images, times, _SEED.value)
-    for table in noise_maps.all_tables(found).values():
+    images = parts.dataset.split(_SPLIT.value)[: _NUM_IMAGES.value]
+    maps = noise_maps.measure(model, params, images, times, _SEED.value)
+    for table in noise_maps.all_tables(maps).values():
         print(format_table(table) + "\n")
     facts = (
         f"the first {len(images)} images of {parts.dataset.spec.name}/{_SPLIT.value}, checkpoint step "
         f"{step}, averaged parameters, contexts of seed {_SEED.value}. {parts.dataset.spec.notes}"
     )
-    print(f"written to {noise_maps.write(out, found, facts)}")
+    print(f"written to {noise_maps.write(out, maps, facts)}")
 
 
 if __name__ == "__main__":

@@ -2,23 +2,28 @@
 
     python -m experiments.sample --workdir=runs/digits --num=64 --steps=250
 
-Writes into samples/: a grid, the integers as a .npz, and of a diffusion model strips of z_t and of the
-denoiser's guess on the way from noise (left) to image (right).
+Writes into samples/ of the work folder: a grid as PNG, the integers as .npz, and of a diffusion model
+strips of z_t and of the denoiser's estimate of x on the way from noise (left) to image (right).
 """
 
 from absl import flags
 
-from experiments.cli import launcher
+from experiments.cli import evaluation_flags, launcher
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
-_NUM = flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 250, "Steps from noise to image.", lower_bound=1)
-_SAMPLER = flags.DEFINE_string(
-    "sampler", None, "Which sampler; the first that serves the model if not given."
+_WORKDIR = evaluation_flags.workdir()
+_NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 250, "Number of steps from noise to image, a network evaluation each.", lower_bound=1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of all noise.", lower_bound=0, upper_bound=2**32 - 1)
-_STEP = flags.DEFINE_string("step", "latest", "Which checkpoint: latest, best, or its step.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Samples at once.", lower_bound=1)
+_SAMPLER = flags.DEFINE_string(
+    "sampler",
+    None,
+    "Name of the sampler, such as ancestral (diffusion models) or chain (families with few latents). "
+    "Default: the first that serves the model.",
+)
+_SEED = evaluation_flags.seed(0, "all noise")
+_STEP = evaluation_flags.step()
+_BATCH_SIZE = evaluation_flags.batch_size(64, "samples")
 
 
 def main():
@@ -38,11 +43,14 @@ def main():
     folder = Path(_WORKDIR.value)
     if _SAMPLER.value is not None:
         make_sampler(_SAMPLER.value)  # refuses a name before the run is opened
+
+    # Everything that can be refused is checked before the parameters are read.
     run = together(lambda: vdm.runs.open(folder))
     sampler = serving(run.model, _SAMPLER.value)
     sampling.check_memory(_NUM.value, run.model.shape)
     check_divisible("--batch_size", _BATCH_SIZE.value, run.mesh)
     check_writable(folder / "samples")
+
     use_compilation_cache()
     print(provenance.header())
     at, params = checkpoints.load_params(run.model, run.mesh, folder, _STEP.value)
@@ -50,14 +58,14 @@ def main():
         run.model, run.mesh, make_sampler(sampler), _STEPS.value, sampling.NUM_FRAMES
     )
     with stop_request() as stop:
-        found = sampling.draw_samples(
+        trajectory = sampling.draw_samples(
             step, params, _SEED.value, _NUM.value, _BATCH_SIZE.value, stop.check
         )
     name = f"step{at}-{sampler}{_STEPS.value}-seed{_SEED.value}"
-    levels = run.model.num_levels
-    paths = sampling.write_pictures(folder / "samples", name, found, levels)
+    num_levels = run.model.num_levels
+    paths = sampling.write_pictures(folder / "samples", name, trajectory, num_levels)
     paths.append(folder / "samples" / f"{name}.npz")
-    write_arrays(paths[-1], {"images": found.images})
+    write_arrays(paths[-1], {"images": trajectory.images})
     print(f"{_NUM.value} samples of checkpoint step {at} in {_STEPS.value} steps, written to")
     print("\n".join(f"  {path}" for path in paths))
 

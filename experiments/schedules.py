@@ -1,4 +1,4 @@
-"""What trained schedules bought: curves, the variance of the bound, the signal in the gradients.
+"""Measure what trained schedules gained: curves, the bound's variance, the gradients' signal-to-noise.
 
     python -m experiments.schedules --workdirs=runs/digits_linear,runs/digits_learned --out=runs/shapes
 
@@ -9,19 +9,23 @@ own end points. Everything is measured in continuous time on the test split.
 
 from absl import flags
 
-from experiments.cli import launcher
+from experiments.cli import evaluation_flags, launcher
 
-_WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of runs.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
-_DRAWS = flags.DEFINE_integer("draws", 64, "Times and noises per image.", lower_bound=2)
+_WORKDIRS = evaluation_flags.workdirs(
+    "Work folders of trained runs, separated by commas; the first is the reference."
+)
+_OUT = evaluation_flags.out()
+_DRAWS = flags.DEFINE_integer(
+    "draws", 64, "Number of draws of time and noise per image, at least 2.", lower_bound=2
+)
 _GRADIENTS = flags.DEFINE_integer(
     "gradients",
     32,
-    "Gradients per run, of a training batch each; 0 = leave them out.",
+    "Number of gradients per run, each of another training batch; at least 3, or 0 to measure none.",
     lower_bound=0,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of times and noise.", lower_bound=0, upper_bound=2**32 - 1)
-_STEP = flags.DEFINE_string("step", "latest", "Which checkpoints: latest, best, or their step.")
+_SEED = evaluation_flags.seed(0, "times and noise")
+_STEP = evaluation_flags.step("Checkpoint that is read of each run")
 
 
 def main():
@@ -38,28 +42,30 @@ def main():
     if _GRADIENTS.value in (1, 2):
         raise ConfigError(f"--gradients={_GRADIENTS.value}: an interval needs at least 3, or 0")
     out = Path(_OUT.value)
-    check_writable(out, "--out")
+    check_writable(out, "--out")  # before minutes of measuring
     use_compilation_cache()
+
     print(provenance.header())
-    found = []
+    measured = []
     with StopRequest() as stop:
         for folder in _WORKDIRS.value:
             opened = schedule_numbers.open_run(folder, Path(folder).name, _STEP.value)
-            found.append(
+            measured.append(
                 schedule_numbers.measure(
                     *opened, _DRAWS.value, _GRADIENTS.value, _SEED.value, stop.check
                 )
             )
-    for table in (schedules.variances(found), schedules.signals(found)):
+
+    for table in (schedules.variances(measured), schedules.signals(measured)):
         print(format_table(table))
-    spec = found[0].run.parts.dataset.spec
+    spec = measured[0].run.parts.dataset.spec
     facts = (
         f"{spec.split_sizes['test']} images of {spec.name}/test, {_DRAWS.value} draws each, continuous "
         f"time, seed {_SEED.value}; averaged parameters, checkpoint steps "
-        f"{', '.join(f'{one.run.name} {one.run.step}' for one in found)}; "
+        f"{', '.join(f'{one.run.name} {one.run.step}' for one in measured)}; "
         f"one training seed each. {spec.notes}"
     )
-    print(f"written to {schedules.write(out, found, facts)}")
+    print(f"written to {schedules.write(out, measured, facts)}")
 
 
 if __name__ == "__main__":

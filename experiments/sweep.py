@@ -13,12 +13,17 @@ from ml_collections import config_flags
 
 from experiments.cli import launcher
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration of all runs, a Python file with get_config(). Required."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder that holds a work folder for each run. Required.", required=True
+)
 _GRID = flags.DEFINE_string(
     "grid",
     None,
-    "Axes parted by ';', values by ',': 'seed=0,1;schedule.name=linear'.",
+    "Fields and their values, FIELD=A,B;FIELD=C,D, such as 'seed=0,1;schedule.name=linear,cosine': "
+    "every combination is a run. Required.",
     required=True,
 )
 
@@ -36,9 +41,11 @@ def main():
     check_writable(folder)
     flag = flags.FLAGS["config"]
     path = flag.config_filename  # type: ignore[attr-defined]
+    # Overrides hold for all runs; each process gets them again, before those of its point.
     common = config_flags.get_override_values(flag)
     command = functools.partial(runner.train_command, path, common)
     runs = grid.points(_CONFIG.value, axes)
+
     with locked(folder), StopRequest() as stop:
         outcomes = runner.run_all(runs, folder, command, stop)
     print(format_table(runner.table(outcomes)))

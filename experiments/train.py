@@ -2,24 +2,32 @@
 
     python -m experiments.train --config=configs/digits.py --workdir=runs/digits
 
-Running it again on the same folder resumes; on a finished run it prints the table again.
+Running it again on the same folder resumes; on a finished run it prints the table again. SIGTERM,
+SIGHUP and Ctrl-C save the step and stop (exit code 75).
 """
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.cli import launcher
+from experiments.cli import evaluation_flags, launcher
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the run writes; runs/CONFIG-TIME if not given."
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration, a Python file with get_config(). Required."
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show shapes, sizes and one step; write nothing.")
-_VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels of the data again.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Work folder that the run writes into; one that holds a run resumes it. Default: runs/CONFIG-TIME.",
+)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Print shapes and sizes, take one step from fresh parameters, write nothing."
+)
+_VERIFY_DATA = evaluation_flags.verify_data()
 _ALLOW_CHANGE = flags.DEFINE_list(
     "allow_change",
     [],
-    "Fields that may differ from the run being resumed, such as train.num_steps.",
+    "Fields, separated by commas, that may differ from the run being resumed, such as "
+    "train.num_steps; the change is recorded in config.json. Default: none.",
 )
 
 
@@ -36,13 +44,15 @@ def main():
     if _DRY_RUN.value:
         print(provenance.header(config))
         return dry_run.run(config)
+
     path = flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
     folder = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(path)
-    check_writable(folder)
+    check_writable(folder)  # before minutes of preparing and compiling
     use_compilation_cache()
     parts = together(
         lambda: build(config, verify_data=_VERIFY_DATA.value, saved=read_identity(folder))
     )
+    # Each process has opened its own copy of the data: another content would train on other images.
     check_same("data", parts.dataset.spec.content_hash)
     print(provenance.header(config))
     return training.run(parts, folder, _ALLOW_CHANGE.value)

@@ -11,10 +11,16 @@ from absl import flags
 
 from experiments.cli import launcher
 
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 50_000, "Images in the set.", lower_bound=256)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images per batch.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds; the best counts.", lower_bound=1)
-_TF_DATA = flags.DEFINE_bool("tf_data", False, "Measure tf.data's pipelines too.")
+_NUM_IMAGES = flags.DEFINE_integer(
+    "num_images", 50_000, "Number of images in the set, of CIFAR-10's size.", lower_bound=256
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Number of images per batch.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 5, "Number of rounds, of which the fastest counts.", lower_bound=1
+)
+_TF_DATA = flags.DEFINE_bool(
+    "tf_data", False, "Also measure pipelines of tf.data; needs TensorFlow."
+)
 
 
 def main():

@@ -12,9 +12,13 @@ from ml_collections import config_flags
 
 from experiments.cli import launcher
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a Python file.")
-_PAIRS = flags.DEFINE_integer("pairs", 30, "Blocks of each kind.", lower_bound=3)
-_STEPS = flags.DEFINE_integer("steps", 10, "Steps in a block.", lower_bound=1)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration that is timed, a Python file with get_config(). Required."
+)
+_PAIRS = flags.DEFINE_integer(
+    "pairs", 30, "Number of pairs of timed blocks, one of each kind; at least 3.", lower_bound=3
+)
+_STEPS = flags.DEFINE_integer("steps", 10, "Number of training steps in a block.", lower_bound=1)
 
 
 def main():

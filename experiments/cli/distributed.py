@@ -22,20 +22,22 @@ def join(
     settings: Mapping[str, Any],
     timeout_seconds: float,
 ) -> None:
-    """Connects this process with the others; afterwards all devices of all of them are there.
+    """Connect this process with the others; afterwards JAX sees the devices of all of them.
 
-    Only the first process still prints to standard output. Under SLURM, Open MPI and with flags the
-    processes first meet, see `rendezvous`. On TPUs and Kubernetes only JAX knows who they are, and it
-    tells nobody before it connects them: there it waits for the missing, and settings are compared
-    afterwards.
+    Only the first process still prints to standard output. Under SLURM, Open MPI, on GKE's TPUs and
+    with all three flags the processes first meet, see `rendezvous`. On other TPU machines and on
+    Kubernetes JAX alone can ask the cluster how many there are: there it waits for the missing, and
+    settings are compared afterwards.
 
     Args:
-      coordinator, num_processes, process_id: as in `Place`; None for what the cluster tells.
-      settings: what must be the same in all processes, JSON-able, by name.
-      timeout_seconds: how long to wait for the others.
+      coordinator: host:port of the first process.
+      num_processes: number of processes.
+      process_id: number of this process. None, of all three, asks the cluster.
+      settings: JSON-able values by name, which must be the same in all processes.
+      timeout_seconds: longest wait for the others.
 
     Raises:
-      ConfigError: this is no cluster that is known, or see `rendezvous`; in every process.
+      ConfigError: no cluster is known, or see `rendezvous`; in every process.
     """
     import jax
 
@@ -45,6 +47,7 @@ def join(
         _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_seconds)
     else:
         _connect(place, settings, timeout_seconds)
+    # Every process computes the same numbers: one that prints them is enough.
     if jax.process_index():
         sys.stdout = open(os.devnull, "w")
 
@@ -52,22 +55,28 @@ def join(
 def find(
     coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> Place | None:
-    """The place of this process among all: from the flags, else from the cluster.
+    """Return the place of this process among all: from the flags, else from the cluster.
 
-    None where flags are missing and neither SLURM nor Open MPI has started the process.
+    None where flags are missing and no known cluster has started the process.
+
+    Args:
+      coordinator, num_processes, process_id: see `join`.
+
+    Raises:
+      ConfigError: a number out of range, or an incomplete environment.
     """
     given: dict[str, Any] = {
         "coordinator": coordinator,
         "num_processes": num_processes,
         "process_id": process_id,
     }
-    said = {name: value for name, value in given.items() if value is not None}
-    if len(said) == len(given):
-        place = Place(**said)
-    elif (found := detect()) is None:
+    by_flag = {name: value for name, value in given.items() if value is not None}
+    if len(by_flag) == len(given):
+        place = Place(**by_flag)
+    elif (detected := detect()) is None:
         return None
     else:
-        place = dataclasses.replace(found, **said)
+        place = dataclasses.replace(detected, **by_flag)
     index, count = place.process_id, place.num_processes
     if not 0 <= index < count:
         raise ConfigError(
@@ -79,6 +88,7 @@ def find(
 def _connect(place: Place, settings: Mapping[str, Any], timeout_seconds: float) -> None:
     import jax
 
+    # First: JAX ends a process with a core dump where another is missing, and names nobody.
     rendezvous(place.coordinator, place.process_id, place.num_processes, settings, timeout_seconds)
     jax.distributed.initialize(
         coordinator_address=place.coordinator,
@@ -87,11 +97,13 @@ def _connect(place: Place, settings: Mapping[str, Any], timeout_seconds: float) 
         local_device_ids=place.local_device_ids,
         initialization_timeout=max(1, round(timeout_seconds)),
         shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        # The place is known; JAX's own detection could find another one.
         cluster_detection_method="deactivate",
     )
 
 
 def _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_seconds) -> None:
+    """Leave it to JAX to find the others, then compare the settings over its connection."""
     import jax
 
     given = {
@@ -113,6 +125,8 @@ def _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_se
             "--distributed: no processes found to join, by SLURM, Open MPI, GKE or TPU "
             f"({type(error).__name__}: {error}); give {missing}"
         ) from error
+
+    # Imported once JAX is connected: it asks for the devices.
     from vdm.runtime.processes import check_same
 
     for name, value in settings.items():

@@ -1,4 +1,4 @@
-"""Commands under their former names: the new one runs, and a line says so."""
+"""Commands under their former names, for one release: the new one runs, and a line says so."""
 
 import runpy
 import sys

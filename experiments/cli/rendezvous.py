@@ -1,8 +1,9 @@
-"""Who is there, and with what settings, before JAX connects the processes.
+"""A meeting of the processes before JAX connects them, which names those that do not come.
 
 JAX ends a process with a core dump when another does not come, and names nobody. So the processes first
-meet here: the first one listens where JAX's coordinator will, every other one tells its number and its
-settings, and all get one answer: go on, or one line that says what is wrong.
+meet here: the first one listens where JAX's coordinator will, every other one sends its number and its
+settings, and all get one answer: go on, or one line that says what is wrong. A message is one line of
+JSON over TCP.
 """
 
 import json
@@ -14,21 +15,24 @@ from typing import Any
 from vdm.errors import ConfigError
 
 _MAX_BYTES = 1 << 20
+"""Longest message: a stranger could send without end."""
+
 _RETRY_SECONDS = 0.2
 _HELLO_SECONDS = 5.0
+"""Seconds that one guest may take for its message, while the others wait."""
 
 
 def rendezvous(
     address: str, index: int, count: int, settings: Mapping[str, Any], timeout_seconds: float
 ) -> None:
-    """Returns once all `count` processes are there with the same `settings`.
+    """Return once all `count` processes are there with the same `settings`.
 
     Args:
       address: host:port of the first process.
       index: number of this process, 0 .. count - 1.
       count: number of processes.
-      settings: JSON-able, by name; compared with those of the first process.
-      timeout_seconds: how long to wait for the others.
+      settings: JSON-able values by name, compared with those of the first process.
+      timeout_seconds: longest wait for the others.
 
     Raises:
       ConfigError: a process is missing, comes twice, or has other settings; in every process.
@@ -49,11 +53,19 @@ def rendezvous(
 
 
 def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
-    """What is wrong, or "", told to all that came."""
+    """As the first process: return what is wrong, or "", once all that came were told it.
+
+    Args:
+      port: port to listen at.
+      hello: number, count and settings of this process.
+      deadline: `time.monotonic()` after which the missing are given up.
+      timeout: seconds of the whole wait, for the message.
+    """
     count, problem = hello["count"], ""
     guests: dict[int, socket.socket] = {}
     with _listener(port) as server:
         while len(guests) < count - 1 and not problem:
+            # Never 0, which would make the socket non-blocking and raise another error.
             server.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
                 guest, _ = server.accept()
@@ -65,12 +77,15 @@ def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
                     f"{timeout:g} s; look at their output, or raise --join_timeout_seconds"
                 )
                 break
+
             words = _receive(guest, time.monotonic() + _HELLO_SECONDS)
             if words is None or "index" not in words:
-                guest.close()  # not one of ours
+                guest.close()  # a port scanner or a health check, not one of this run
                 continue
             problem = _difference(hello, words, guests)
+            # One that does not fit gets the answer too, but takes nobody's place.
             guests[words["index"] if not problem else -1] = guest
+
         for guest in guests.values():
             _send(guest, {"problem": problem})
             guest.close()
@@ -78,13 +93,14 @@ def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
 
 
 def _listener(port: int) -> socket.socket:
+    """A socket that listens at `port`; ConfigError where another program does."""
     try:
         # Every address of this machine, IPv6 and IPv4, as JAX's coordinator does.
         return socket.create_server(
             ("", port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=False
         )
     except (OSError, ValueError):
-        pass
+        pass  # a machine without IPv6
     try:
         return socket.create_server(("", port))
     except OSError as error:
@@ -94,6 +110,7 @@ def _listener(port: int) -> socket.socket:
 
 
 def _difference(hello: Mapping, words: Mapping, guests: Mapping) -> str:
+    """What is wrong with a guest's `words` beside this process's `hello`; "" if they fit."""
     index, count = words["index"], hello["count"]
     if words["count"] != count:
         return (
@@ -115,16 +132,18 @@ def _difference(hello: Mapping, words: Mapping, guests: Mapping) -> str:
 
 
 def _report(host: str, port: int, hello: dict, deadline: float, timeout: float) -> str:
+    """As any other process: send `hello` to the first one until it answers; return its answer."""
     reason = "no answer"
     while time.monotonic() < deadline:
         try:
             with socket.create_connection((host, port), timeout=5.0) as connection:
                 _send(connection, hello)
-                # The first one waits for the others as long as we may, and then says who is missing.
+                # The first one waits for the others as long as this one may, then names the missing.
                 answer = _receive(connection, time.monotonic() + timeout + 5.0)
             if answer is not None and "problem" in answer:
                 return answer["problem"]
         except OSError as error:
+            # It may not listen yet, or its name may not be known yet: tried again until the deadline.
             reason = error.strerror or str(error) or reason
         time.sleep(_RETRY_SECONDS)
     return (
@@ -137,11 +156,11 @@ def _send(connection: socket.socket, words: Mapping) -> None:
     try:
         connection.sendall(json.dumps(words).encode() + b"\n")
     except OSError:
-        pass  # it is gone, and will be missed
+        pass  # its process has ended, and the others will name it
 
 
 def _receive(connection: socket.socket, deadline: float) -> dict | None:
-    """One line of JSON, an object; None where none came in time."""
+    """One message, a JSON object; None where none came in time."""
     content = b""
     while not content.endswith(b"\n") and len(content) < _MAX_BYTES:
         connection.settimeout(max(deadline - time.monotonic(), 0.01))
@@ -152,6 +171,7 @@ def _receive(connection: socket.socket, deadline: float) -> dict | None:
         if not block:
             return None
         content += block
+    # Whatever connects to an open port may send anything.
     try:
         words = json.loads(content)
     except ValueError:

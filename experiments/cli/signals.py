@@ -1,4 +1,7 @@
-"""SIGTERM, SIGHUP and Ctrl-C ask a run to stop where it can be resumed; a second one aborts at once."""
+"""Stop requests: SIGTERM, SIGHUP and Ctrl-C ask a run to stop where it can be resumed.
+
+A second signal aborts at once.
+"""
 
 import os
 import signal
@@ -13,7 +16,14 @@ _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
 class StopRequest:
-    """Whether a signal asked to stop. Use as a context manager, from the main thread."""
+    """The signal that asked this process to stop, if one did.
+
+    A context manager, to be entered in the main thread, where alone Python handles signals; called, it
+    says whether a signal came.
+
+    Attributes:
+      signal: name of the first signal, such as "SIGTERM"; None before one comes.
+    """
 
     def __init__(self) -> None:
         self.signal: str | None = None
@@ -31,7 +41,7 @@ class StopRequest:
         return self.signal is not None
 
     def check(self) -> None:
-        """Raises Preempted once a signal came."""
+        """Raise Preempted once a signal came."""
         if self.signal:
             raise Preempted(f"stopped by {self.signal}; nothing unfinished was written")
 
@@ -46,11 +56,11 @@ class StopRequest:
 
 
 def _to_handle() -> list[signal.Signals]:
-    """Those the platform has; SIGHUP stays ignored where nohup ignores it."""
-    found = [signal.Signals[name] for name in _SIGNALS if hasattr(signal, name)]
+    """The signals that the platform has; SIGHUP stays ignored where nohup ignores it."""
+    available = [signal.Signals[name] for name in _SIGNALS if hasattr(signal, name)]
     return [
         number
-        for number in found
+        for number in available
         if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
     ]
 
@@ -64,10 +74,13 @@ def _say(line: str) -> None:
 
 
 class JointStopRequest:
-    """The same for several processes: a SIGTERM to any one stops all at the same call.
+    """The stop request of several processes: a SIGTERM to any one stops all at the same call.
 
     Every process makes the same calls in the same order; JAX, which handles the signal itself, agrees
     on the number of the call at which all stop.
+
+    Attributes:
+      signal: "SIGTERM" once one came to any process; None before.
     """
 
     def __init__(self) -> None:
@@ -82,17 +95,17 @@ class JointStopRequest:
 
     def __call__(self) -> bool:
         self._calls += 1
-        # True at one call only, so it is kept.
+        # JAX says so at one call only, so the answer is remembered.
         if self.signal is None and multihost_utils.reached_preemption_sync_point(self._calls):
             self.signal = "SIGTERM"
         return self.signal is not None
 
     def check(self) -> None:
-        """Raises Preempted once a signal came to any process."""
+        """Raise Preempted once a signal came to any process."""
         if self():
             raise Preempted(f"stopped by {self.signal}; nothing unfinished was written")
 
 
 def stop_request() -> StopRequest | JointStopRequest:
-    """The one that suits the number of processes."""
+    """Return the stop request that suits the number of processes; not yet entered."""
     return StopRequest() if jax.process_count() == 1 else JointStopRequest()

@@ -1,4 +1,4 @@
-"""Standard output that may be closed by its reader, as by `| head`, while the work goes on."""
+"""Standard output that outlives its reader: `| head` may close it while the run goes on."""
 
 import errno
 import io
@@ -10,7 +10,10 @@ _CLOSED = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that i
 
 
 def outlive_readers() -> None:
-    """From here on what nobody reads is dropped: a long run must not die of its progress lines."""
+    """Replace standard output and error by streams that drop what nobody reads.
+
+    Otherwise a run of days would end with BrokenPipeError at its next progress line.
+    """
     sys.stdout, sys.stderr = _tolerant(sys.stdout), _tolerant(sys.stderr)
 
 
@@ -25,12 +28,14 @@ class _Descriptor(io.FileIO):
         except OSError as error:
             if error.errno not in _CLOSED:
                 raise
+        # Said once, and the bytes counted as written, or the buffer above would try them again.
         if not self._lost:
             self._lost = True
             self._report()
         return len(content)
 
     def _report(self) -> None:
+        """Warn on standard error, unless it is the stream that nobody reads."""
         try:
             if self.fileno() != 2:
                 os.write(2, b"WARNING: nobody reads the output any more; going on without it\n")
@@ -39,11 +44,12 @@ class _Descriptor(io.FileIO):
 
 
 def _tolerant(stream: TextIO) -> TextIO:
-    """The same stream over a `_Descriptor`; as it is where it has none, such as in a test."""
+    """Return the stream over a `_Descriptor`; unchanged where it has no descriptor, as in a test."""
     try:
         descriptor = stream.fileno()
     except (AttributeError, OSError, ValueError):
         return stream
+    # What is buffered goes out first: two buffers over one descriptor would mix up the order.
     stream.flush()
     raw = _Descriptor(descriptor, "w", closefd=False)
     unbuffered = bool(getattr(stream, "write_through", False))  # python -u

@@ -5,31 +5,37 @@ from collections.abc import Callable
 
 
 class Speed:
-    """A clock that runs from the start of a step until `stop` or `take`.
+    """A clock that runs while training steps do, and gives images per second.
 
-    The first step compiles and is not measured. `clock` gives seconds.
+    It runs from the start of a step until `stop` or `take`. The first step compiles and
+    is not measured.
     """
 
     def __init__(self, images_per_step: int, clock: Callable[[], float] = time.monotonic):
+        """Args:
+        images_per_step: images in one call of the compiled step.
+        clock: gives the time in seconds.
+        """
         self._images_per_step, self._clock = images_per_step, clock
         self._steps, self._seconds = -1, 0.0
         self._since: float | None = None
 
     def start_step(self) -> None:
-        """Another step begins; the one before may still be under way."""
+        """Begin another step; on an accelerator the one before may still be under way."""
         self._steps += 1
         if self._steps and self._since is None:
             self._since = self._clock()
 
     def stop(self) -> None:
-        """All steps are done, and something else comes: evaluation, sampling or saving."""
+        """Stop the clock: all steps are done, and evaluation, sampling or saving comes."""
         if self._since is not None:
             self._seconds += self._clock() - self._since
             self._since = None
 
     def take(self) -> float | None:
-        """Images per second since the last call; None before the second step."""
+        """Return images per second since the last call; None before the second step."""
         self.stop()
         images, seconds = self._steps * self._images_per_step, self._seconds
+        # -1 before the first step stays, so that the first is still left out when it comes.
         self._steps, self._seconds = min(self._steps, 0), 0.0
         return images / seconds if images > 0 and seconds > 0 else None

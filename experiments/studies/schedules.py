@@ -12,11 +12,23 @@ from absl import flags
 
 from experiments.cli import launcher
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
-_CONFIG_FILE = flags.DEFINE_string("config_file", "configs/digits_study.py", "What is varied.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Training seeds per schedule, 0 upwards.", lower_bound=1)
-_DRAWS = flags.DEFINE_integer("draws", 32, "Times and noises per image.", lower_bound=2)
-_STEPS = flags.DEFINE_integer("num_steps", None, "Steps of each run; the file's if not given.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder that holds a work folder for each run. Required.", required=True
+)
+_CONFIG_FILE = flags.DEFINE_string(
+    "config_file",
+    "configs/digits_study.py",
+    "Configuration that all runs start from, a Python file.",
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Number of training seeds per schedule: 0, 1, ...", lower_bound=1
+)
+_DRAWS = flags.DEFINE_integer(
+    "draws", 32, "Number of draws of time and noise per image, at least 2.", lower_bound=2
+)
+_STEPS = flags.DEFINE_integer(
+    "num_steps", None, "Number of training steps of each run. Default: as configured."
+)
 
 
 def main():

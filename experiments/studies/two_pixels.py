@@ -12,7 +12,12 @@ from absl import flags
 
 from experiments.cli import launcher
 
-_OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "Folder that everything is written into; created if needed. Required.",
+    required=True,
+)
 
 
 def main():

@@ -116,7 +116,7 @@ def test_without_the_extra_the_one_command_is_printed(launcher, prepare, train, 
         process = train("mnist", {}, *(["--dry_run"] if launcher == "dry_run" else []))
     assert process.returncode == 3, process.stderr
     line = error_of(process)
-    assert "python -m experiments.prepare_data --dataset=mnist" in line
+    assert "python -m vdm.runs.prepare_data --dataset=mnist" in line
     assert "pip install -e '.[data]'" in line and "train-images-idx3-ubyte.gz" in line
     assert not (tmp_path / "run").exists()
 

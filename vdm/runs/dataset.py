@@ -50,7 +50,9 @@ def open_dataset(
         if not has_tfds():
             raise NotPrepared(_advice(error, section, cache_dir)) from None
     print(f"preparing data {section['name']!r} first: {shlex.join(words)}", flush=True)
-    done = subprocess.run([sys.executable, *words[1:]], cwd=_ROOT, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, *words[1:]], env=_environment(), stdin=subprocess.DEVNULL
+    )
     if done.returncode:
         raise DataError(
             f"data {section['name']!r}: preparing it ended with {done.returncode}; see above"
@@ -96,7 +98,7 @@ def load(
 
 def command(section: Mapping[str, Any], cache_dir: str | os.PathLike | None) -> list[str]:
     """The command line that prepares what `section` describes."""
-    words = ["python", "-m", "experiments.prepare_data", f"--dataset={section['name']}"]
+    words = ["python", "-m", "vdm.runs.prepare_data", f"--dataset={section['name']}"]
     if cache_dir:
         words.append(f"--data_dir={cache_dir}")
     options = section.get(section["name"].partition(":")[0], {})
@@ -153,4 +155,12 @@ class _Bars:
         self._bar.update(done, show=done == total)
 
 
-_ROOT = Path(__file__).resolve().parents[2]
+def _environment() -> dict[str, str]:
+    """The environment of a process that is to find this very `vdm`.
+
+    The folder that holds the package goes to the front of PYTHONPATH, as it may be on sys.path for
+    another reason than being installed; the working folder stays, for relative paths in the options.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -154,10 +154,14 @@ def format_report(facts: Mapping[str, Any]) -> str:
 
 
 def report_path(workdir: Path, split: str, step: int, estimation: Estimation) -> Path:
-    """Where the evaluation's JSON goes: a name per checkpoint, split and estimation."""
-    bound = f"T{estimation.num_timesteps}" if estimation.num_timesteps else "continuous"
-    size = f"{estimation.repeats}x{estimation.randomisations}-seed{estimation.seed}"
-    return workdir / "evaluations" / f"{split}-step{step}-{bound}-{size}.json"
+    """Where the JSON of an evaluation of bound "elbo" goes."""
+    name = estimation.bound.record_name(estimation.randomisations, estimation.seed)
+    return record_path(workdir, split, step, name)
+
+
+def record_path(workdir: Path, split: str, step: int, name: str) -> Path:
+    """Where a record goes: a file per split, checkpoint step and `name`, see `Bound.record_name`."""
+    return workdir / "evaluations" / f"{split}-step{step}-{name}.json"
 
 
 def write_report(path: Path, facts: Mapping[str, Any], found: BoundEvaluation) -> None:

@@ -35,7 +35,7 @@ def cache(run_python, shared_dir, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(run_python, cache):
     """The finished process of `prepare_data`; TFDS shuffles and writes array_record."""
-    words = ["-m", "experiments.prepare_data", "--dataset=fashion_mnist", f"--data_dir={cache}"]
+    words = ["-m", "vdm.runs.prepare_data", "--dataset=fashion_mnist", f"--data_dir={cache}"]
     return run_python(words, devices=1, timeout=280)
 
 
@@ -154,7 +154,7 @@ def test_training_prepares_by_itself_from_local_archives_and_imports_neither(
     words = ["train", "--config=configs/fashion_mnist.py", f"--workdir={tmp_path / 'run'}"]
     words += [f"--config.{name}={value}" for name, value in fields.items()]
     process = run_python(TRACED.format(words=words), devices=1, timeout=280)
-    assert "preparing data 'tfds:fashion_mnist' first: python -m experiments." in process.stdout
+    assert "preparing data 'tfds:fashion_mnist' first: python -m vdm.runs." in process.stdout
     assert process.stdout.splitlines()[-1] == "imported: []"
     assert "1000 images of tfds:fashion_mnist/validation" in process.stdout
     assert not (tmp_path / "tfds" / "downloads" / "fashion_mnist").exists()  # none fetched

@@ -1,4 +1,4 @@
-"""Places as SLURM and Open MPI document their environments; flags come first."""
+"""Places as SLURM, Open MPI and GKE document their environments; flags come first."""
 
 import pytest
 
@@ -20,10 +20,19 @@ OPEN_MPI = {
     "OMPI_COMM_WORLD_LOCAL_RANK": "0",
 }
 
+GKE_TPU = {"TPU_WORKER_ID": "2", "TPU_WORKER_HOSTNAMES": "vdm-0.svc,vdm-1.svc,vdm-2.svc,vdm-3.svc"}
+SLICES = {
+    "MEGASCALE_COORDINATOR_ADDRESS": "vdm-slice-0-0.vdm:8080",
+    "MEGASCALE_NUM_SLICES": "2",
+    "MEGASCALE_SLICE_ID": "1",
+}
+
 
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
+        (GKE_TPU, Place("vdm-0.svc:49152", 4, 2)),
+        (GKE_TPU | SLICES, Place("vdm-slice-0-0.vdm:49152", 8, 6)),
         (SLURM, Place("node007:49154", 8, 5, (1,))),
         (SLURM | {"SLURM_STEP_NODELIST": "a-b[1-3]"}, Place("a-b1:49154", 8, 5, (1,))),
         (SLURM | {"SLURM_STEP_NODELIST": "gpu3,gpu4"}, Place("gpu3:49154", 8, 5, (1,))),

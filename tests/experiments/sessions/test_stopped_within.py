@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from experiments.sessions import training
+from experiments.sessions import periodic, session, training
 from vdm.errors import Preempted
 from vdm.runs import record
 from vdm.training.checkpoint import Checkpoints
@@ -15,7 +15,7 @@ from vdm.training.writers import read_json_lines
 
 pytestmark = pytest.mark.slow
 
-METRIC = training.VALIDATION
+METRIC = periodic.VALIDATION
 NUM_STEPS = 7
 
 
@@ -74,7 +74,7 @@ def kill_within_validation(monkeypatch, nth):
 
 
 def kill_within_sampling(monkeypatch, nth):
-    kill, real = Kill(nth), training.draw_samples
+    kill, real = Kill(nth), periodic.draw_samples
 
     def draw(step, *args):
         def step_and_kill(*args):
@@ -83,7 +83,7 @@ def kill_within_sampling(monkeypatch, nth):
 
         return real(step_and_kill, *args)
 
-    monkeypatch.setattr(training, "draw_samples", draw)
+    monkeypatch.setattr(periodic, "draw_samples", draw)
 
 
 PLACES = {
@@ -148,8 +148,8 @@ def test_what_is_done_is_known_without_a_log(make_parts, tmp_path, monkeypatch):
     parts = make_parts(writers=(), num_steps=4)
     training.run(parts, tmp_path)
     done = []
-    monkeypatch.setattr(training, "run_evaluation", lambda *args: done.append("evaluated"))
-    monkeypatch.setattr(training, "draw_samples", lambda *args: done.append("sampled"))
+    monkeypatch.setattr(periodic, "run_evaluation", lambda *args: done.append("evaluated"))
+    monkeypatch.setattr(periodic, "draw_samples", lambda *args: done.append("sampled"))
     training.run(parts, tmp_path)
     assert done == []
 
@@ -172,6 +172,6 @@ def test_stopped_before_the_first_step(make_parts, tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         return lambda step, values: None
 
-    monkeypatch.setattr(training, "make_writer", make_writer)
+    monkeypatch.setattr(session, "make_writer", make_writer)
     with pytest.raises(Preempted, match="stopped by SIGTERM; nothing to save yet; run again"):
         training.run(make_parts(), tmp_path)

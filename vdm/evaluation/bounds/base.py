@@ -67,6 +67,8 @@ class Bound(abc.ABC):
         cost KL(q(c|x) || p(c)), or its sample log q(c|x)/p(c) (MuLAN, arXiv:2312.13236).
       optional_timesteps: true if it serves both T steps and continuous time (T = 0).
       several_processes: true if processes that hold parts of one batch can evaluate it together.
+      configured: true if section "evaluate" of a configuration sets its T, repeats and number of
+        randomisations.
       num_timesteps: T, or 0 for continuous time.
     """
 
@@ -77,6 +79,7 @@ class Bound(abc.ABC):
     takes_context: ClassVar[bool] = False
     optional_timesteps: ClassVar[bool] = False
     several_processes: ClassVar[bool] = False
+    configured: ClassVar[bool] = False
 
     num_timesteps: int = 0
 
@@ -160,6 +163,10 @@ class Bound(abc.ABC):
             if field.name != "num_timesteps" and getattr(self, field.name) != field.default
         ]
         return "-".join([self.name + at, *others])
+
+    def record_name(self, randomisations: int, seed: int) -> str:
+        """Name of the record of an evaluation, unique among bounds, options and estimations."""
+        return f"bound-{self.label}-x{randomisations}-seed{seed}"
 
     def facts(self) -> dict[str, Any]:
         """The name and options of the bound, for the record of a number."""

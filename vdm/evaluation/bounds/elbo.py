@@ -34,6 +34,7 @@ class Elbo(Bound):
     optional_timesteps: ClassVar[bool] = True
     takes_context: ClassVar[bool] = True
     several_processes: ClassVar[bool] = True
+    configured: ClassVar[bool] = True
 
     repeats: int = 12
 
@@ -41,6 +42,11 @@ class Elbo(Bound):
         super().__post_init__()
         if self.repeats < 1:
             self.refuse("repeats", "choose an integer of at least 1")
+
+    def record_name(self, randomisations, seed):
+        """T, repeats and randomisations alone, the name that the report of a training run has."""
+        steps = f"T{self.num_timesteps}" if self.num_timesteps else "continuous"
+        return f"{steps}-{self.repeats}x{randomisations}-seed{seed}"
 
     def check(self, model, params):
         """Refuse a T that the family cannot take (ConfigError); every family has terms."""
