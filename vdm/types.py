@@ -25,7 +25,7 @@ Gamma = Float[Array, "#B #H #W #C"]
 """gamma = -log SNR, broadcastable to a latent: [B,1,1,1] when scalar, [B,H,W,C] when per pixel."""
 Context = Float[Array, "B K"]
 """What a schedule knows of each image, drawn from q(c|x) or p(c)."""
-Conditioning = Float[Host, " B"]
+Augmented = Float[Host, " B"]
 """Augmentation flag of each image; 0 = clean."""
 Index = Int[Host, " B"]
 Mask = Bool[Host, " B"]
@@ -76,7 +76,7 @@ class Batch:
     images: Images
     index: Index
     mask: Mask
-    conditioning: Conditioning
+    conditioning: Augmented
 
 
 @flax.struct.dataclass
@@ -89,7 +89,7 @@ class Known:
       context: what a conditional schedule knows of the image [B,K]; None without a context.
     """
 
-    augmented: Conditioning
+    augmented: Augmented
     label: Int[Host, " B"] | None = None
     context: Context | None = None
 

@@ -20,7 +20,7 @@ SHAPE, NUM = (8, 8, 4), 400
 class Exact(nn.Module):
     """E[eps|z] for x ~ N(MEAN, VARIANCE): sigma (z - alpha MEAN) / (alpha^2 VARIANCE + sigma^2)."""
 
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         gamma = ENDS[0] + time * (ENDS[1] - ENDS[0])
         alpha, sigma = jnp.sqrt(alpha_squared(gamma)), jnp.sqrt(sigma_squared(gamma))
         variance = alpha_squared(gamma) * VARIANCE + sigma_squared(gamma)

@@ -13,7 +13,7 @@ import jax
 from vdm.distributions.base import ContextModel, Draw
 from vdm.models.base import Model
 from vdm.schedules.base import Schedule
-from vdm.types import Conditioning, Context, Gamma, Latents, Params, PerExample, PRNGKey
+from vdm.types import Context, Gamma, Known, Latents, Params, PerExample, PRNGKey
 
 
 class DiffusionModel(Model):
@@ -76,13 +76,16 @@ class DiffusionModel(Model):
         params: Params,
         z: Latents,
         gamma: Gamma,
-        conditioning: Conditioning,
+        known: Known,
         *,
-        context: Context | None = None,
         train: bool = False,
         dropout_key: PRNGKey | None = None,
     ) -> Latents:
         """eps_hat(z_t, gamma_t, c) [B,H,W,C]; `dropout_key` is consumed when training."""
+
+    def predict(self, params: Params, z: Latents, gamma: Gamma, known: Known) -> Latents:
+        """eps_hat(z, gamma) [B,H,W,C] given what is known of each image, without dropout."""
+        return self.predict_eps(params, z, gamma, known)
 
     @abc.abstractmethod
     def gamma(self, params: Params, t: PerExample, context: Context | None = None) -> Gamma:

@@ -1,4 +1,4 @@
-"""Denoisers: (z_t, gamma_t, conditioning) -> a prediction of the noise or of its equivalents."""
+"""Denoisers: (z_t, gamma_t, known) -> a prediction of the noise or of its equivalents."""
 
 import dataclasses
 from collections.abc import Mapping

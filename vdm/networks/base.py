@@ -1,12 +1,13 @@
 """The contract of a denoiser, as a Linen module.
 
-    prediction = module.apply({"params": params}, z, time, conditioning, train, rngs={"dropout": key})
+    prediction = module.apply({"params": params}, z, time, known, train, rngs={"dropout": key})
 
 z [B,H,W,C] float32; time = gamma under the model's *constant* affine map, about [0, 1], [B,1,1,1], or
-for a module with `gamma_map` anything that broadcasts to z; conditioning [B], the augmentation flag, or
-[B,K] with the numbers of a context after it; train switches dropout on. The prediction [B,H,W,C] is
-float32, in whichever parameterisation the model chose. A denoiser knows no schedule, no data set and no
-fixed image shape, and starts with a zero-initialised output.
+for a module with `gamma_map` anything that broadcasts to z; known = a `vdm.types.Known`, the record of
+what is known of each image, which `vdm.networks.layers.known_features` turns into numbers; train
+switches dropout on. The prediction [B,H,W,C] is float32, in whichever parameterisation the model chose.
+A denoiser knows no schedule, no data set and no fixed image shape, and starts with a zero-initialised
+output.
 
 The module's fields are its options. Those in `OPTIONS` mean the same in every network, and callers set
 them by name: a network takes all that are `required`, and of the others those that fit it. Further

@@ -11,6 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vdm.networks.base import on_one_cpu
 from vdm.networks.cpu.conv3x3 import conv3x3
+from vdm.types import Known
 
 Dtype = Any
 MIN_POSITIONS_BY_IMAGE = 1024
@@ -57,10 +58,15 @@ def gamma_map_features(time: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Arr
     return features, jnp.mean(time, axis=(1, 2, 3), keepdims=True)
 
 
-def conditioning_vector(conditioning: jax.Array) -> jax.Array:
-    """The flag, and perhaps a context, of each image: [B] or [B,K] -> [B,K] float32."""
-    conditioning = conditioning.astype(jnp.float32)
-    return conditioning[:, None] if conditioning.ndim == 1 else conditioning
+def known_features(known: Known) -> jax.Array:
+    """Return what is known of each image as numbers, [B,1+K] float32: the flag, then the context.
+
+    The order is that of the rows of the first dense layer's kernel, so checkpoints depend on it.
+    """
+    flag = jnp.asarray(known.augmented, jnp.float32)[:, None]
+    if known.context is None:
+        return flag
+    return jnp.concatenate([flag, known.context.astype(jnp.float32)], axis=1)
 
 
 def default_fourier_exponents(num_levels: int) -> tuple[int, int]:

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 
 from vdm.networks.layers import (
     Dtype,
-    conditioning_vector,
     fourier_features,
     gamma_map_features,
+    known_features,
     time_embedding,
 )
+from vdm.types import Known
 
 
 class MLP(nn.Module):
@@ -38,7 +39,7 @@ class MLP(nn.Module):
     gamma_map: bool = False
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train: bool):
+    def __call__(self, z, time, known: Known, train: bool):
         features = [z]
         if self.gamma_map:
             of_map, time = gamma_map_features(time, z.shape)
@@ -47,8 +48,7 @@ class MLP(nn.Module):
             raise ValueError(f"MLP takes one gamma per image; got time of shape {time.shape}")
         batch, num_dims = z.shape[0], math.prod(z.shape[1:])
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        known = conditioning_vector(conditioning)
-        cond = jnp.concatenate([time_embedding(time, self.width), known], axis=1)
+        cond = jnp.concatenate([time_embedding(time, self.width), known_features(known)], axis=1)
         cond = nn.swish(nn.Dense(self.width, name="cond")(cond)).astype(self.dtype)
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))

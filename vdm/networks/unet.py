@@ -12,13 +12,14 @@ from vdm.networks.layers import (
     Dtype,
     GroupNorm,
     ResidualBlock,
-    conditioning_vector,
     fourier_features,
     gamma_map_features,
     keep_dear,
     kept,
+    known_features,
     time_embedding,
 )
+from vdm.types import Known
 
 
 class _Block(nn.Module):
@@ -55,9 +56,9 @@ class _Block(nn.Module):
 class UNet(nn.Module):
     """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
 
-    `__call__(z, time, conditioning, train)` maps z [B,H,W,C], time (gamma under the model's constant
-    affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and what is known of each image ([B] or [B,K],
-    the augmentation flag first) to a prediction [B,H,W,C] in float32.
+    `__call__(z, time, known, train)` maps z [B,H,W,C], time (gamma under the model's constant
+    affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and `known` (what is known of each
+    image, a `vdm.types.Known`) to a prediction [B,H,W,C] in float32.
 
     Attributes:
       channels: width of every block.
@@ -89,12 +90,12 @@ class UNet(nn.Module):
     gamma_map: bool = False
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train: bool):
+    def __call__(self, z, time, known: Known, train: bool):
         features = [z]
         if self.gamma_map:
             of_map, time = gamma_map_features(time, z.shape)
             features.append(of_map)
-        cond = self._conditioning(time, conditioning, z.shape[0])
+        cond = self._conditioning(time, known, z.shape[0])
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
         # All convolutions: the network itself may be in a loop, and is then told not to unroll.
@@ -120,13 +121,13 @@ class UNet(nn.Module):
         out = conv_out(h).astype(jnp.float32)
         return z + out if self.add_input else out
 
-    def _conditioning(self, time, conditioning, batch: int) -> jax.Array:
+    def _conditioning(self, time, known: Known, batch: int) -> jax.Array:
         """Two dense layers over the embedded time and the augmentation flag, [B, 4 channels]."""
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        known = conditioning_vector(conditioning)
-        cond = jnp.concatenate([time_embedding(time, self.channels), known], axis=1)
+        embedding = time_embedding(time, self.channels)
+        cond = jnp.concatenate([embedding, known_features(known)], axis=1)
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
         return cond.astype(self.dtype)

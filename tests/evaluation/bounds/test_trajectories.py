@@ -10,6 +10,7 @@ from vdm.distributions.codes import encode
 from vdm.evaluation.analysis.decompositions import evaluate_forms
 from vdm.evaluation.bounds import trajectories
 from vdm.runtime.devices import make_mesh
+from vdm.types import Known
 
 STEPS, NUM, WEIGHTS = 5, 3, 2
 
@@ -36,7 +37,7 @@ def walked(small, batches_of):
         z.append(ratio * z[-1] + spread * np.float64(eta[:, i - 1]))
         flat = jnp.asarray(z[-1], jnp.float32).reshape(-1, 4, 4, 1)
         wide = jnp.full((len(flat), 1, 1, 1), gamma[i], jnp.float32)
-        found = model.predict_eps(params, flat, wide, jnp.zeros(len(flat)))
+        found = model.predict_eps(params, flat, wide, Known(jnp.zeros(len(flat))))
         eps_hat.append(np.float64(found).reshape(z[-1].shape))
     return z, x, alpha, sigma, eps_hat, costs, ends
 

@@ -36,7 +36,7 @@ class Optimal(nn.Module):
     """E[eps|z_t], from the time it is told under the constant map of ENDS."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         alpha, sigma = alpha_sigma(ENDS[0] + (ENDS[1] - ENDS[0]) * time)
         return sigma * z / (alpha**2 * S_SQUARED + sigma**2)
 
@@ -233,5 +233,5 @@ class Scaled(Optimal):
     """The optimal prediction times 1.1."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
-        return 1.1 * super().__call__(z, time, conditioning, train)
+    def __call__(self, z, time, known, train):
+        return 1.1 * super().__call__(z, time, known, train)

@@ -37,7 +37,7 @@ class Exact(nn.Module):
     ends: tuple[float, float]
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         gamma = self.ends[0] + (self.ends[1] - self.ends[0]) * time
         alpha, sigma = alpha_sigma(jnp.broadcast_to(gamma, z.shape).reshape(-1, 3))
         matrix = alpha[:, :, None] * jnp.asarray(C, jnp.float32)[None] * alpha[:, None, :]

@@ -30,7 +30,7 @@ from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.elbo import encode
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.schedules.base import alpha_sigma
-from vdm.types import Latents, Params
+from vdm.types import Known, Latents, Params
 
 SOLVERS = {"dopri5": ("Dopri5", 6), "tsit5": ("Tsit5", 6), "bosh3": ("Bosh3", 3)}
 """{name: (class of diffrax, network evaluations a step)}; each keeps its last stage for the next."""
@@ -207,8 +207,8 @@ def _field(
 
         def eps_hat(z):
             wide = jnp.reshape(gamma, (1, 1, 1, 1)) if levels is None else gamma[None]
-            told = None if context is None else context[None]
-            return model.predict_eps(params, z[None], wide, flag[None], context=told)[0]
+            known = Known(flag[None], context=None if context is None else context[None])
+            return model.predict_eps(params, z[None], wide, known)[0]
 
         eps, diagonal = _diagonal(eps_hat, z, probe, trace)
         if slope is None:

@@ -36,7 +36,7 @@ from vdm.distributions import codes
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.schedules.base import alpha_squared, sigma_squared, step_times
 from vdm.seeds import stream_key
-from vdm.types import Batch, Index, Params
+from vdm.types import Batch, Index, Known, Params
 
 
 class Position(NamedTuple):
@@ -192,11 +192,12 @@ def predict(model: DiffusionModel, params: Params, batch: Batch, x, gamma, eps, 
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))
     z = diffusion.diffuse(x, gamma, eps)
     flag = jnp.broadcast_to(jnp.asarray(batch.conditioning)[:, None, None], size)
-    flat = [a.reshape(-1, *a.shape[3:]) for a in (z, gamma, flag)]
+    z, gamma, flag = (a.reshape(-1, *a.shape[3:]) for a in (z, gamma, flag))
     if context is not None:
         context = jnp.broadcast_to(context[:, None], (*size, context.shape[-1]))
         context = context.reshape(-1, context.shape[-1])
-    return model.predict_eps(params, *flat, context=context).reshape(eps.shape)
+    known = Known(flag, context=context)
+    return model.predict_eps(params, z, gamma, known).reshape(eps.shape)
 
 
 def _step_costs(delta, back, eta_before, share, share_before) -> StepCosts:

@@ -27,10 +27,10 @@ from vdm.models.vdm.noise import Noise, timestep
 from vdm.schedules.base import step_times
 from vdm.types import (
     Batch,
-    Conditioning,
     Context,
     ElboTerms,
     Gamma,
+    Known,
     Latents,
     Params,
     PerExample,
@@ -52,7 +52,8 @@ def elbo_terms(
 
     Args:
       model, params: see `vdm.models.vdm.model`.
-      batch: integer codes and conditioning; padding is computed like any image, mask it afterwards.
+      batch: integer codes and augmentation flags; padding is computed like any image, mask it
+        afterwards.
       noise: times and Gaussian draws, see `vdm.models.vdm.noise`.
       num_timesteps: T, or 0 for continuous time.
       train, dropout_key: dropout, on only while training.
@@ -121,9 +122,8 @@ def terms_at(
         )
     x = codes.encode(batch.images, model.num_levels)
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
-    denoising = denoising_matching(
-        model, params, x, batch.conditioning, noise.eps, levels, **dropout
-    )
+    known = Known(batch.conditioning, context=value_of(levels.context))
+    denoising = denoising_matching(model, params, x, known, noise.eps, levels, **dropout)
     return ElboTerms(
         reconstruction=reconstruction(model, batch.images, levels.gamma_0, noise.eps_0),
         prior_matching=prior_matching(x, levels.gamma_1),
@@ -167,7 +167,7 @@ def denoising_matching(
     model: DiffusionModel,
     params: Params,
     x: Latents,
-    conditioning: Conditioning,
+    known: Known,
     eps: Latents,
     levels: NoiseLevels,
     *,
@@ -176,14 +176,14 @@ def denoising_matching(
 ) -> PerExample:
     """Sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats, from one time each."""
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
-    return _sum(denoising_matching_map(model, params, x, conditioning, eps, levels, **dropout))
+    return _sum(denoising_matching_map(model, params, x, known, eps, levels, **dropout))
 
 
 def denoising_matching_map(
     model: DiffusionModel,
     params: Params,
     x: Latents,
-    conditioning: Conditioning,
+    known: Known,
     eps: Latents,
     levels: NoiseLevels,
     *,
@@ -193,13 +193,7 @@ def denoising_matching_map(
     """The summands of `denoising_matching` [B,H,W,C]: weight |eps - eps_hat|^2."""
     z_t = diffusion.diffuse(x, levels.gamma_t, eps)
     eps_hat = model.predict_eps(
-        params,
-        z_t,
-        levels.gamma_t,
-        conditioning,
-        context=value_of(levels.context),
-        train=train,
-        dropout_key=dropout_key,
+        params, z_t, levels.gamma_t, known, train=train, dropout_key=dropout_key
     )
     return levels.weight * jnp.square(eps - eps_hat)
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from vdm.distributions import codes
+from vdm.distributions import codes, value_of
 from vdm.errors import ConfigError
 from vdm.models.base import TermMaps, TermsFn
 from vdm.models.diffusion_model import DiffusionModel
@@ -17,7 +17,7 @@ from vdm.models.vdm.elbo import (
 )
 from vdm.models.vdm.noise import Noise
 from vdm.schedules.base import per_example
-from vdm.types import Batch, Params
+from vdm.types import Batch, Known, Params
 
 
 def term_maps(model: DiffusionModel, params: Params, batch: Batch, noise: Noise) -> TermMaps:
@@ -26,10 +26,11 @@ def term_maps(model: DiffusionModel, params: Params, batch: Batch, noise: Noise)
     num_timesteps = model.objective.num_timesteps
     levels = noise_levels(model, params, noise.times, num_timesteps, context)
     x = codes.encode(batch.images, model.num_levels)
+    known = Known(batch.conditioning, context=value_of(context))
     return TermMaps(
         reconstruction_map(model, batch.images, levels.gamma_0, noise.eps_0),
         prior_matching_map(x, levels.gamma_1),
-        denoising_matching_map(model, params, x, batch.conditioning, noise.eps, levels),
+        denoising_matching_map(model, params, x, known, noise.eps, levels),
         jnp.zeros(x.shape[0]) if context is None else context.kl,
         jnp.mean(jnp.broadcast_to(levels.gamma_t, x.shape), axis=(1, 2, 3)),
     )

@@ -26,7 +26,6 @@ from vdm.schedules import Schedule
 from vdm.schedules.base import endpoints, gamma_and_derivative, has_scalar_gamma
 from vdm.types import (
     Batch,
-    Conditioning,
     Context,
     ElboTerms,
     Gamma,
@@ -113,11 +112,10 @@ class VDM(DiffusionModel):
     def init(self, key: PRNGKey) -> Params:
         """Fresh parameters; `key` is consumed."""
         key_schedule, key_denoiser = jax.random.split(key)
-        z, flag = jnp.zeros((1, *self.shape)), jnp.zeros((1,))
-        time = jnp.zeros((1, 1, 1, 1))
-        if self.context is not None:
-            flag = self._told(flag, jnp.zeros((1, self.context.size)))
-        variables = self.denoiser.init(key_denoiser, z, time, flag, False)
+        z, time = jnp.zeros((1, *self.shape)), jnp.zeros((1, 1, 1, 1))
+        context = None if self.context is None else jnp.zeros((1, self.context.size))
+        known = self._shown_to_denoiser(Known(jnp.zeros(1), context=context))
+        variables = self.denoiser.init(key_denoiser, z, time, known, False)
         params = {
             "schedule": self.schedule.init(key_schedule),
             "denoiser": variables.get("params", {}),
@@ -175,20 +173,17 @@ class VDM(DiffusionModel):
             return None
         return self.context.prior(jax.vmap(self.context.draw_noise)(keys))
 
-    def _told(self, flag: jax.Array, context: Context | None) -> jax.Array:
-        """What the denoiser is told of each image besides gamma: [B], or [B,1+K] with a context."""
-        if context is None or not self.sees_gamma_map:
-            return flag
-        return jnp.concatenate([flag.astype(jnp.float32)[:, None], context], axis=1)
+    def _shown_to_denoiser(self, known: Known) -> Known:
+        """`known`, without the context where the denoiser sees the mean of gamma alone."""
+        return known if self.sees_gamma_map else dataclasses.replace(known, context=None)
 
     def predict_eps(
         self,
         params: Params,
         z: Latents,
         gamma: Gamma,
-        conditioning: Conditioning,
+        known: Known,
         *,
-        context: Context | None = None,
         train: bool = False,
         dropout_key: PRNGKey | None = None,
     ) -> Latents:
@@ -201,7 +196,7 @@ class VDM(DiffusionModel):
             {"params": params["denoiser"]},
             z,
             time,
-            self._told(jnp.asarray(conditioning), context) if context is not None else conditioning,
+            self._shown_to_denoiser(known),
             train,
             rngs={} if dropout_key is None else {"dropout": dropout_key},
         )
@@ -321,7 +316,3 @@ class VDM(DiffusionModel):
     ) -> Chain:
         """The model at T steps as a chain of T + 1 latents, see `vdm.models.vdm.latents`."""
         return latent_chain(self, params, num_timesteps, context)
-
-    def predict(self, params: Params, z: Latents, gamma: Gamma, known: Known) -> Latents:
-        """eps_hat(z, gamma) [B,H,W,C] given what is known of each image."""
-        return self.predict_eps(params, z, gamma, known.augmented, context=known.context)
