@@ -14,31 +14,19 @@ and one prediction written four ways (Luo 2022, section "three equivalent interp
     (5)  x = (z - sigma eps) / alpha,  v = alpha eps - sigma x,  score = -eps / sigma
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
+from vdm.distributions.diagonal import DiagonalGaussian
 from vdm.errors import choose
 from vdm.schedules.base import alpha_sigma, sigma_squared
 from vdm.types import Gamma, Latents
 
 
-class Gaussian(NamedTuple):
-    """A diagonal Gaussian over latents: mean [B,H,W,C], variance broadcastable to it."""
-
-    mean: Latents
-    variance: Gamma
-
-    def sample(self, eps: Latents) -> Latents:
-        """mean + sqrt(variance) eps."""
-        return self.mean + jnp.sqrt(self.variance) * eps
-
-
-def forward_marginal(x: Latents, gamma_t: Gamma) -> Gaussian:
+def forward_marginal(x: Latents, gamma_t: Gamma) -> DiagonalGaussian:
     """q(z_t|x), equation (1)."""
     alpha, _ = alpha_sigma(gamma_t)
-    return Gaussian(alpha * x, sigma_squared(gamma_t))
+    return DiagonalGaussian(alpha * x, jnp.sqrt(sigma_squared(gamma_t)))
 
 
 def diffuse(x: Latents, gamma_t: Gamma, eps: Latents) -> Latents:
@@ -47,24 +35,26 @@ def diffuse(x: Latents, gamma_t: Gamma, eps: Latents) -> Latents:
     return alpha * x + sigma * eps
 
 
-def forward_step(z_s: Latents, gamma_s: Gamma, gamma_t: Gamma) -> Gaussian:
+def forward_step(z_s: Latents, gamma_s: Gamma, gamma_t: Gamma) -> DiagonalGaussian:
     """q(z_t|z_s) for s < t, equation (2)."""
     ratio = jnp.exp(0.5 * (jax.nn.softplus(gamma_s) - jax.nn.softplus(gamma_t)))
     variance = -jnp.expm1(jax.nn.softplus(gamma_s) - jax.nn.softplus(gamma_t))
-    return Gaussian(ratio * z_s, variance)
+    return DiagonalGaussian(ratio * z_s, jnp.sqrt(variance))
 
 
-def posterior(z_t: Latents, x: Latents, gamma_s: Gamma, gamma_t: Gamma) -> Gaussian:
+def posterior(z_t: Latents, x: Latents, gamma_s: Gamma, gamma_t: Gamma) -> DiagonalGaussian:
     """q(z_s|z_t, x) for s < t, equation (3)."""
     alpha_s, _ = alpha_sigma(gamma_s)
     alpha_t, _ = alpha_sigma(gamma_t)
     c = -jnp.expm1(gamma_s - gamma_t)
     # Not 1 - c, of which float32 leaves nothing after a long step, where alpha_s/alpha_t is large.
     mean = jnp.exp(gamma_s - gamma_t) * (alpha_s / alpha_t) * z_t + c * alpha_s * x
-    return Gaussian(mean, c * sigma_squared(gamma_s))
+    return DiagonalGaussian(mean, jnp.sqrt(c * sigma_squared(gamma_s)))
 
 
-def reverse_step(z_t: Latents, eps_hat: Latents, gamma_t: Gamma, increment: Gamma) -> Gaussian:
+def reverse_step(
+    z_t: Latents, eps_hat: Latents, gamma_t: Gamma, increment: Gamma
+) -> DiagonalGaussian:
     """p(z_s|z_t) for s < t, equation (4), from the predicted noise; increment = gamma_t - gamma_s.
 
     Equal to `posterior` at x_hat, written so that nothing is divided by a small alpha twice:
@@ -76,7 +66,7 @@ def reverse_step(z_t: Latents, eps_hat: Latents, gamma_t: Gamma, increment: Gamm
     alpha_t, sigma_t = alpha_sigma(gamma_t)
     c = -jnp.expm1(-increment)
     mean = (alpha_s / alpha_t) * (z_t - c * sigma_t * eps_hat)
-    return Gaussian(mean, c * sigma_squared(gamma_s))
+    return DiagonalGaussian(mean, jnp.sqrt(c * sigma_squared(gamma_s)))
 
 
 def x_from_eps(eps: Latents, z: Latents, gamma: Gamma) -> Latents:

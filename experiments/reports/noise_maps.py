@@ -69,7 +69,7 @@ def measure(
     model: DiffusionModel, params: Params, images: np.ndarray, times, seed: int
 ) -> NoiseMaps:
     """The maps of `images` [N,H,W,C], each with one context c ~ q(c|x)."""
-    x, index = codes.encode(jnp.asarray(images), model.num_levels), jnp.arange(len(images))
+    x, index = codes.bin_centres(jnp.asarray(images), model.num_levels), jnp.arange(len(images))
     noise = evaluation_contexts(seed, 0, 0, index, model.draw_context)
     context = jax.jit(lambda p: model.encode(p, x, noise))(params)
 

@@ -281,7 +281,7 @@ def test_samples_follow_the_likelihood_with_contexts_from_the_prior():
 
 def test_mistakes_name_what_is_missing():
     model, params = toy(), one_model()
-    x = codes.encode(jnp.zeros((2, 1, 1, 1), jnp.int32), 2)
+    x = codes.bin_centres(jnp.zeros((2, 1, 1, 1), jnp.int32), 2)
     noise = jnp.zeros((2, 2, 2))
     without = {name: params[name] for name in ("schedule", "denoiser")}
     with pytest.raises(

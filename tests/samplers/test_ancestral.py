@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.distributions.codes import encode, log_prob, sample
+from vdm.distributions.codes import bin_centres, log_prob, sample
 from vdm.models.vdm.model import VDM
 from vdm.samplers.ancestral import ancestral
 from vdm.schedules import Endpoints, make_schedule
@@ -73,7 +73,7 @@ def test_the_error_falls_with_the_number_of_steps():
 
 def test_samples_end_as_the_codes_of_z_0():
     mean, variance, images = moments(100)
-    values = np.asarray(encode(images, 256), np.float64)
+    values = np.asarray(bin_centres(images, 256), np.float64)
     assert abs(values.mean() - MEAN) < 4 * np.sqrt(VARIANCE / values.size) + 1e-3
     # Nearly every draw from p(x|z_0) is within the 1 % of spread that z_0 has of its own.
     assert abs(values.var() - variance) < 0.02 * variance

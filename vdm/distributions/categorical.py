@@ -11,7 +11,7 @@ from vdm.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical(ContextModel):
+class CategoricalContext(ContextModel):
     """c = G one-hot vectors of M classes; q(c|x) = prod softmax(l(x)), p(c) uniform.
 
         KL = sum_g sum_m q_gm (ln q_gm + ln M),  at most G ln M
@@ -68,7 +68,7 @@ class Categorical(ContextModel):
 
 def categorical(
     num_variables: int = 8, num_classes: int = 2, temperature: float = 0.5
-) -> Categorical:
+) -> CategoricalContext:
     """G variables of M classes each."""
     for name, value, least in (
         ("num_variables", num_variables, 1),
@@ -78,4 +78,4 @@ def categorical(
             raise ConfigError(f"context.categorical.{name}={value}: must be at least {least}")
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ConfigError(f"context.categorical.temperature={temperature}: must be positive")
-    return Categorical(num_variables, num_classes, temperature)
+    return CategoricalContext(num_variables, num_classes, temperature)

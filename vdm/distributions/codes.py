@@ -32,20 +32,20 @@ _EDGE = 8  # with w >= 4, z_0 strays 4.5 bins and the window 3 more: 8 bins from
 _WIDE_LEVELS = 1025
 
 
-def encode(images: Images, num_levels: int) -> Latents:
-    """Bin centres x_v = (2 v + 1)/L - 1 in float32."""
+def bin_centres(images: Images, num_levels: int) -> Latents:
+    """Return the centres of the codes' bins, x_v = (2 v + 1)/L - 1 [B,H,W,C], float32."""
     return (2.0 * jnp.asarray(images, jnp.float32) + 1.0) / num_levels - 1.0
 
 
-def decode(x: Latents, num_levels: int) -> Images:
-    """The code whose bin centre is nearest, int32."""
+def nearest_codes(x: Latents, num_levels: int) -> Images:
+    """Return the code whose bin centre is nearest to each x, int32 [B,H,W,C]."""
     code = jnp.floor((x + 1.0) * (num_levels / 2))
     return jnp.clip(code, 0, num_levels - 1).astype(jnp.int32)
 
 
 def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> Latents:
     """log p(v|z_0) per channel in nats, equation (1), [B,H,W,C]; z_0_rescaled = z_0/alpha_0."""
-    bins_off_centre = (z_0_rescaled - encode(images, num_levels)) * (num_levels / 2)
+    bins_off_centre = (z_0_rescaled - bin_centres(images, num_levels)) * (num_levels / 2)
     precision = jnp.broadcast_to(_precision(gamma_0, num_levels), images.shape)
     codes = images.astype(jnp.float32)
     nearby, every = (functools.partial(_surprise, reach, num_levels) for reach in (False, True))
@@ -57,7 +57,7 @@ def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: 
 
 def log_probs(z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> jax.Array:
     """log p(v|z_0) of every code v in nats, equation (1), [B,H,W,C,L]; z_0_rescaled = z_0/alpha_0."""
-    centres = encode(jnp.arange(num_levels), num_levels)
+    centres = bin_centres(jnp.arange(num_levels), num_levels)
     square = jnp.square(z_0_rescaled[..., None] - centres[None, None, None, None])
     return jax.nn.log_softmax(-0.5 * jnp.exp(-gamma_0)[..., None] * square, axis=-1)
 

@@ -10,7 +10,7 @@ from vdm.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian(ContextModel):
+class GaussianContext(ContextModel):
     """q(c|x) = N(m(x), exp(2 s(x))), p(c) = N(0, I),  KL = 1/2 sum(m^2 + expm1(2 s) - 2 s).
 
     Its gradient passes through c = m + exp(s) e, without bias; nothing is relaxed.
@@ -44,8 +44,8 @@ class Gaussian(ContextModel):
         return noise
 
 
-def gaussian(num_features: int = 8) -> Gaussian:
+def gaussian(num_features: int = 8) -> GaussianContext:
     """K independent standard normal numbers."""
     if num_features < 1:
         raise ConfigError(f"context.gaussian.num_features={num_features}: must be at least 1")
-    return Gaussian(num_features)
+    return GaussianContext(num_features)

@@ -1,5 +1,6 @@
 """Model families, one file or folder each, found in one dictionary."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,4 +22,7 @@ def make_family(spec: DataSpec, config: Mapping[str, Any]) -> Model:
       ConfigError: no such family, or what that family refuses.
     """
     name = config["model"].get("family", "vdm")
-    return choose("config.model.family", name, FAMILIES, "model family")(spec, config)
+    model = choose("config.model.family", name, FAMILIES, "model family")(spec, config)
+    # Set here, so that no family can forget it; configurations of earlier revisions lack it.
+    num_microbatches = config["train"].get("num_microbatches", 1)
+    return dataclasses.replace(model, num_microbatches=num_microbatches)

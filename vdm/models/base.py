@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -18,53 +18,11 @@ from vdm.errors import ConfigError
 from vdm.models import microbatches
 from vdm.models.chain import Chain
 from vdm.models.means import Metrics, mean_bits_per_dim
-from vdm.types import Batch, ElboTerms, Index, Known, Latents, Params, PerExample, PRNGKey
-
-Noise = Any
-"""All randomness that one evaluation of the terms consumes; a family's own record of arrays."""
-ModelState = Any
-"""What a family carries from step to step besides parameters, such as a density of times; or None."""
-ModelGradient = Callable[
-    [Params, ModelState, Batch, Noise, PRNGKey], tuple[Params, ModelState, Metrics]
-]
-"""(params, state, batch, noise, dropout key) -> (what to descend along, next state, metrics)."""
-
-
-TermsFn = Callable[[Params, Batch, Noise], ElboTerms]
-"""(params, batch, noise) -> terms of every image [B], nats."""
+from vdm.models.records import ModelGradient, ModelState, Noise, Support, TermMaps, TermsFn
+from vdm.types import Batch, ElboTerms, Index, Known, Latents, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
-class Support:
-    """The tools that serve a model.
-
-    Attributes:
-      bounds: names of `vdm.evaluation.bounds.BOUNDS`; None = every one, also one added later.
-      samplers: names of `vdm.samplers.SAMPLERS`; None = every one.
-      codec: whether images can be coded losslessly with it.
-    """
-
-    bounds: tuple[str, ...] | None = ()
-    samplers: tuple[str, ...] | None = ()
-    codec: bool = False
-
-
-class TermMaps(NamedTuple):
-    """The terms of every image before their sums over dimensions, nats.
-
-    Attributes:
-      reconstruction, prior_matching, denoising_matching: [B,H,W,C].
-      auxiliary: what belongs to no dimension, such as the KL of a context [B].
-      gamma: each image's noise level, its mean over dimensions [B].
-    """
-
-    reconstruction: Latents
-    prior_matching: Latents
-    denoising_matching: Latents
-    auxiliary: PerExample
-    gamma: PerExample
-
-
 class Model(abc.ABC):
     """One family's model, see the module.
 
@@ -72,11 +30,14 @@ class Model(abc.ABC):
       family: its name in `vdm.models.FAMILIES`.
       shape: (H, W, C) of an image.
       num_levels: number of integer codes per channel.
+      num_microbatches: number of parts that `gradient` takes a batch in, one after another, to save
+        memory; `vdm.models.make_family` sets it from `train.num_microbatches`.
     """
 
     family: ClassVar[str]
     shape: tuple[int, int, int]
     num_levels: int
+    num_microbatches: int = dataclasses.field(default=1, kw_only=True)
 
     @property
     def num_dims(self) -> int:
@@ -155,11 +116,6 @@ class Model(abc.ABC):
     def has_context(self) -> bool:
         """Whether terms are given a context c ~ q(c|x) of every image."""
         return False
-
-    @property
-    def num_microbatches(self) -> int:
-        """The number of parts that `gradient` takes a batch in, to save memory."""
-        return 1
 
     def sample_context(self, keys: PRNGKey) -> Any:
         """c ~ p(c) from one key per image [B]; None for a model without a context."""

@@ -6,6 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vdm.models.means import Metrics
+from vdm.types import Batch, Params, PRNGKey
+
+LossFn = Callable[[Params, Batch, Any, PRNGKey], tuple[jax.Array, Metrics]]
+"""(params, batch, noise, dropout key) -> (scalar to minimise, metrics)."""
+GradientFn = Callable[[Params, Batch, Any, PRNGKey], tuple[Params, Metrics]]
+"""(params, batch, noise, dropout key) -> (direction of ascent like params, metrics)."""
+
 
 def split(tree: Any, num: int) -> Any:
     """Arrays [B, ...] -> [num, B/num, ...]; part k holds rows k, k + num, k + 2 num, ...
@@ -48,7 +56,7 @@ def average(function: Callable[..., tuple[Any, Any]], parts: tuple, weights: jax
     return total, join(rows)
 
 
-def gradient(loss_fn: Callable, num_microbatches: int = 1) -> Callable:
+def gradient(loss_fn: LossFn, num_microbatches: int = 1) -> GradientFn:
     """(params, batch, noise, key) -> (gradient of one loss by all parameters, its metrics).
 
     Args:

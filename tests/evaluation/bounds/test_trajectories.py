@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vdm.distributions.codes import encode
+from vdm.distributions.codes import bin_centres
 from vdm.evaluation.analysis.decompositions import evaluate_forms
 from vdm.evaluation.bounds import trajectories
 from vdm.runtime.devices import make_mesh
@@ -29,7 +29,7 @@ def walked(small, batches_of):
     t = jnp.arange(STEPS + 1) / STEPS
     gamma = np.float64(model.schedule.gamma(params["schedule"], t)).reshape(-1)
     alpha, sigma = 1 / np.sqrt(1 + np.exp(gamma)), 1 / np.sqrt(1 + np.exp(-gamma))
-    x = np.float64(encode(batch.images, 17))[:, None]
+    x = np.float64(bin_centres(batch.images, 17))[:, None]
     z, eps_hat = [alpha[0] * x + sigma[0] * np.float64(position.eps)], [None]
     for i in range(1, STEPS + 1):
         ratio = alpha[i] / alpha[i - 1]

@@ -82,7 +82,7 @@ def _terms(model, params, batch, num_timesteps, seed, randomisation, steps):
     eps = trajectories.innovations(seed, randomisation, batch.index, steps, first, model.shape)
     context = value_of(_context(model, params, batch, seed, randomisation))
     levels = trajectories.levels(model, params, steps, num_timesteps, context)
-    x = codes.encode(batch.images, model.num_levels)[:, None, None]
+    x = codes.bin_centres(batch.images, model.num_levels)[:, None, None]
     eps_hat = trajectories.predict(model, params, batch, x, levels.gamma, eps, context)
     weight = 0.5 * jnp.expm1(levels.increment)
     nats = jnp.sum(weight * jnp.square(eps - eps_hat), axis=(2, 3, 4, 5))

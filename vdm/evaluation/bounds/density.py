@@ -65,6 +65,6 @@ def _mean_square(model: DiffusionModel, params: Params, images, part) -> jax.Arr
     gamma_0, gamma_1 = model.end_gammas(params)
     gamma = (1.0 - share) * gamma_0 + share * gamma_1
     eps = jax.random.normal(key_eps, images.shape)
-    z = diffusion.diffuse(codes.encode(images, model.num_levels), gamma, eps)
+    z = diffusion.diffuse(codes.bin_centres(images, model.num_levels), gamma, eps)
     eps_hat = model.predict_eps(params, z, gamma, Known(jnp.zeros(size)))
     return jnp.mean(jnp.square(jnp.sum(jnp.square(eps - eps_hat), axis=(1, 2, 3))))

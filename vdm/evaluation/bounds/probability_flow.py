@@ -27,7 +27,7 @@ from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.bounds.dequantisation import DEQUANTISATIONS
 from vdm.evaluation.bounds.importance import check_weights, mean_over_groups, nested_bounds
 from vdm.models.diffusion_model import DiffusionModel
-from vdm.models.vdm.elbo import encode
+from vdm.models.vdm.contexts import encode_batch
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.schedules.base import alpha_sigma
 from vdm.types import Known, Latents, Params
@@ -98,7 +98,7 @@ class Flow(Bound):
 
         def solve_batch(params, batch, randomisation, weight):
             noise = model.evaluation_noise(seed, randomisation, weight, batch.index)
-            context = encode(model, params, batch, noise)
+            context = encode_batch(model, params, batch, noise)
             value = value_of(context)
             gamma_0, gamma_1 = model.end_gammas(params, value)
             dequantise = DEQUANTISATIONS[self.dequantisation]

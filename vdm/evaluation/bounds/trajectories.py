@@ -127,7 +127,7 @@ def advance(
     eps = _trajectory(position.eps, eta, at.increment)
     before = jnp.concatenate([position.eps[:, None], eps[:, :-1]], axis=1)
     eta_before = jnp.concatenate([position.eta[:, None], eta[:, :-1]], axis=1)
-    x = codes.encode(batch.images, model.num_levels)[:, None, None]
+    x = codes.bin_centres(batch.images, model.num_levels)[:, None, None]
     delta = jnp.sqrt(jnp.expm1(at.increment)) * (
         predict(model, params, batch, x, at.gamma, eps, context) - eps
     )

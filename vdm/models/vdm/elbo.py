@@ -23,6 +23,7 @@ from vdm import diffusion
 from vdm.distributions import Draw, codes, value_of
 from vdm.errors import ConfigError
 from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.vdm.contexts import encode_batch
 from vdm.models.vdm.noise import Noise, timestep
 from vdm.schedules.base import step_times
 from vdm.types import (
@@ -58,19 +59,9 @@ def elbo_terms(
       num_timesteps: T, or 0 for continuous time.
       train, dropout_key: dropout, on only while training.
     """
-    context = encode(model, params, batch, noise, train=train)
+    context = encode_batch(model, params, batch, noise, train=train)
     levels = noise_levels(model, params, noise.times, num_timesteps, context)
     return terms_at(model, params, batch, noise, levels, train=train, dropout_key=dropout_key)
-
-
-def encode(
-    model: DiffusionModel, params: Params, batch: Batch, noise: Noise, *, train: bool = False
-) -> Draw | None:
-    """The context of every image, see `DiffusionModel.encode`; None for a model without."""
-    if model.context is None:
-        return None
-    x = codes.encode(batch.images, model.num_levels)
-    return model.encode(params, x, noise.context, train=train)
 
 
 class NoiseLevels(NamedTuple):
@@ -120,7 +111,7 @@ def terms_at(
         raise ValueError(
             f"images {batch.images.shape} and noise {noise.eps.shape}: the model is for {model.shape}"
         )
-    x = codes.encode(batch.images, model.num_levels)
+    x = codes.bin_centres(batch.images, model.num_levels)
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
     known = Known(batch.conditioning, context=value_of(levels.context))
     denoising = denoising_matching(model, params, x, known, noise.eps, levels, **dropout)
@@ -147,7 +138,7 @@ def reconstruction_map(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Lat
             )
         surprise = codes.expected_surprise(gamma_0, model.num_levels)
         return surprise[codes.table_row(images, model.num_levels)]
-    z_0_rescaled = codes.encode(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
+    z_0_rescaled = codes.bin_centres(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
     return -codes.log_prob(images, z_0_rescaled, gamma_0, model.num_levels)
 
 

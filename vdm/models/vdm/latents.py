@@ -47,17 +47,17 @@ def latent_chain(
         return gamma, model.gamma_increment(params, step, num_timesteps, context)
 
     def q_1(images: Images) -> DiagonalGaussian:
-        x = codes.encode(images, model.num_levels)
-        return _diagonal(diffusion.forward_marginal(x, gamma_0))
+        x = codes.bin_centres(images, model.num_levels)
+        return diffusion.forward_marginal(x, gamma_0)
 
     def q_up(t, z: Latents) -> DiagonalGaussian:
         gamma, increment = at(t, z)
-        return _diagonal(diffusion.forward_step(z, gamma - increment, gamma))
+        return diffusion.forward_step(z, gamma - increment, gamma)
 
     def p_down(t, z: Latents) -> DiagonalGaussian:
         gamma, increment = at(t, z)
         eps_hat = model.predict(params, z, gamma, Known(jnp.zeros(len(z)), context=context))
-        return _diagonal(diffusion.reverse_step(z, eps_hat, gamma, increment))
+        return diffusion.reverse_step(z, eps_hat, gamma, increment)
 
     def prior(num_images: int) -> DiagonalGaussian:
         return DiagonalGaussian(jnp.zeros((num_images, *model.shape)), jnp.ones(()))
@@ -83,7 +83,3 @@ def _decoder(model: DiffusionModel, gamma_0: Gamma):
         return codes.sample(keys, rescaled(z_1), gamma_0, num_levels)
 
     return log_prob, decoder, draw_codes
-
-
-def _diagonal(gaussian: diffusion.Gaussian) -> DiagonalGaussian:
-    return DiagonalGaussian(gaussian.mean, jnp.sqrt(gaussian.variance))

@@ -45,7 +45,7 @@ def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
 
 
 def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Objective:
-    """The objective of sections "objective" and "train"; weights are checked over `gammas`."""
+    """The objective of section "objective"; weights are checked over `gammas`."""
     options = config["objective"]
     weighting = options.get("weight", {"name": "elbo"})
     name = weighting["name"]
@@ -55,7 +55,6 @@ def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Ob
         shape=options["shape"],
         weight=make_weight(name, weighting.get(name, {}), gammas),
         adaptive_times=choose("config.objective.times", times, TIMES, "density of times"),
-        num_microbatches=config["train"].get("num_microbatches", 1),
     )
 
 

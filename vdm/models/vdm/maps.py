@@ -4,12 +4,12 @@ import jax.numpy as jnp
 
 from vdm.distributions import codes, value_of
 from vdm.errors import ConfigError
-from vdm.models.base import TermMaps, TermsFn
 from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.records import TermMaps, TermsFn
+from vdm.models.vdm.contexts import encode_batch
 from vdm.models.vdm.elbo import (
     NoiseLevels,
     denoising_matching_map,
-    encode,
     noise_levels,
     prior_matching_map,
     reconstruction_map,
@@ -22,10 +22,10 @@ from vdm.types import Batch, Known, Params
 
 def term_maps(model: DiffusionModel, params: Params, batch: Batch, noise: Noise) -> TermMaps:
     """As `vdm.models.vdm.elbo.elbo_terms`, before the sums over dimensions."""
-    context = encode(model, params, batch, noise)
+    context = encode_batch(model, params, batch, noise)
     num_timesteps = model.objective.num_timesteps
     levels = noise_levels(model, params, noise.times, num_timesteps, context)
-    x = codes.encode(batch.images, model.num_levels)
+    x = codes.bin_centres(batch.images, model.num_levels)
     known = Known(batch.conditioning, context=value_of(context))
     return TermMaps(
         reconstruction_map(model, batch.images, levels.gamma_0, noise.eps_0),

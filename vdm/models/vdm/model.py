@@ -11,10 +11,11 @@ import numpy as np
 from vdm import diffusion
 from vdm.distributions import ContextModel, Draw
 from vdm.errors import ConfigError
-from vdm.models.base import Support, TermMaps, TermsFn
 from vdm.models.chain import Chain
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.means import Metrics
+from vdm.models.records import Support, TermMaps, TermsFn
+from vdm.models.vdm.contexts import encode
 from vdm.models.vdm.elbo import elbo_terms
 from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.models.vdm.latents import latent_chain
@@ -23,7 +24,6 @@ from vdm.models.vdm.noise import Noise, all_evaluation_times, evaluation_noise, 
 from vdm.models.vdm.objective import DEFAULT_OBJECTIVE, Objective, descend
 from vdm.models.vdm.time_density import TimeDensity, init_density
 from vdm.schedules import Schedule
-from vdm.schedules.base import endpoints, gamma_and_derivative, has_scalar_gamma
 from vdm.types import (
     Batch,
     Context,
@@ -33,7 +33,6 @@ from vdm.types import (
     Known,
     Latents,
     Params,
-    PerExample,
     PRNGKey,
 )
 
@@ -94,21 +93,6 @@ class VDM(DiffusionModel):
                 "categorical with a conditional schedule, and none with any other"
             )
 
-    @property
-    def has_scalar_gamma(self) -> bool:
-        """Whether there is one gamma per time for all pixels and images."""
-        return has_scalar_gamma(self.schedule)
-
-    @property
-    def has_context(self) -> bool:
-        """Whether the schedule is conditional on a context."""
-        return self.context is not None
-
-    @property
-    def draw_context(self):
-        """What `vdm.models.vdm.noise` draws the noise of contexts with; None without a context."""
-        return None if self.context is None else self.context.draw_noise
-
     def init(self, key: PRNGKey) -> Params:
         """Fresh parameters; `key` is consumed."""
         key_schedule, key_denoiser = jax.random.split(key)
@@ -134,44 +118,8 @@ class VDM(DiffusionModel):
         train: bool = False,
         relaxed: bool | None = None,
     ) -> Draw | None:
-        """c ~ q(c|x) with its price, see `vdm.distributions.base`; None for a model without a context.
-
-        Args:
-          params: need the branch "encoder".
-          x: images in [-1, 1] [B,H,W,C].
-          noise: of `Noise.context` [B,...].
-          train: whether this is training, where a discrete context is relaxed.
-          relaxed: asks for it, or for a hard one; None = as `train` says.
-
-        Raises:
-          ConfigError: parameters or noise without a context, or a relaxed one outside training.
-        """
-        if self.context is None:
-            return None
-        if relaxed and not train:
-            raise ConfigError(
-                "relaxed=True: a relaxed context is no draw from q(c|x), and what is charged is not "
-                "its price, so that evaluation would give no bound; leave it to training"
-            )
-        if "encoder" not in params:
-            raise ConfigError(
-                f"params: the model has a {type(self.context).__name__} context, and its encoder's "
-                f"parameters are missing (branches: {', '.join(sorted(params))}); "
-                "take them from model.init or from a checkpoint of this configuration"
-            )
-        if noise is None:
-            raise ConfigError(
-                "noise.context: the model has a context, and its noise was not drawn; "
-                "pass model.draw_context to training_noise or evaluation_noise"
-            )
-        statistics: Any = self.encoder.apply({"params": params["encoder"]}, x)  # type: ignore[union-attr]
-        return self.context.posterior(statistics, noise, train if relaxed is None else relaxed)
-
-    def sample_context(self, keys: PRNGKey) -> Context | None:
-        """c ~ p(c) from one key per image [B]; None for a model without a context."""
-        if self.context is None:
-            return None
-        return self.context.prior(jax.vmap(self.context.draw_noise)(keys))
+        """Draw c ~ q(c|x) with its KL, see `vdm.models.vdm.contexts`."""
+        return encode(self, params, x, noise, train=train, relaxed=relaxed)
 
     def _shown_to_denoiser(self, known: Known) -> Known:
         """`known`, without the context where the denoiser sees the mean of gamma alone."""
@@ -201,26 +149,6 @@ class VDM(DiffusionModel):
             rngs={} if dropout_key is None else {"dropout": dropout_key},
         )
         return diffusion.to_eps(self.parameterisation, prediction, z, gamma)
-
-    def gamma(self, params: Params, t: PerExample, context: Context | None = None) -> Gamma:
-        """gamma(t) for times t [B], broadcastable to a latent."""
-        return self.schedule.gamma(params["schedule"], t, context)
-
-    def gamma_and_derivative(
-        self, params: Params, t: PerExample, context: Context | None = None
-    ) -> tuple[Gamma, Gamma]:
-        """(gamma(t), dgamma/dt) for times t [B]."""
-        return gamma_and_derivative(self.schedule, params["schedule"], t, context)
-
-    def gamma_increment(
-        self, params: Params, step: jax.Array, num_timesteps: int, context: Context | None = None
-    ) -> Gamma:
-        """gamma(i/T) - gamma((i-1)/T) for integer steps i in 1..T [B]."""
-        return self.schedule.gamma_increment(params["schedule"], step, num_timesteps, context)
-
-    def end_gammas(self, params: Params, context: Context | None = None) -> tuple[Gamma, Gamma]:
-        """(gamma(0), gamma(1)), each broadcastable to a latent."""
-        return endpoints(self.schedule, params["schedule"], context)
 
     def training_noise(self, key: PRNGKey, batch_size: int) -> Noise:
         """One jittered time in each of B strata, eps, eps_0 and the contexts' noise."""
@@ -301,11 +229,6 @@ class VDM(DiffusionModel):
     def term_maps(self, params: Params, batch: Batch, noise: Noise) -> TermMaps:
         """The terms of every image per dimension, at T of the objective."""
         return term_maps(self, params, batch, noise)
-
-    def noise_range(self, params: Params) -> tuple[float, float]:
-        """(min gamma(0), max gamma(1)) over pixels."""
-        gamma_0, gamma_1 = self.end_gammas(params)
-        return float(jnp.min(gamma_0)), float(jnp.max(gamma_1))
 
     def paired_terms(self, gammas: tuple[float, float]) -> TermsFn:
         """Terms in continuous time whose noise other models share, see `vdm.models.vdm.maps`."""
