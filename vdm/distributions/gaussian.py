@@ -1,4 +1,4 @@
-"""A Gaussian context."""
+"""Context of independent Gaussian numbers."""
 
 import dataclasses
 
@@ -13,10 +13,10 @@ from vdm.errors import ConfigError
 class GaussianContext(ContextModel):
     """q(c|x) = N(m(x), exp(2 s(x))), p(c) = N(0, I),  KL = 1/2 sum(m^2 + expm1(2 s) - 2 s).
 
-    Its gradient passes through c = m + exp(s) e, without bias; nothing is relaxed.
+    Gradients pass through c = m + exp(s) e without bias; nothing is relaxed.
 
     Attributes:
-      num_features: K.
+      num_features: K, the number of entries of c.
     """
 
     num_features: int
@@ -45,7 +45,11 @@ class GaussianContext(ContextModel):
 
 
 def gaussian(num_features: int = 8) -> GaussianContext:
-    """K independent standard normal numbers."""
+    """Build a context of K independent numbers, standard normal under p(c).
+
+    Raises:
+      ConfigError: K < 1.
+    """
     if num_features < 1:
         raise ConfigError(f"context.gaussian.num_features={num_features}: must be at least 1")
     return GaussianContext(num_features)

@@ -1,4 +1,4 @@
-"""Model families, one file or folder each, found in one dictionary."""
+"""Model families: one file or folder each, and one dictionary that names them."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,14 +12,20 @@ from vdm.types import DataSpec
 FAMILIES: dict[str, Callable[[DataSpec, Mapping[str, Any]], Model]] = {
     "vdm": make_vdm,
 }
-"""Each entry: a function (data, whole configuration) -> Model."""
+"""{name: function (facts of the data, whole configuration) -> Model}."""
 
 
 def make_family(spec: DataSpec, config: Mapping[str, Any]) -> Model:
-    """The model of the family that `config` names; "vdm" where an earlier revision named none.
+    """Build the model of the family that `config.model.family` names.
+
+    Configurations of earlier revisions name no family; theirs is "vdm".
+
+    Args:
+      spec: facts of the data set.
+      config: the whole configuration.
 
     Raises:
-      ConfigError: no such family, or what that family refuses.
+      ConfigError: an unknown family, or an option that the family refuses.
     """
     name = config["model"].get("family", "vdm")
     model = choose("config.model.family", name, FAMILIES, "model family")(spec, config)

@@ -8,27 +8,25 @@ from vdm.models.means import Metrics
 from vdm.types import Batch, ElboTerms, Latents, Params, PerExample, PRNGKey
 
 Noise = Any
-"""All randomness that one evaluation of the terms consumes; a family's own record of arrays."""
+"""Randomness that one evaluation of the terms consumes, as a family's own record of arrays."""
 ModelState = Any
-"""What a family carries from step to step besides parameters, such as a density of times; or None."""
+"""State that a family carries from step to step besides parameters, such as a density of times."""
 ModelGradient = Callable[
     [Params, ModelState, Batch, Noise, PRNGKey], tuple[Params, ModelState, Metrics]
 ]
-"""(params, state, batch, noise, dropout key) -> (what to descend along, next state, metrics)."""
-
-
+"""(params, state, batch, noise, dropout key) -> (gradient, next state, metrics in bits/dim)."""
 TermsFn = Callable[[Params, Batch, Noise], ElboTerms]
-"""(params, batch, noise) -> terms of every image [B], nats."""
+"""(params, batch, noise) -> terms of the negative ELBO of every image [B], nats."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Support:
-    """The tools that serve a model.
+    """Names of the tools that a model works with.
 
     Attributes:
-      bounds: names of `vdm.evaluation.bounds.BOUNDS`; None = every one, also one added later.
-      samplers: names of `vdm.samplers.SAMPLERS`; None = every one.
-      codec: whether images can be coded losslessly with it.
+      bounds: keys of `vdm.evaluation.bounds.BOUNDS`; None = all of them, later additions included.
+      samplers: keys of `vdm.samplers.SAMPLERS`; None = all of them.
+      codec: whether the model can code images losslessly.
     """
 
     bounds: tuple[str, ...] | None = ()
@@ -37,12 +35,12 @@ class Support:
 
 
 class TermMaps(NamedTuple):
-    """The terms of every image before their sums over dimensions, nats.
+    """Terms of every image before they are summed over dimensions, nats.
 
     Attributes:
       reconstruction, prior_matching, denoising_matching: [B,H,W,C].
-      auxiliary: what belongs to no dimension, such as the KL of a context [B].
-      gamma: each image's noise level, its mean over dimensions [B].
+      auxiliary: terms that no dimension owns, such as the KL of a context [B].
+      gamma: noise level of each image, averaged over dimensions [B].
     """
 
     reconstruction: Latents

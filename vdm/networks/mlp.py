@@ -1,4 +1,4 @@
-"""A residual multi-layer perceptron over the flattened image, for small data and tests."""
+"""Residual multi-layer perceptron over the flattened image, for small data and tests."""
 
 import math
 
@@ -16,16 +16,16 @@ from vdm.types import Known
 
 
 class MLP(nn.Module):
-    """Residual dense blocks, each modulated by the time and the augmentation flag.
+    """Residual dense blocks, each shifted by features of the time and of what is known of the image.
 
-    Takes and gives what `vdm.networks.unet.UNet` does.
+    Inputs and output are those of `vdm.networks.base`.
 
     Attributes:
-      width: features of every block.
+      width: number of features of every block.
       num_blocks: number of blocks.
       fourier_exponents: Fourier features of z join the input; () for none.
-      dropout: rate inside the blocks.
-      dtype: of the computation inside.
+      dropout: rate of dropout inside the blocks.
+      dtype: dtype of the computation inside; parameters are float32.
       add_input: predict z + net(z), the natural start for eps.
       gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """

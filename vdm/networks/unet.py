@@ -1,4 +1,4 @@
-"""The paper's network: a U-Net without down-sampling (Kingma 2021, app. B.1), for any image shape."""
+"""U-Net without down-sampling (Kingma et al. 2021, arXiv:2107.00630, app. B), for any image shape."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from vdm.types import Known
 
 
 class _Block(nn.Module):
-    """A residual block, with attention after it if asked."""
+    """A residual block, optionally followed by attention."""
 
     channels: int
     num_groups: int
@@ -54,7 +54,7 @@ class _Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
+    """n blocks down, two in the middle with attention between, n + 1 up with skip connections.
 
     `__call__(z, time, known, train)` maps z [B,H,W,C], time (gamma under the model's constant
     affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and `known` (what is known of each
@@ -62,16 +62,18 @@ class UNet(nn.Module):
 
     Attributes:
       channels: width of every block.
-      num_blocks: n.
+      num_blocks: n, number of blocks on the way down.
       fourier_exponents: Fourier features of z join the input; () for none.
-      dropout: rate inside the blocks.
-      attention: self-attention after every block, not only in the middle.
-      num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
-      dtype: of the computation inside; parameters and Fourier features are float32.
-      unroll: write the blocks out instead of looping; same parameters, same numbers up to rounding.
-      remat: compute each block again in the backward pass instead of keeping what it computed; in a
-        loop, what is not `kept` is computed again in any case.
-      attend_by_image: attention may take large images one by one, see `AttentionBlock`.
+      num_groups: number of groups in each group norm; of at least 2 channels, or the norm would remove
+        the conditioning.
+      dropout: rate of dropout inside the blocks.
+      attention: whether self-attention follows every block, not only the first in the middle.
+      dtype: dtype of the computation inside; parameters and Fourier features are float32.
+      unroll: whether blocks are written out instead of looped over; parameters are the same, and
+        numbers up to rounding.
+      remat: whether the backward pass computes each block again instead of storing its activations; in
+        a loop, all but those marked `kept` are computed again in any case.
+      attend_by_image: whether attention may take large images one by one, see `AttentionBlock`.
       add_input: predict z + net(z), the natural start for eps.
       gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """
@@ -98,7 +100,7 @@ class UNet(nn.Module):
         cond = self._conditioning(time, known, z.shape[0])
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
-        # All convolutions: the network itself may be in a loop, and is then told not to unroll.
+        # For all convolutions: a network that is itself in a loop is configured not to unroll.
         in_loop = train and not self.unroll
         # The first convolution is float32: in bf16 the Fourier features would be noise.
         conv_in = conv3x3(self.channels, jnp.float32, train=train, in_loop=in_loop, name="conv_in")
@@ -122,7 +124,7 @@ class UNet(nn.Module):
         return z + out if self.add_input else out
 
     def _conditioning(self, time, known: Known, batch: int) -> jax.Array:
-        """Two dense layers over the embedded time and the augmentation flag, [B, 4 channels]."""
+        """Return the features of time and of what is known, through two dense layers [B,4 channels]."""
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
@@ -148,10 +150,19 @@ class UNet(nn.Module):
         )
 
     def _blocks(self, name: str, length: int, h, skips: Any, cond, train: bool):
-        """`length` identical blocks over parameters stacked on a leading axis.
+        """Apply `length` identical blocks, whose parameters are stacked on a leading axis.
 
-        Each joins its entry of `skips` [length,B,H,W,C], if any. Returns the last h and every block's
-        h. What is stacked for a loop, skips and these, is a list when blocks are written out.
+        Args:
+          name: name of the stacked parameters.
+          length: number of blocks.
+          h: input [B,H,W,C].
+          skips: activations that the blocks' inputs are joined with, [length,B,H,W,C] for a loop and a
+            list when blocks are written out; None for none.
+          cond: features of time and of what is known [B,K].
+          train: whether dropout is on.
+
+        Returns:
+          (the last block's output, all blocks' outputs, stacked or as a list like `skips`).
         """
         block = self._block(train, self.attention)
         joined = h if skips is None else jnp.concatenate([h, skips[0]], axis=-1)
@@ -180,18 +191,19 @@ class UNet(nn.Module):
         if not self.unroll:
             return jax.lax.scan(body, h, (stacked, skips, keys))
         emitted = []
-        own = _unstack((stacked, keys), length)
-        for (params, key), skip in zip(own, skips or [None] * length, strict=True):
+        per_block = _unstack((stacked, keys), length)
+        for (params, key), skip in zip(per_block, skips or [None] * length, strict=True):
             h, _ = body(h, (params, skip, key))
             emitted.append(h)
         return h, emitted
 
 
 def _unstack(tree, length: int) -> list:
-    """The trees that `tree` stacks.
+    """Return the `length` trees that `tree` stacks.
 
-    By a split, whose gradient is one concatenation; that of an index would be a whole array each.
+    Arrays are split, because the gradient of a split is one concatenation; that of indexing would be an
+    array of the whole stack's size per block.
     """
     leaves, structure = jax.tree.flatten(tree)
-    parts = [jax.lax.split(leaf, (1,) * length) for leaf in leaves]
-    return [jax.tree.unflatten(structure, [part[i][0] for part in parts]) for i in range(length)]
+    slices = [jax.lax.split(leaf, (1,) * length) for leaf in leaves]
+    return [jax.tree.unflatten(structure, [leaf[i][0] for leaf in slices]) for i in range(length)]

@@ -284,7 +284,7 @@ def expected_at(model, params, times, num_timesteps):
     def at(node):
         wide = lambda v: jnp.broadcast_to(v.reshape(1, 1, 3, 1), (times.size, 1, 3, 1))  # noqa: E731
         x, eps = wide(jnp.sum(root * node[None, :3], axis=1)), wide(node[3:])
-        return denoising_matching(model, params, x, jnp.zeros(times.size), eps, levels)
+        return denoising_matching(model, params, x, Known(jnp.zeros(times.size)), eps, levels)
 
     return jnp.mean(jax.vmap(at)(jnp.sqrt(6.0) * jnp.eye(6)), axis=0)
 

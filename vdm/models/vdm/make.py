@@ -1,4 +1,4 @@
-"""A variational diffusion model from the sections of a configuration."""
+"""Construction of a variational diffusion model from the sections of a configuration."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,18 +18,22 @@ from vdm.types import DataSpec
 
 RECONSTRUCTIONS = {"expected": True, "sampled": False}
 GAMMA_INPUTS = {"map": True, "mean": False}
-"""Whether the denoiser sees all of gamma and the context, or the mean of gamma alone."""
+"""{input of the denoiser: whether it is all of gamma and the context, or the mean of gamma alone}."""
 TIMES = {"uniform": False, "adaptive": True}
-"""Whether times are drawn from a density that follows the loss."""
+"""{density of times: whether it follows the loss}."""
 
 
 def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
-    """The model that a whole configuration describes, for data of `spec`.
+    """Build the model that a whole configuration describes.
 
     Configurations of earlier revisions lack some sections, which then have their defaults.
 
+    Args:
+      spec: facts of the data set, of which shape and number of levels are used.
+      config: the whole configuration.
+
     Raises:
-      ConfigError: for a name or option that does not exist, or values that do not fit.
+      ConfigError: an unknown name or option, or values that do not fit each other.
     """
     denoiser, train = dict(config["denoiser"]), config["train"]
     if max(train.get("num_microbatches", 1), train.get("steps_per_call", 1)) > 1:
@@ -45,7 +49,12 @@ def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
 
 
 def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Objective:
-    """The objective of section "objective"; weights are checked over `gammas`."""
+    """Build the objective that section "objective" describes.
+
+    Args:
+      config: the whole configuration.
+      gammas: (lowest, highest) gamma, over which the weight must be finite and not negative.
+    """
     options = config["objective"]
     weighting = options.get("weight", {"name": "elbo"})
     name = weighting["name"]
@@ -65,10 +74,10 @@ def make_model(
     denoiser: Mapping,
     context: Mapping | None = None,
 ) -> VDM:
-    """The model a configuration describes, for data of `spec`.
+    """Build the model that four sections of a configuration describe.
 
     Args:
-      spec: gives shape and number of levels.
+      spec: facts of the data set, of which shape and number of levels are used.
       model: "parameterisation", "reconstruction" ("expected" or "sampled"), and "gamma_input" ("map" or
         "mean"; "map" where it is missing).
       schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), and under the
@@ -77,7 +86,7 @@ def make_model(
       context: "name" ("none" for none), under that name its own options, and "encoder"; None = none.
 
     Raises:
-      ConfigError: for a name or option that does not exist, or values that do not fit.
+      ConfigError: an unknown name or option, or values that do not fit each other.
     """
     gamma_0, gamma_1 = schedule["gamma_0"], schedule["gamma_1"]
     endpoints = Endpoints(

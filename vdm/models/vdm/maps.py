@@ -1,4 +1,4 @@
-"""The terms of a VDM before their sums over dimensions, and with noise that other models share."""
+"""Terms of a VDM before their sums over dimensions, and with noise that other models share."""
 
 import jax.numpy as jnp
 
@@ -21,7 +21,14 @@ from vdm.types import Batch, Known, Params
 
 
 def term_maps(model: DiffusionModel, params: Params, batch: Batch, noise: Noise) -> TermMaps:
-    """As `vdm.models.vdm.elbo.elbo_terms`, before the sums over dimensions."""
+    """Return the terms of `vdm.models.vdm.elbo.elbo_terms` before their sums over dimensions.
+
+    Args:
+      model: a diffusion model, whose objective gives T.
+      params: its parameters.
+      batch: integer codes [B,H,W,C] and augmentation flags [B].
+      noise: times and Gaussian draws.
+    """
     context = encode_batch(model, params, batch, noise)
     num_timesteps = model.objective.num_timesteps
     levels = noise_levels(model, params, noise.times, num_timesteps, context)
@@ -37,14 +44,17 @@ def term_maps(model: DiffusionModel, params: Params, batch: Batch, noise: Noise)
 
 
 def paired_terms(model: DiffusionModel, gammas: tuple[float, float]) -> TermsFn:
-    """The terms in continuous time, with times uniform in gamma over a range that models share.
+    """Return the terms in continuous time, with times uniform in gamma over a range of several models.
+
+    Two models then see the same noise at the same gamma, and the difference of their bounds has a
+    small variance.
 
     Args:
-      model: with one gamma per time.
-      gammas: (low, high) of the range, which holds the model's own.
+      model: a diffusion model with one gamma per time.
+      gammas: (low, high) of the range, which contains the model's own.
 
     Raises:
-      ConfigError: a gamma per pixel or per image.
+      ConfigError: the model has a gamma per pixel or per image.
     """
     if not model.has_scalar_gamma:
         raise ConfigError(

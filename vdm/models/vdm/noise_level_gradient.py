@@ -1,15 +1,16 @@
-"""The gradient of a bound through its noise levels, by which a schedule's shape lowers its variance.
+"""Gradient of a bound through its noise levels, with which a schedule's interior lowers its variance.
 
-In continuous time the bound of a scalar schedule does not depend on the shape, and its gradient is
-noise around 0; the shape then minimises the *variance* of the estimate (Kingma 2021, app. I.2):
+In continuous time the bound of a scalar schedule does not depend on the interior ("shape"), and its
+gradient there is noise around 0; the shape then minimises the *variance* of the estimate (Kingma et al.
+2021, arXiv:2107.00630, app. I.2):
 
     L(t, eps) = 1/2 gamma'(t) |eps - eps_hat(z_t)|^2,   Var L = E[L^2] - (E L)^2,
-    d Var L = d E[L^2] = E[2 (L - b) dL]                for any b that t and eps do not enter,
+    d Var L = d E[L^2] = E[2 (L - b) dL]                for any b independent of t and eps,
 
 because E L does not depend on the shape, so that E[b dL] = 0. One backward pass of the network gives
 dL/dgamma(t) and dL/dgamma'(t) of every image (equal to L/gamma'); both are scaled by 2 (L - b), b the
-mean of L over the batch, and pulled back through (gamma, gamma') into the shape. Neither may be left
-out: with gamma(t) alone the gradient points the other way.
+mean of L over the batch, and pulled back through (gamma, gamma') into the shape. Both are needed: with
+gamma(t) alone the gradient points the other way.
 """
 
 import dataclasses
@@ -51,6 +52,8 @@ def gradient_by_noise_level(
     """
 
     def gradient_fn(params, batch, noise, dropout_key):
+        # The schedule is differentiated apart from the network, so that one backward pass of the
+        # network serves two gradients of the schedule.
         levels, pull_back = jax.vjp(
             lambda schedule: noise_levels(
                 model, {**params, "schedule": schedule}, noise.times, num_timesteps
@@ -66,9 +69,11 @@ def gradient_by_noise_level(
             network_gradient, num_microbatches, batch, noise, levels, dropout_key
         )
         schedule = pull_back(by_level)[0]
+
+        # The interior takes the gradient of the variance instead; the end points keep the bound's.
         if by_variance and "shape" in schedule:
             scale = _excess(nats, noise, batch.mask, model)
-            # The reconstruction and prior terms depend on the end points only.
+            # Reconstruction and prior matching depend on the end points only: L is denoising matching.
             scaled = by_level._replace(
                 gamma_0=jnp.zeros_like(levels.gamma_0),
                 gamma_1=jnp.zeros_like(levels.gamma_1),
@@ -87,7 +92,11 @@ def gradient_by_noise_level(
 def _losses(
     model: DiffusionModel, params: Params, batch, noise, dropout_key, weight: Weight | None
 ):
-    """(denoiser, levels) -> ((the denoiser's loss, the bound), (means, both losses of every image))."""
+    """Return the losses as a function of the denoiser's parameters and the noise levels.
+
+    The function gives ((the denoiser's loss, the bound) in bits/dim, (means, denoising matching [B],
+    the same weighted [B], nats)).
+    """
 
     def losses(denoiser, levels):
         terms = terms_at(
@@ -111,15 +120,17 @@ def _losses(
 
 
 def _in_parts(network_gradient, num: int, batch, noise, levels: NoiseLevels, dropout_key):
-    """`network_gradient` of the whole batch, see `_pull`, taken in `num` parts."""
+    """Return `network_gradient` of the whole batch, see `_pull`, taken in `num` parts."""
     if num == 1:
         return network_gradient(batch, noise, levels, dropout_key)
+    # Noise levels are split with their images; the end points are shared by all parts.
     split = microbatches.split((batch, noise, levels.gamma_t, levels.weight), num)
     shares = microbatches.shares(split[0].mask)
 
     def part(share, key, batch, noise, gamma_t, weight):
         here = levels._replace(gamma_t=gamma_t, weight=weight)
         denoiser, by_level, (means, *nats) = network_gradient(batch, noise, here, key)
+        # By the level of one image: a part's mean is over its own images, the whole's over all.
         rows = (share * by_level.gamma_t, share * by_level.weight, *nats)
         return (denoiser, by_level.gamma_0, by_level.gamma_1, means), rows
 
@@ -131,10 +142,10 @@ def _in_parts(network_gradient, num: int, batch, noise, levels: NoiseLevels, dro
 
 
 def _pull(losses, denoiser: Params, levels: NoiseLevels, one_loss: bool):
-    """(gradient of the first loss by the denoiser, of the second by the levels, what is reported).
+    """Return (gradient of the first loss by the denoiser, of the second by the levels, the report).
 
-    One forward pass; one backward pass where both are one loss, and else a second one, through the
-    activations alone.
+    It takes one forward pass, and one backward pass if both losses are the same; otherwise a second
+    backward pass, through the activations alone.
     """
     if one_loss:
 
@@ -144,12 +155,13 @@ def _pull(losses, denoiser: Params, levels: NoiseLevels, one_loss: bool):
 
         grads, report = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(denoiser, levels)
         return *grads, report
-    found, pull_back, report = jax.vjp(losses, denoiser, levels, has_aux=True)
-    one, zero = jnp.ones_like(found[0]), jnp.zeros_like(found[0])
+    values, pull_back, report = jax.vjp(losses, denoiser, levels, has_aux=True)
+    one, zero = jnp.ones_like(values[0]), jnp.zeros_like(values[0])
     return pull_back((one, zero))[0], pull_back((zero, one))[1], report
 
 
 def _weighted(terms: ElboTerms, weight: Weight | None, levels: NoiseLevels) -> ElboTerms:
+    """Return the terms with w(gamma_t) times denoising matching; the weight is a constant factor."""
     if weight is None:
         return terms
     factor = jax.lax.stop_gradient(weight(levels.gamma_t))[:, 0, 0, 0]
@@ -157,14 +169,15 @@ def _weighted(terms: ElboTerms, weight: Weight | None, levels: NoiseLevels) -> E
 
 
 def _at_uniform_times(nats: jax.Array, noise: Noise) -> jax.Array:
-    """The denoising loss without the weights 1/p of its times [B]."""
+    """Return the denoising loss [B] without the weights 1/p of its times."""
     return nats if noise.importance is None else nats / noise.importance
 
 
 def _excess(nats: jax.Array, noise: Noise, mask: Any, model: DiffusionModel) -> jax.Array:
-    """2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images.
+    """Return 2 (L - b) of every image in bits/dim [B,1,1,1], b the mean over unmasked images.
 
-    That mean holds L itself: with independent times it scales the expected gradient by (B - 1)/B.
+    The mean includes the image's own L: with independent times that scales the expected gradient by
+    (B - 1)/B.
     """
     weighted = bits_per_dim(nats, model.num_dims)
     weight = mask.astype(jnp.float32)
@@ -174,6 +187,6 @@ def _excess(nats: jax.Array, noise: Noise, mask: Any, model: DiffusionModel) -> 
 
 
 def endpoint_metrics(model: DiffusionModel, params: Params) -> Metrics:
-    """The mean end points of gamma."""
+    """Return the end points gamma(0) and gamma(1), averaged over pixels, as metrics."""
     gamma_0, gamma_1 = model.end_gammas(params)
     return {"gamma_0": jnp.mean(gamma_0), "gamma_1": jnp.mean(gamma_1)}

@@ -1,14 +1,14 @@
-"""What each parameter group minimises.
+"""Training objective of a VDM: the quantity that each parameter group minimises.
 
-Denoiser, encoder and end points of the schedule minimise the bound. So does the schedule's shape for T
-steps, and one with a gamma per pixel or per image, whose bound is a line integral, in any case.
-In continuous time the bound of a scalar schedule does not depend on the shape, and its gradient is
-noise around 0; the shape then minimises the *variance* of the estimate (Kingma 2021, app. I.2), see
-`vdm.models.vdm.noise_level_gradient`.
+Denoiser, encoder and end points of the schedule minimise the bound. So does the schedule's interior
+("shape") for T steps, and, in continuous time too, that of a schedule with a gamma per pixel or per
+image, whose bound is a line integral. In continuous time the bound of a scalar schedule does not depend
+on the shape, and its gradient is noise around 0; the shape then minimises the *variance* of the
+estimate (Kingma et al. 2021, arXiv:2107.00630, app. I.2), see `vdm.models.vdm.noise_level_gradient`.
 
-The denoiser may minimise a weighting of the bound instead, see `vdm.models.vdm.weights`. That moves
-nothing else: end points still descend the bound, and the shape still lowers the variance of the
-*bound*, the number that is reported. (To lower the variance of a weighted loss, draw times by
+The denoiser may minimise a weighting of the bound instead, see `vdm.models.vdm.weights`. The other
+groups are unaffected: end points still descend the bound, and the shape still lowers the variance of
+the *bound*, the number that is reported. (To lower the variance of a weighted loss, draw times by
 `vdm.models.vdm.time_density`: a weight may jump in gamma, and the gradient of a variance through a jump
 is not the mean of gradients.)
 
@@ -35,17 +35,17 @@ from vdm.models.vdm.weights import Weight
 from vdm.types import Batch, Params, PRNGKey
 
 SHAPE_OBJECTIVES = {"variance": True, "elbo": False}
-"""Whether a learned shape minimises, in continuous time, the variance of the bound."""
+"""{objective of a learned interior: whether it is the variance of the bound, not the bound}."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a VDM is trained on.
+    """Training objective of a VDM.
 
     Attributes:
       num_timesteps: T of the bound, or 0 for continuous time.
-      shape: "variance" or "elbo", what the schedule's shape minimises; None = by the schedule.
-      weight: of the denoiser's loss as a function of gamma; None = the bound's own.
+      shape: objective of the schedule's interior, "variance" or "elbo"; None = by the schedule.
+      weight: weight of the denoiser's loss as a function of gamma; None = the bound's own.
       adaptive_times: whether times are drawn from a density that follows the loss.
     """
 
@@ -56,11 +56,11 @@ class Objective:
 
 
 DEFAULT_OBJECTIVE = Objective()
-"""The bound in continuous time."""
+"""Objective of a model that was given none: the bound in continuous time."""
 
 
 def objective_gradient(model: DiffusionModel) -> GradientFn:
-    """`make_gradient` with the model's own objective, in its number of microbatches.
+    """Return `make_gradient` for the model's own objective and number of microbatches.
 
     Raises:
       ConfigError: as `make_gradient`.
@@ -84,31 +84,38 @@ def descend(
     noise: Noise,
     key: PRNGKey,
 ) -> tuple[Params, TimeDensity | None, Metrics]:
-    """One step's gradient of every group, the next density of times, and metrics in bits/dim.
+    """Return (gradient of every group, next density of times, metrics in bits/dim) of a step.
 
     Args:
-      model: its `objective` says what is descended.
+      model: a diffusion model, whose `objective` is descended.
       params: the model's parameters.
       density: the density of adaptive times; None where times are uniform.
       batch: images; padding is masked.
-      noise: with uniform times, which `density` maps to its own.
-      key: for dropout.
+      noise: draws with uniform times, which `density` maps to its own.
+      key: key of dropout, consumed.
     """
-    schedule, own = model.schedule, params["schedule"]
+    schedule, schedule_params = model.schedule, params["schedule"]
+    # Uniform times become times of the density, by its inverse distribution function.
     if density is not None:
-        times, importance = draw(density, schedule, own, noise.times)
+        times, importance = draw(density, schedule, schedule_params, noise.times)
         noise = dataclasses.replace(noise, times=times, importance=importance)
     grads, metrics = objective_gradient(model)(params, batch, noise, key)
     if model.has_scalar_gamma:
-        metrics |= drawn_gammas(density, schedule, own)
+        metrics |= drawn_gammas(density, schedule, schedule_params)
     if density is not None:
+        # The losses of images are no scalar metric: they end here, in the running means.
         integrand = metrics.pop(PER_IMAGE)
-        density = observe(density, schedule, own, noise.times, integrand, batch.mask)
+        density = observe(density, schedule, schedule_params, noise.times, integrand, batch.mask)
     return grads, density, metrics
 
 
 def make_elbo_loss(model: DiffusionModel, num_timesteps: int) -> LossFn:
-    """The mean negative ELBO in bits/dim over unmasked images, for T steps or T = 0 (continuous)."""
+    """Return the mean negative ELBO over unmasked images in bits/dim as a function to minimise.
+
+    Args:
+      model: a diffusion model.
+      num_timesteps: T, or 0 for continuous time.
+    """
 
     def loss_fn(params, batch, noise, dropout_key):
         terms = elbo_terms(
@@ -128,20 +135,22 @@ def make_gradient(
     per_image: bool = False,
     num_microbatches: int = 1,
 ) -> GradientFn:
-    """The gradient of every group, see the module.
+    """Return the gradient of every group, see the module.
 
     Args:
-      model: with one gamma per pixel or per image, the schedule's shape and the encoder take the
-        bound's own gradient, whatever the time.
+      model: a diffusion model. If it has a gamma per pixel or per image, the schedule's interior and
+        the encoder take the bound's own gradient, also in continuous time.
       num_timesteps: T of the bound that is trained, or 0 for continuous time.
-      shape: "variance" or "elbo", what a schedule's branch "shape" minimises; None = "variance" for a
-        scalar schedule in continuous time, "elbo" otherwise.
-      weight: of the denoiser's loss; None = the bound's own. The weighted loss is reported beside it.
-      per_image: whether the metrics hold PER_IMAGE.
-      num_microbatches: parts that a batch is taken in; only dropout then draws differently.
+      shape: objective of the schedule's interior, "variance" or "elbo"; None = "variance" for a scalar
+        schedule in continuous time, "elbo" otherwise.
+      weight: weight of the denoiser's loss; None = the bound's own. The weighted loss is reported
+        beside the bound.
+      per_image: whether the metrics hold the loss of every image, under `PER_IMAGE`.
+      num_microbatches: number of parts that a batch is taken in. Only dropout depends on it.
 
     Raises:
-      ConfigError: no such objective, "variance" for T steps, or what needs a scalar schedule.
+      ConfigError: an unknown objective, "variance" for T steps, or an option that needs a scalar
+        schedule.
     """
     scalar = model.has_scalar_gamma
     shape = shape or ("variance" if scalar and num_timesteps == 0 else "elbo")
@@ -161,7 +170,7 @@ def make_gradient(
 
 
 def _refuse_for_many_gammas(by_variance: bool, weight: Weight | None, per_image: bool) -> None:
-    """ConfigError for what needs one gamma per time."""
+    """Refuse with a ConfigError the options that need one gamma per time."""
     reasons = {
         "objective.shape='variance'": (
             by_variance,
