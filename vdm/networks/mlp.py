@@ -40,16 +40,21 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, z, time, known: Known, train: bool):
+        # A map of times joins the input; its mean is embedded as the time of the image.
         features = [z]
         if self.gamma_map:
             of_map, time = gamma_map_features(time, z.shape)
             features.append(of_map)
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"MLP takes one gamma per image; got time of shape {time.shape}")
+
+        # Time and what is known enter every block through one vector per image.
         batch, num_dims = z.shape[0], math.prod(z.shape[1:])
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
         cond = jnp.concatenate([time_embedding(time, self.width), known_features(known)], axis=1)
         cond = nn.swish(nn.Dense(self.width, name="cond")(cond)).astype(self.dtype)
+
+        # Fourier features are float32, since in bfloat16 they would be noise.
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
         flat = [feature.reshape(batch, -1) for feature in features]
@@ -57,6 +62,8 @@ class MLP(nn.Module):
         h = h.astype(self.dtype)
         for i in range(self.num_blocks):
             h = h + self._block(h, cond, train, f"block{i}")
+
+        # The output starts at 0, so that a fresh network predicts z (or 0).
         out = nn.Dense(num_dims, kernel_init=nn.initializers.zeros, name="dense_out")(
             h.astype(jnp.float32)
         ).reshape(z.shape)

@@ -98,8 +98,11 @@ class UNet(nn.Module):
             of_map, time = gamma_map_features(time, z.shape)
             features.append(of_map)
         cond = self._conditioning(time, known, z.shape[0])
+
+        # The Fourier features of z let the network see differences of one code, finer than z's scale.
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
+
         # For all convolutions: a network that is itself in a loop is configured not to unroll.
         in_loop = train and not self.unroll
         # The first convolution is float32: in bf16 the Fourier features would be noise.
@@ -107,6 +110,8 @@ class UNet(nn.Module):
         h = conv_in(jnp.concatenate(features, axis=-1))
         h = h.astype(self.dtype)
         h_in = h
+
+        # Every block up is joined to an activation of the way down, the last one first.
         skips: Any
         h, emitted = self._blocks("down", self.num_blocks, h, None, cond, train)
         h = self._block(train, attention=True, name="middle1")(h, cond)
@@ -116,6 +121,8 @@ class UNet(nn.Module):
         else:
             skips = jnp.concatenate([h_in[None], emitted])[::-1]
         h, _ = self._blocks("up", self.num_blocks + 1, h, skips, cond, train)
+
+        # The last convolution starts at 0, so that a fresh network predicts z (or 0).
         h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
         conv_out = conv3x3(
             z.shape[-1], self.dtype, zero=True, train=train, in_loop=in_loop, name="conv_out"
@@ -171,6 +178,7 @@ class UNet(nn.Module):
             keys = jax.random.split(key, length)
             return jax.vmap(lambda key: block.init(key, joined, cond)["params"])(keys)
 
+        # Stacked parameters serve a loop and written-out blocks alike, so checkpoints fit both.
         stacked = self.param(name, init)
         drop = train and self.dropout > 0.0
         keys = jax.random.split(self.make_rng("dropout"), length) if drop else None
@@ -182,6 +190,7 @@ class UNet(nn.Module):
             h = block.apply({"params": params}, x, cond, rngs=rngs)
             return h, h
 
+        # Memory: the policy decides which activations the backward pass finds stored.
         if self.remat:
             # A loop separates the two computations of a block by itself.
             body = jax.checkpoint(body, prevent_cse=self.unroll)

@@ -88,25 +88,33 @@ def make_model(
     Raises:
       ConfigError: an unknown name or option, or values that do not fit each other.
     """
+    # End points first: defaults and limits of gamma(0) depend on how fine the codes are.
     gamma_0, gamma_1 = schedule["gamma_0"], schedule["gamma_1"]
     endpoints = Endpoints(
         gamma_0=codes.default_gamma_0(spec.num_levels) if gamma_0 is None else float(gamma_0),
         gamma_1=5.0 if gamma_1 is None else float(gamma_1),
         max_gamma_0=codes.max_gamma_0(spec.num_levels),
     )
+
+    # A fresh network that adds its input predicts z, which is a good start for eps alone.
     mode = model["reconstruction"]
     parameterisation = model["parameterisation"]
     choose("model.parameterisation", parameterisation, diffusion.TO_EPS, "parameterisation")
     options = {"add_input": parameterisation == "eps", **denoiser.get(denoiser["name"], {})}
+
+    # A conditional schedule is built for the size of its context.
     context = context or {"name": NONE}
     drawn = make_context(context["name"], context.get(context["name"]))
     facts = {"shape": spec.shape, "context_size": 0 if drawn is None else drawn.size}
     built = make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"]), facts)
-    told = model.get("gamma_input", "map")
-    sees_map = choose("model.gamma_input", told, GAMMA_INPUTS, "input of the denoiser")
+
+    # The network takes a map of gamma only where gamma differs between pixels, so that the parameters
+    # of networks for scalar schedules keep their shapes.
+    gamma_input = model.get("gamma_input", "map")
+    sees_map = choose("model.gamma_input", gamma_input, GAMMA_INPUTS, "input of the denoiser")
     if sees_map and not has_scalar_gamma(built):
         options["gamma_map"] = True
-    # A schedule may have been asked for end points of its own.
+    # A schedule's own options may have replaced the end points, and the time map must follow.
     endpoints = getattr(built, "endpoints", endpoints)
     return VDM(
         shape=spec.shape,

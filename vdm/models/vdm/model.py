@@ -140,6 +140,7 @@ class VDM(DiffusionModel):
         dropout_key: PRNGKey | None = None,
     ) -> Latents:
         """Return eps_hat(z_t, gamma_t, known) [B,H,W,C], see `DiffusionModel.predict_eps`."""
+        # The map of gamma is affine and constant, see `time_map`.
         low, high = self.time_map
         time = (gamma - low) / (high - low)
         if not self.sees_gamma_map and gamma.shape[1:] != (1, 1, 1):
