@@ -52,7 +52,7 @@ def test_diffuse_is_a_draw_from_the_marginal():
     assert_close(diffusion.diffuse(*f32(x, gamma, eps)), alpha * x + sigma * eps, 5.0)
     marginal = diffusion.forward_marginal(*f32(x, gamma))
     assert_close(marginal.mean, alpha * x, 5.0)
-    assert_close(marginal.variance, sigma**2, sigma**2)
+    assert_close(marginal.std**2, sigma**2, sigma**2)
     assert_close(marginal.sample(*f32(eps)), alpha * x + sigma * eps, 5.0)
 
 
@@ -61,8 +61,8 @@ def test_many_small_steps_make_up_the_marginal_exactly():
     gammas = np.linspace(-13.3, 5.0, 1001, dtype=np.float32).reshape(-1, 1, 1, 1)
     steps = diffusion.forward_step(*f32(np.ones((1000, 1, 1, 1)), gammas[:-1], gammas[1:]))
     factor, variance = scales(gammas[0])[0].item(), sigmoid(gammas[0]).item()
-    for ratio, added in zip(*(np.asarray(a, np.float64).ravel() for a in steps), strict=True):
-        factor, variance = ratio * factor, ratio**2 * variance + added
+    for ratio, std in zip(*(np.asarray(a, np.float64).ravel() for a in steps), strict=True):
+        factor, variance = ratio * factor, ratio**2 * variance + std**2
     # Errors of 1000 roundings add up to 1000 * 6e-8 at worst.
     assert factor == pytest.approx(scales(5.0)[0], rel=6e-5)
     assert variance == pytest.approx(sigmoid(5.0), rel=6e-5)
@@ -100,7 +100,7 @@ def test_the_variance_that_bayes_uses_is_that_of_the_forward_step():
         (alpha_s, sigma_s), (alpha_t, sigma_t) = scales(gamma_s), scales(gamma_t)
         added = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
         step = diffusion.forward_step(*f32(np.zeros(SHAPE), exact(gamma_s), exact(gamma_t)))
-        np.testing.assert_allclose(step.variance, added, rtol=1e-5)
+        np.testing.assert_allclose(step.std**2, added, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -109,7 +109,7 @@ def test_posterior_is_bayes_rule(pair):
     gammas = [exact(gamma) for gamma in pair]
     mean, variance = bayes(z_t, x, *gammas)
     posterior = diffusion.posterior(*f32(z_t, x, *gammas))
-    assert_close(posterior.variance, variance, variance)
+    assert_close(posterior.std**2, variance, variance)
     assert_close(posterior.mean, mean, np.sqrt(variance) + np.abs(mean))
 
 
@@ -121,7 +121,7 @@ def test_reverse_step_is_the_posterior_at_the_predicted_x(pair):
     x_hat = (z_t - sigma_t * eps_hat) / alpha_t
     mean, variance = bayes(z_t, x_hat, *gammas)
     step = diffusion.reverse_step(*f32(z_t, eps_hat, gammas[1], gammas[1] - gammas[0]))
-    assert_close(step.variance, variance, variance)
+    assert_close(step.std**2, variance, variance)
     # Rounding of z_t and eps_hat is magnified by alpha_s/alpha_t, whatever the formula.
     assert_close(step.mean, mean, (alpha_s / alpha_t) * (np.abs(z_t) + np.abs(eps_hat)))
 
@@ -132,7 +132,7 @@ def test_reverse_step_keeps_the_precision_of_a_small_increment(gamma_t):
     increment = 18.3 / 1e5
     step = diffusion.reverse_step(*f32(*draws(5, 6), exact(gamma_t), exact(increment)))
     sigma_s = 1.0 / (1.0 + np.exp(increment - gamma_t))
-    np.testing.assert_allclose(step.variance, -np.expm1(-increment) * sigma_s, rtol=1e-5)
+    np.testing.assert_allclose(step.std**2, -np.expm1(-increment) * sigma_s, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pair", [(-13.3, -12.8), (-2.0, 1.5), (4.0, 5.0), (-6.0, -5.5)])
@@ -143,9 +143,9 @@ def test_kl_of_posterior_and_reverse_step_is_the_weighted_error(pair):
     z_t = diffusion.diffuse(*f32(x, t, eps))
     q = diffusion.posterior(z_t, *f32(x), s, t)
     p = diffusion.reverse_step(z_t, *f32(eps_hat), t, t - s)
-    (q_mean, q_var), (p_mean, p_var) = ([np.asarray(a, np.float64) for a in g] for g in (q, p))
-    ratio = q_var / p_var
-    kl = 0.5 * (ratio - 1 - np.log(ratio) + np.square(q_mean - p_mean) / p_var)
+    (q_mean, q_std), (p_mean, p_std) = ([np.asarray(a, np.float64) for a in g] for g in (q, p))
+    ratio = np.square(q_std / p_std)
+    kl = 0.5 * (ratio - 1 - np.log(ratio) + np.square((q_mean - p_mean) / p_std))
     expected = 0.5 * np.expm1(exact(pair[1]) - exact(pair[0])) * np.square(eps - eps_hat)
     # The means are float32 numbers that differ by a thousandth of themselves at -13.
     sums = kl.sum(axis=(1, 2, 3)), expected.sum(axis=(1, 2, 3))

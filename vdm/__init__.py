@@ -8,7 +8,7 @@ The data flow, one stage a line (each imports only from those above it):
     schedules             t -> gamma(t) = -log SNR(t)
     diffusion             Gaussian algebra of q(z_t|x), q(z_s|z_t,x), p(z_s|z_t)
     distributions         integers <-> [-1, 1] and p(x|z_0); contexts q(c|x), p(c) with their KL
-    networks              (z_t, gamma_t, conditioning) -> prediction
+    networks              (z_t, gamma_t, known) -> prediction
     models                families behind the contract of base.py: terms of the bound, noise, gradient
     training              optimizer, state, step, loop, checkpoints
     samplers              noise -> images

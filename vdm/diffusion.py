@@ -1,4 +1,4 @@
-"""Gaussian algebra of the forward and reverse process; no network, no schedule parameters.
+"""Gaussian algebra of the forward and reverse process, without networks or schedules.
 
 With alpha, sigma from gamma = -log SNR (see `vdm.schedules.base`), for times s < t:
 
@@ -22,36 +22,19 @@ Everything is elementwise: latents are [B,H,W,C], and a gamma may be [B,1,1,1] (
 such as 1 - SNR_t/SNR_s vanish in float32 for the small steps of a large T.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
+from vdm.distributions.diagonal import DiagonalGaussian
 from vdm.errors import choose
 from vdm.schedules.base import alpha_sigma, sigma_squared
 from vdm.types import Gamma, Latents
 
 
-class Gaussian(NamedTuple):
-    """A diagonal Gaussian over latents.
-
-    Attributes:
-      mean: [B,H,W,C].
-      variance: broadcastable to the mean; a variance, not a standard deviation.
-    """
-
-    mean: Latents
-    variance: Gamma
-
-    def sample(self, eps: Latents) -> Latents:
-        """Return mean + sqrt(variance) eps, a draw for standard normal eps [B,H,W,C]."""
-        return self.mean + jnp.sqrt(self.variance) * eps
-
-
-def forward_marginal(x: Latents, gamma_t: Gamma) -> Gaussian:
+def forward_marginal(x: Latents, gamma_t: Gamma) -> DiagonalGaussian:
     """Return q(z_t|x) = N(alpha_t x, sigma_t^2), equation (1)."""
     alpha, _ = alpha_sigma(gamma_t)
-    return Gaussian(alpha * x, sigma_squared(gamma_t))
+    return DiagonalGaussian(alpha * x, jnp.sqrt(sigma_squared(gamma_t)))
 
 
 def diffuse(x: Latents, gamma_t: Gamma, eps: Latents) -> Latents:
@@ -60,15 +43,15 @@ def diffuse(x: Latents, gamma_t: Gamma, eps: Latents) -> Latents:
     return alpha * x + sigma * eps
 
 
-def forward_step(z_s: Latents, gamma_s: Gamma, gamma_t: Gamma) -> Gaussian:
+def forward_step(z_s: Latents, gamma_s: Gamma, gamma_t: Gamma) -> DiagonalGaussian:
     """Return q(z_t|z_s) for s < t, equation (2)."""
     # alpha^2 = exp(-softplus(gamma)), so that alpha_t/alpha_s is one exponential of a difference.
     ratio = jnp.exp(0.5 * (jax.nn.softplus(gamma_s) - jax.nn.softplus(gamma_t)))
     variance = -jnp.expm1(jax.nn.softplus(gamma_s) - jax.nn.softplus(gamma_t))
-    return Gaussian(ratio * z_s, variance)
+    return DiagonalGaussian(ratio * z_s, jnp.sqrt(variance))
 
 
-def posterior(z_t: Latents, x: Latents, gamma_s: Gamma, gamma_t: Gamma) -> Gaussian:
+def posterior(z_t: Latents, x: Latents, gamma_s: Gamma, gamma_t: Gamma) -> DiagonalGaussian:
     """Return q(z_s|z_t, x) for s < t, equation (3).
 
     Args:
@@ -83,10 +66,12 @@ def posterior(z_t: Latents, x: Latents, gamma_s: Gamma, gamma_t: Gamma) -> Gauss
     # exp(gamma_s - gamma_t), not 1 - c: after a long step, where alpha_s/alpha_t is large, the
     # subtraction would leave no correct digit in float32.
     mean = jnp.exp(gamma_s - gamma_t) * (alpha_s / alpha_t) * z_t + c * alpha_s * x
-    return Gaussian(mean, c * sigma_squared(gamma_s))
+    return DiagonalGaussian(mean, jnp.sqrt(c * sigma_squared(gamma_s)))
 
 
-def reverse_step(z_t: Latents, eps_hat: Latents, gamma_t: Gamma, increment: Gamma) -> Gaussian:
+def reverse_step(
+    z_t: Latents, eps_hat: Latents, gamma_t: Gamma, increment: Gamma
+) -> DiagonalGaussian:
     """Return p(z_s|z_t) for s < t, equation (4), from the predicted noise.
 
     Equal to `posterior` at x_hat, but written so that nothing is divided by a small alpha twice:
@@ -105,7 +90,7 @@ def reverse_step(z_t: Latents, eps_hat: Latents, gamma_t: Gamma, increment: Gamm
     alpha_t, sigma_t = alpha_sigma(gamma_t)
     c = -jnp.expm1(-increment)
     mean = (alpha_s / alpha_t) * (z_t - c * sigma_t * eps_hat)
-    return Gaussian(mean, c * sigma_squared(gamma_s))
+    return DiagonalGaussian(mean, jnp.sqrt(c * sigma_squared(gamma_s)))
 
 
 def x_from_eps(eps: Latents, z: Latents, gamma: Gamma) -> Latents:

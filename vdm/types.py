@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 Host = Array | np.ndarray
-"""A batch is made of numpy arrays, and of JAX arrays once placed."""
+"""An array of a batch: of NumPy as it is read, of JAX once it is placed on devices."""
 Images = Integer[Host, "B H W C"]
 """Codes 0 .. num_levels - 1, signed or unsigned."""
 Latents = Float[Array, "B H W C"]
@@ -24,9 +24,9 @@ PerExample = Float[Array, " B"]
 Gamma = Float[Array, "#B #H #W #C"]
 """gamma = -log SNR, broadcastable to a latent: [B,1,1,1] when scalar, [B,H,W,C] when per pixel."""
 Context = Float[Array, "B K"]
-"""What a schedule knows of each image, drawn from q(c|x) or p(c)."""
-Conditioning = Float[Host, " B"]
-"""Augmentation flag of each image; 0 = clean."""
+"""Context c of each image, drawn from q(c|x) or p(c), for a schedule that is conditional on it."""
+Augmented = Float[Host, " B"]
+"""Augmentation flag of each image: 1 = augmented, 0 = clean."""
 Index = Int[Host, " B"]
 Mask = Bool[Host, " B"]
 PRNGKey = jax.Array
@@ -36,7 +36,7 @@ Params = Any
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """What everything downstream may know of a data set.
+    """Facts of a data set on which everything downstream may depend.
 
     Attributes:
       name: the data set's name.
@@ -45,7 +45,7 @@ class DataSpec:
       split_sizes: images per split.
       content_hash: SHA-256 (hex) over the pixels of all splits, their shapes and levels.
       notes: facts that must be printed beside a number (missing images, quantisation), or "".
-      missing: published images that the source lacks, per split; none where a split is not named.
+      missing: number of published images that the source lacks, per split; 0 for a split not named.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DataSpec:
 
     @property
     def num_dims(self) -> int:
-        """D = H * W * C."""
+        """Number of dimensions of an image, D = H * W * C."""
         return math.prod(self.shape)
 
 
@@ -70,33 +70,35 @@ class Batch:
       images: integer codes [B,H,W,C].
       index: position of each image in its split [B].
       mask: false for padding [B].
-      conditioning: augmentation flag, 0 = clean [B].
+      conditioning: augmentation flag, 1 = augmented, 0 = clean [B].
     """
 
     images: Images
     index: Index
     mask: Mask
-    conditioning: Conditioning
+    conditioning: Augmented
 
 
 @flax.struct.dataclass
 class Known:
-    """What a network may know of each image besides z and gamma.
+    """Side information about each image that a network may use besides z and gamma.
 
     Attributes:
       augmented: 1 for an augmented image, 0 for a clean one [B].
-      label: the image's class, -1 for none [B]; None where no network takes one.
-      context: what a conditional schedule knows of the image [B,K]; None without a context.
+      label: class of the image, -1 for none [B]; None where no network takes one.
+      context: c of a conditional schedule [B,K]; None for any other schedule.
     """
 
-    augmented: Conditioning
+    augmented: Augmented
     label: Int[Host, " B"] | None = None
     context: Context | None = None
 
 
 @flax.struct.dataclass
 class ElboTerms:
-    """The negative ELBO of each image in nats, term by term (names of Luo 2022, eq. 58).
+    """Negative ELBO of each image in nats, term by term.
+
+    The names are those of Luo 2022, "Understanding Diffusion Models" (arXiv:2208.11970), eq. 58.
 
     Attributes:
       reconstruction: E_q(z_0|x)[-log p(x|z_0)] [B].
@@ -112,15 +114,15 @@ class ElboTerms:
 
     @property
     def total(self) -> PerExample:
-        """The negative ELBO [B], nats: the sum of the four terms."""
+        """Negative ELBO [B], nats: the sum of the four terms."""
         parts = (self.reconstruction, self.prior_matching, self.denoising_matching)
         return sum(parts, start=self.auxiliary)
 
 
 TERM_NAMES = ("reconstruction", "prior_matching", "denoising_matching", "auxiliary")
-"""The fields of `ElboTerms`."""
+"""Names of the fields of `ElboTerms`, in their order."""
 
 
 def bits_per_dim(nats, num_dims: int):
-    """nats / (D ln 2)."""
+    """Convert nats of an image of D dimensions to bits/dim: nats / (D ln 2)."""
     return nats / (num_dims * math.log(2.0))

@@ -95,7 +95,7 @@ def measure(
       seed: seed of the contexts.
     """
     # Noise by (seed, image index) alone, as in evaluations: the maps do not depend on the batch.
-    x, index = codes.encode(jnp.asarray(images), model.num_levels), jnp.arange(len(images))
+    x, index = codes.bin_centres(jnp.asarray(images), model.num_levels), jnp.arange(len(images))
     noise = evaluation_contexts(seed, 0, 0, index, model.draw_context)
     context = jax.jit(lambda p: model.encode(p, x, noise))(params)
 

@@ -203,15 +203,15 @@ def test_one_table_row_per_distance_to_the_edge_and_one_gamma_0():
 def test_codes_survive_the_round_trip(num_levels):
     """Anywhere within 0.49 bins of the centre, and whatever the dtype of the codes."""
     codes = pixels(np.arange(num_levels))
-    x = decoder.encode(codes, num_levels)
+    x = decoder.bin_centres(codes, num_levels)
     np.testing.assert_allclose(x.ravel(), centres(num_levels), atol=1.2e-7)
     assert x.dtype == jnp.float32
     for offset in (-0.49, 0.0, 0.49):
         near = x + jnp.float32(offset * 2 / num_levels)
-        np.testing.assert_array_equal(decoder.decode(near, num_levels), codes)
+        np.testing.assert_array_equal(decoder.nearest_codes(near, num_levels), codes)
     stored = codes.astype(jnp.uint8 if num_levels <= 256 else jnp.uint16)
-    np.testing.assert_array_equal(decoder.encode(stored, num_levels), x)
-    outside = decoder.decode(pixels([-1.5, 7.0]), num_levels)
+    np.testing.assert_array_equal(decoder.bin_centres(stored, num_levels), x)
+    outside = decoder.nearest_codes(pixels([-1.5, 7.0]), num_levels)
     assert outside.ravel().tolist() == [0, num_levels - 1]
 
 
@@ -235,7 +235,7 @@ def test_no_array_has_an_axis_over_the_levels():
 
 def test_agrees_with_the_official_code(shared_dir):
     reference = np.load(shared_dir / "reference" / "encdec.npz")
-    encoded = decoder.encode(pixels(reference["all_x"]), 256)
+    encoded = decoder.bin_centres(pixels(reference["all_x"]), 256)
     np.testing.assert_array_equal(encoded.ravel(), reference["f32/all_x_encoded"])
     x = jnp.asarray(reference["x"])
     for i, gamma in enumerate(reference["g0s"]):
@@ -253,7 +253,7 @@ def test_agrees_with_the_official_code(shared_dir):
 def test_memory_beside_a_softmax_over_all_levels(ours):
     """Value and gradient: a twentieth at most of the memory of a softmax over all levels."""
     codes = jnp.asarray(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)))
-    z = decoder.encode(codes, 256)
+    z = decoder.bin_centres(codes, 256)
 
     def over_all_levels(z, gamma):
         x = jnp.asarray(centres(256), jnp.float32).reshape(1, 1, 1, 1, 256)

@@ -21,11 +21,12 @@ from vdm.models.vdm.elbo import noise_levels, terms_at
 from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise, evaluation_noise, training_noise
 from vdm.networks.encoder import make_encoder
+from vdm.networks.layers import known_features
 from vdm.runtime.devices import make_mesh
 from vdm.samplers import make_sampler
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import alpha_sigma
-from vdm.types import Batch
+from vdm.types import Batch, Known
 
 OPTIONS = {
     "gaussian": {"num_features": 4},
@@ -104,10 +105,10 @@ class Toy(nn.Module):
     """A guess of the image, between its two values, that listens to time and context."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         a, b = (self.param(name, nn.initializers.normal(1.0), ()) for name in "ab")
         weights = self.param("w", nn.initializers.normal(1.5), (5,))
-        told = (conditioning @ weights)[:, None, None, None]
+        told = (known_features(known) @ weights)[:, None, None, None]
         return 0.5 * jnp.tanh(a * z + b * time + told)
 
 
@@ -168,7 +169,8 @@ def likelihood(params) -> jax.Array:
         for k in range(STEPS, 0, -1):
             gamma_t, gamma_s = gammas[k], gammas[k - 1]
             wide = jnp.broadcast_to(gamma_t, z.shape)
-            eps = model.predict_eps(params, z, wide, jnp.zeros(len(grid)), context=many).ravel()
+            known = Known(jnp.zeros(len(grid)), context=many)
+            eps = model.predict_eps(params, z, wide, known).ravel()
             (a_t, s_t), (a_s, s_s) = alpha_sigma(gamma_t), alpha_sigma(gamma_s)
             x_hat = (grid - s_t * eps) / a_t
             # q(z_s|z_t, x) by Bayes' rule for Gaussians, not by the library's formula
@@ -279,7 +281,7 @@ def test_samples_follow_the_likelihood_with_contexts_from_the_prior():
 
 def test_mistakes_name_what_is_missing():
     model, params = toy(), one_model()
-    x = codes.encode(jnp.zeros((2, 1, 1, 1), jnp.int32), 2)
+    x = codes.bin_centres(jnp.zeros((2, 1, 1, 1), jnp.int32), 2)
     noise = jnp.zeros((2, 2, 2))
     without = {name: params[name] for name in ("schedule", "denoiser")}
     with pytest.raises(

@@ -1,17 +1,20 @@
 """A batch in parts gives the update of the whole batch."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.models import microbatches
+from vdm.models import FAMILIES, make_family, microbatches
+from vdm.models.base import Model
+from vdm.models.records import Support
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise
 from vdm.models.vdm.objective import make_gradient
-from vdm.types import Batch, DataSpec
+from vdm.types import Batch, DataSpec, ElboTerms
 
 SPEC = DataSpec("random", (4, 4, 1), 16, {}, "")
 
@@ -96,6 +99,51 @@ def test_parts_give_the_gradient_of_the_whole_batch(schedule, timesteps, weight,
             limit = max(1e-6 * size, 4 * max(order[path] for order in rounding), 2e-7 * group)
             assert found <= limit, path
         assert found <= (1e-6 if "denoiser" in path else 1e-3) * size, path
+
+
+SIZES: list[int] = []
+"""How many images `Scaled.terms` was given, call by call."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled(Model):
+    """A family with nothing but its terms, (scale x - noise)^2: all else is the default."""
+
+    family: ClassVar[str] = "scaled"
+
+    def init(self, key):
+        return {"scale": jnp.full(self.shape, 0.3)}
+
+    def training_noise(self, key, batch_size):
+        return jax.random.normal(key, (batch_size, *self.shape))
+
+    def evaluation_noise(self, seed, randomisation, repeat, index):
+        raise NotImplementedError
+
+    def terms(self, params, batch, noise, *, train=False, dropout_key=None):
+        SIZES.append(len(batch.images))
+        square = jnp.square(params["scale"][None] * batch.images - noise).sum((1, 2, 3))
+        return ElboTerms(square, 0.0 * square, 0.0 * square, 0.0 * square)
+
+    def supports(self):
+        return Support()
+
+
+def test_the_default_gradient_takes_a_batch_in_the_parts_that_are_asked_for(monkeypatch):
+    monkeypatch.setitem(FAMILIES, "scaled", lambda spec, config: Scaled(spec.shape, 16))
+    _, _, batch = model_and_batch("linear")
+    found = {}
+    for num in (1, 4):
+        config = {"model": {"family": "scaled"}, "train": {"num_microbatches": num}}
+        model = make_family(SPEC, config)
+        noise, params = model.training_noise(jax.random.key(2), 12), model.init(jax.random.key(0))
+        SIZES.clear()
+        found[num] = model.gradient(params, None, batch, noise, jax.random.key(3))
+        assert set(SIZES) == {12 // num}
+    (whole, _, metrics), (parted, _, same_metrics) = found[1], found[4]
+    np.testing.assert_allclose(parted["scale"], whole["scale"], rtol=2e-6, atol=1e-6)
+    assert metrics["bits_per_dim"] > 0
+    np.testing.assert_allclose(same_metrics["bits_per_dim"], metrics["bits_per_dim"], rtol=2e-6)
 
 
 def group_norm(tree, path):

@@ -12,6 +12,7 @@ import pytest
 from vdm.errors import ConfigError
 from vdm.networks import DENOISERS, make_denoiser
 from vdm.networks.base import OPTIONS as CONTRACT
+from vdm.types import Known
 
 OPTIONS = {
     "unet": {"channels": 16, "num_blocks": 1, "dropout": 0.3},
@@ -30,15 +31,16 @@ def build(name: str, **changes):
 
 
 def example(shape=SHAPES[0]):
-    """(z, time, conditioning) of a batch."""
+    """(z, time, known) of a batch."""
     z = jax.random.normal(jax.random.key(1), (BATCH, *shape))
-    return z, jnp.linspace(0.1, 0.9, BATCH)[:, None, None, None], jnp.array([0.0, 1.0, 0.0])
+    time = jnp.linspace(0.1, 0.9, BATCH)[:, None, None, None]
+    return z, time, Known(jnp.array([0.0, 1.0, 0.0]))
 
 
 @functools.partial(jax.jit, static_argnums=(0,), static_argnames=("train",))
-def apply(module, params, z, time, conditioning, train=False, key=None):
+def apply(module, params, z, time, known, train=False, key=None):
     rngs = None if key is None else {"dropout": key}
-    return module.apply({"params": params}, z, time, conditioning, train, rngs=rngs)
+    return module.apply({"params": params}, z, time, known, train, rngs=rngs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -81,24 +83,24 @@ def test_starts_as_z_or_zero(name):
 def test_parameters_serve_any_batch_size_and_one_gamma_for_all(name):
     """A time of shape [1,1,1,1] stands for the whole batch, as from a jitted end point."""
     module, params = build(name), perturbed(name)
-    z, time, flag = example()
-    together = apply(module, params, z, time, flag)
+    z, time, known = example()
+    together = apply(module, params, z, time, known)
     for i in range(BATCH):
         part = slice(i, i + 1)
-        alone = apply(module, params, z[part], time[part], flag[part])
+        alone = apply(module, params, z[part], time[part], Known(known.augmented[part]))
         np.testing.assert_allclose(together[part], alone, rtol=1e-5, atol=1e-5)
-    everywhere = apply(module, params, z, jnp.full((BATCH, 1, 1, 1), 0.4), flag)
-    once = apply(module, params, z, jnp.full((1, 1, 1, 1), 0.4), flag)
+    everywhere = apply(module, params, z, jnp.full((BATCH, 1, 1, 1), 0.4), known)
+    once = apply(module, params, z, jnp.full((1, 1, 1, 1), 0.4), known)
     np.testing.assert_allclose(once, everywhere, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("changed", ["z", "time", "conditioning"])
+@pytest.mark.parametrize("changed", ["z", "time", "known"])
 def test_depends_on_every_input(name, changed):
     """Of image 1 only, and so does the output: no image sees another."""
     module, params = build(name), perturbed(name)
-    inputs = dict(zip(("z", "time", "conditioning"), example(), strict=True))
+    inputs = dict(zip(("z", "time", "known"), example(), strict=True))
     before = apply(module, params, *inputs.values())
-    inputs[changed] = inputs[changed].at[1].add(0.3)
+    inputs[changed] = jax.tree.map(lambda a: a.at[1].add(0.3), inputs[changed])
     net = apply(module, params, *inputs.values()) - before
     if changed == "z":
         net = net.at[1].add(-0.3)  # what add_input alone would change
@@ -191,28 +193,28 @@ def test_wrong_options_are_refused_by_name(name):
 def test_a_map_of_times_is_heard_everywhere(name):
     """With `gamma_map`: equal times give the same however they are shaped, others another answer."""
     module = build(name, gamma_map=True)
-    z, time, flag = example()
-    told = jnp.stack([flag, 0.5 - flag], axis=1)
+    z, time, known = example()
+    known = known.replace(context=0.5 - known.augmented[:, None])
     shapes = jax.eval_shape(
-        functools.partial(module.init, train=False), jax.random.key(0), z, time, told
+        functools.partial(module.init, train=False), jax.random.key(0), z, time, known
     )
     leaves, tree = jax.tree.flatten(shapes["params"])
     draw = np.random.default_rng(2).standard_normal
     params = tree.unflatten([jnp.asarray(0.15 * draw(s.shape), s.dtype) for s in leaves])
-    plain = apply(module, params, z, time, told)
+    plain = apply(module, params, z, time, known)
     wide = jnp.broadcast_to(time, z.shape)
-    np.testing.assert_allclose(apply(module, params, z, wide, told), plain, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(apply(module, params, z, wide, known), plain, rtol=1e-4, atol=1e-4)
     swung = wide.at[:, 0].add(0.2).at[:, 1].add(-0.2)  # the same mean
-    assert rms(apply(module, params, z, swung, told) - plain) > 1e-3 * rms(plain)
-    other = apply(module, params, z, wide, told.at[:, 1].add(0.5))
+    assert rms(apply(module, params, z, swung, known) - plain) > 1e-3 * rms(plain)
+    other = apply(module, params, z, wide, known.replace(context=known.context + 0.5))
     assert rms(other - plain) > 1e-3 * rms(plain)
 
 
 def test_time_per_pixel_is_refused_unless_supported(name):
     """One embedded time per image: a map of times must not be read as a batch of them."""
-    z, _, flag = example()
+    z, _, known = example()
     try:
-        prediction = apply(build(name), perturbed(name), z, jnp.full(z.shape, 0.5), flag)
+        prediction = apply(build(name), perturbed(name), z, jnp.full(z.shape, 0.5), known)
     except ValueError as error:
         assert "time" in str(error)
     else:

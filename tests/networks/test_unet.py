@@ -12,13 +12,14 @@ from vdm.errors import ConfigError
 from vdm.networks import layers, make_denoiser
 from vdm.networks.layers import Dropout
 from vdm.training.optimizer import kernels_only
+from vdm.types import Known
 
 OPTIONS = {"channels": 8, "num_blocks": 2, "dropout": 0.2, "attention": True}
 
 
 def inputs():
     z = jax.random.normal(jax.random.key(1), (2, 4, 3, 1))
-    return z, jnp.array([0.2, 0.7])[:, None, None, None], jnp.array([0.0, 1.0])
+    return z, jnp.array([0.2, 0.7])[:, None, None, None], Known(jnp.array([0.0, 1.0]))
 
 
 def shapes(module):

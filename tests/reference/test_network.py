@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from vdm import diffusion
-from vdm.distributions.codes import decode, encode, log_prob
+from vdm.distributions.codes import bin_centres, log_prob, nearest_codes
 from vdm.models.means import mean_bits_per_dim
 from vdm.models.vdm.elbo import elbo_terms, gamma_and_weight, prior_matching
 from vdm.models.vdm.noise import Noise
 from vdm.schedules.base import endpoints, gamma_and_derivative
-from vdm.types import Batch
+from vdm.types import Batch, Known
 
 KINDS = ["fixed", "learnable_scalar"]
 CASES = {"T0_anti": 0, "T0_indep": 0, "T10_anti": 10, "T10_indep": 10, "T1000_anti": 1000}
@@ -31,9 +31,9 @@ def uniform_times(arrays, case: str) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def apply(module, params, z, gamma, conditioning):
+def apply(module, params, z, gamma, flag):
     time = ((gamma + 13.3) / 18.3)[:, None, None, None]
-    return module.apply({"params": params}, z, time, conditioning, False)
+    return module.apply({"params": params}, z, time, Known(flag), False)
 
 
 @pytest.mark.parametrize(("fourier", "attention"), VARIANTS)
@@ -60,7 +60,7 @@ def test_every_parameter_is_translated(official_unet, official_params):
     shape = lambda tree: jax.tree.map(lambda leaf: leaf.shape, tree)  # noqa: E731
     for fourier, attention in VARIANTS:
         module = official_unet(fourier, attention)
-        inputs = (jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 1, 1, 1)), jnp.zeros((1,)))
+        inputs = (jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 1, 1, 1)), Known(jnp.zeros((1,))))
         init = functools.partial(module.init, train=False)
         own = jax.eval_shape(init, jax.random.key(0), *inputs)["params"]
         assert shape(official_params(fourier, attention)) == shape(own)
@@ -90,7 +90,7 @@ def test_terms_without_the_network(committed, official_schedule, assert_official
     arrays, inputs = committed(f"loss_{kind}"), committed("loss_inputs")
     schedule, shape = official_schedule(kind)
     gamma_0, gamma_1 = endpoints(schedule, shape)
-    x = encode(inputs["images"], 256)
+    x = bin_centres(inputs["images"], 256)
     assert_official(prior_matching(x, gamma_1), arrays, f"{case}/{{}}/loss_klz")
 
     z_0 = x + jnp.exp(0.5 * gamma_0) * inputs["eps_0"]
@@ -132,7 +132,7 @@ def test_reverse_step(shared, official_model, assert_official, kind):
     @jax.jit
     def step(t, s):
         gamma_t, gamma_s = (model.schedule.gamma(params["schedule"], u) for u in (t, s))
-        eps_hat = model.predict_eps(params, z_t, gamma_t, flag)
+        eps_hat = model.predict_eps(params, z_t, gamma_t, Known(flag))
         return diffusion.reverse_step(z_t, eps_hat, gamma_t, gamma_t - gamma_s).sample(eps)
 
     for num_steps in (10, 1000):
@@ -149,5 +149,5 @@ def test_generated_codes(shared, kind, official_schedule):
     schedule, shape = official_schedule(kind)
     gamma_0, _ = endpoints(schedule, shape)
     z_0_rescaled = arrays[f"{kind}/generate_z_0"] / jnp.sqrt(jax.nn.sigmoid(-gamma_0))
-    codes = decode(z_0_rescaled, 256)
+    codes = nearest_codes(z_0_rescaled, 256)
     np.testing.assert_array_equal(codes, arrays[f"{kind}/f64/generate_x"])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.distributions.codes import encode, log_prob
+from vdm.distributions.codes import bin_centres, log_prob
 from vdm.networks.layers import fourier_features, time_embedding
 from vdm.schedules.base import endpoints, gamma_and_derivative
 
@@ -36,8 +36,8 @@ def test_gamma_and_its_derivative(committed, assert_official, official_schedule,
 
 def test_encoding(committed, assert_official):
     arrays = committed("encdec")
-    assert_official(encode(arrays["all_x"], LEVELS), arrays, "{}/all_x_encoded", rel=1e-7)
-    assert_official(encode(arrays["x"], LEVELS), arrays, "{}/encode_x", rel=1e-7)
+    assert_official(bin_centres(arrays["all_x"], LEVELS), arrays, "{}/all_x_encoded", rel=1e-7)
+    assert_official(bin_centres(arrays["x"], LEVELS), arrays, "{}/encode_x", rel=1e-7)
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])

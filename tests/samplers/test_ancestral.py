@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm.distributions.codes import encode, log_prob, sample
+from vdm.distributions.codes import bin_centres, log_prob, sample
 from vdm.models.vdm.model import VDM
 from vdm.samplers.ancestral import ancestral
 from vdm.schedules import Endpoints, make_schedule
@@ -20,7 +20,7 @@ SHAPE, NUM = (8, 8, 4), 400
 class Exact(nn.Module):
     """E[eps|z] for x ~ N(MEAN, VARIANCE): sigma (z - alpha MEAN) / (alpha^2 VARIANCE + sigma^2)."""
 
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         gamma = ENDS[0] + time * (ENDS[1] - ENDS[0])
         alpha, sigma = jnp.sqrt(alpha_squared(gamma)), jnp.sqrt(sigma_squared(gamma))
         variance = alpha_squared(gamma) * VARIANCE + sigma_squared(gamma)
@@ -73,7 +73,7 @@ def test_the_error_falls_with_the_number_of_steps():
 
 def test_samples_end_as_the_codes_of_z_0():
     mean, variance, images = moments(100)
-    values = np.asarray(encode(images, 256), np.float64)
+    values = np.asarray(bin_centres(images, 256), np.float64)
     assert abs(values.mean() - MEAN) < 4 * np.sqrt(VARIANCE / values.size) + 1e-3
     # Nearly every draw from p(x|z_0) is within the 1 % of spread that z_0 has of its own.
     assert abs(values.var() - variance) < 0.02 * variance

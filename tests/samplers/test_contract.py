@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
-from vdm.models.base import Support
+from vdm.models.records import Support
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.samplers import SAMPLERS, make_sampler

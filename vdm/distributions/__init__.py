@@ -1,6 +1,6 @@
-"""Distributions of codes (`codes`), of latents (`diagonal`), and of contexts, found in one dictionary.
+"""Distributions of codes (`codes`), of latents (`diagonal`) and of contexts, by name in a dictionary.
 
-A context is what a schedule may know of an image: drawn from q(c|x), and charged by an exact KL.
+A context c of an image is drawn from q(c|x) for a conditional schedule; the bound adds its exact KL.
 """
 
 import inspect
@@ -12,8 +12,9 @@ from vdm.distributions.gaussian import gaussian
 from vdm.errors import check_options, choose
 
 CONTEXTS = {"gaussian": gaussian, "categorical": categorical}
-"""Each entry: a function (**options) -> ContextModel."""
+"""{name: function (**options) -> ContextModel}."""
 NONE = "none"
+"""Name that stands for no context."""
 
 __all__ = [
     "CONTEXTS",
@@ -26,7 +27,15 @@ __all__ = [
 
 
 def make_context(name: str, options: Mapping | None = None) -> ContextModel | None:
-    """The context `name` with its own options; None for "none"."""
+    """Build the context `name`; None for "none".
+
+    Args:
+      name: key of `CONTEXTS`, or "none".
+      options: the context's own options.
+
+    Raises:
+      ConfigError: an unknown name or option, or a value out of range.
+    """
     build = choose("context.name", name, {NONE: None, **CONTEXTS}, "context")
     if build is None:
         return None

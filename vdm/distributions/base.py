@@ -1,9 +1,9 @@
-"""The contract of a context: q(c|x), p(c), and the price of c.
+"""Contract of a context: q(c|x), p(c), and the KL between them.
 
     -log p(x) <= E_q(c|x)[bound of x given c] + KL(q(c|x) || p(c))
 
-The encoder turns an image into statistics [B,S]; everything else follows from them. p(c) is fixed: the
-schedule and the denoiser that read c can bend it into what they like.
+The encoder turns an image into statistics [B,S], which determine q(c|x). p(c) has no parameters, at no
+loss of generality: the schedule and the denoiser that read c can transform it.
 """
 
 import abc
@@ -17,13 +17,13 @@ from vdm.types import Context, PerExample, PRNGKey
 
 @flax.struct.dataclass
 class Draw:
-    """One context per image.
+    """A context per image, with its cost in the bound.
 
     Attributes:
       value: c [B,K].
       kl: KL(q(c|x) || p(c)), exact, nats [B].
-      log_ratio: log q(c|x) - log p(c) at this c, whose mean is the KL [B]; of a relaxed c, at the hard
-        one beneath it.
+      log_ratio: log q(c|x) - log p(c) at this c [B], nats, with mean KL; for a relaxed c, at the hard
+        c from the same noise.
     """
 
     value: Context
@@ -32,35 +32,38 @@ class Draw:
 
 
 def value_of(drawn: Draw | None) -> Context | None:
-    """c, or None for a model without a context."""
+    """Return c, or None for a model without a context."""
     return None if drawn is None else drawn.value
 
 
 @dataclasses.dataclass(frozen=True)
 class ContextModel(abc.ABC):
-    """A family of distributions of c."""
+    """Distributions q(c|x) and p(c) of a context."""
 
     @property
     @abc.abstractmethod
     def size(self) -> int:
-        """K, numbers in a context."""
+        """K, the number of entries of a context."""
 
     @property
     @abc.abstractmethod
     def num_statistics(self) -> int:
-        """S, numbers that the encoder gives; all zero where q(c|x) = p(c)."""
+        """S, the number of statistics from the encoder; for all 0, q(c|x) = p(c)."""
 
     @abc.abstractmethod
     def draw_noise(self, key: PRNGKey) -> jax.Array:
-        """What one draw consumes, for one image."""
+        """Draw the noise of one image's context; `key` is consumed."""
 
     @abc.abstractmethod
     def posterior(self, statistics: jax.Array, noise: jax.Array, relaxed: bool) -> Draw:
-        """c ~ q(c|x) from statistics [B,S] and noise [B,...].
+        """Draw c ~ q(c|x).
 
-        `relaxed`: a differentiable stand-in for c where c is discrete, for training alone.
+        Args:
+          statistics: statistics from the encoder [B,S].
+          noise: draws of `draw_noise` [B,...].
+          relaxed: whether to replace a discrete c by a differentiable relaxation, for training alone.
         """
 
     @abc.abstractmethod
     def prior(self, noise: jax.Array) -> Context:
-        """c ~ p(c) from noise [B,...]."""
+        """Return c ~ p(c) from draws of `draw_noise` [B,...]."""

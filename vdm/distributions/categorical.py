@@ -1,4 +1,4 @@
-"""A context of several independent categorical variables."""
+"""Context of several independent categorical variables."""
 
 import dataclasses
 import math
@@ -11,23 +11,23 @@ from vdm.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical(ContextModel):
+class CategoricalContext(ContextModel):
     """c = G one-hot vectors of M classes; q(c|x) = prod softmax(l(x)), p(c) uniform.
 
         KL = sum_g sum_m q_gm (ln q_gm + ln M),  at most G ln M
 
-    That charges every variable. (A context of several ones that is charged as one categorical pays too
-    little, and what it gives is no bound.)
+    The KL counts every variable. (The KL of a single categorical would be too small for several ones,
+    and the result no bound.)
 
-    A hard draw is argmax(l + Gumbel noise). In training its stand-in is softmax((l + noise)/tau)
-    (Jang et al. 2017; Maddison et al. 2017): the gradient of another objective, near the bound's for a
-    small temperature tau and noisier the smaller it is. What training reports is then no bound either;
+    A hard draw is argmax(l + Gumbel noise). Training relaxes it to softmax((l + noise)/tau) (Jang et
+    al. 2016, arXiv:1611.01144): the gradient is that of another objective, closer to the bound's and
+    noisier the smaller the temperature tau. The value that training reports is then no bound;
     validation and evaluation draw hard.
 
     Attributes:
-      num_variables: G.
-      num_classes: M.
-      temperature: tau.
+      num_variables: G, number of variables.
+      num_classes: M, classes of each.
+      temperature: tau of the relaxation.
     """
 
     num_variables: int
@@ -49,7 +49,7 @@ class Categorical(ContextModel):
         statistics = statistics.astype(jnp.float32)
         logits = statistics.reshape(-1, self.num_variables, self.num_classes)
         log_q = jax.nn.log_softmax(logits)
-        # By the same function as log_q, so that the KL of equal ones is 0 to the bit.
+        # The same function as for log_q, so that the KL of equal distributions is exactly 0.
         log_p = jax.nn.log_softmax(jnp.zeros_like(logits))
         kl = jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=(1, 2))
         noisy = logits + noise
@@ -63,13 +63,23 @@ class Categorical(ContextModel):
         return self._hard(noise).reshape(-1, self.size)
 
     def _hard(self, noisy):
+        """Return one-hot vectors of the largest entries."""
         return jax.nn.one_hot(jnp.argmax(noisy, axis=-1), self.num_classes)
 
 
 def categorical(
     num_variables: int = 8, num_classes: int = 2, temperature: float = 0.5
-) -> Categorical:
-    """G variables of M classes each."""
+) -> CategoricalContext:
+    """Build a context of G variables of M classes each.
+
+    Args:
+      num_variables: G.
+      num_classes: M.
+      temperature: tau of the relaxation.
+
+    Raises:
+      ConfigError: a value out of range.
+    """
     for name, value, least in (
         ("num_variables", num_variables, 1),
         ("num_classes", num_classes, 2),
@@ -78,4 +88,4 @@ def categorical(
             raise ConfigError(f"context.categorical.{name}={value}: must be at least {least}")
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ConfigError(f"context.categorical.temperature={temperature}: must be positive")
-    return Categorical(num_variables, num_classes, temperature)
+    return CategoricalContext(num_variables, num_classes, temperature)

@@ -1,18 +1,17 @@
-"""Integer codes <-> [-1, 1], and the likelihood p(x|z_0) of the codes given the cleanest latent.
+"""Integer codes <-> [-1, 1], and the likelihood p(x|z_0) of codes given the cleanest latent.
 
-Code v of L sits at the centre of its bin, x_v = (2 v + 1)/L - 1, and
+Code v of L stands for the centre of its bin, x_v = (2 v + 1)/L - 1, and
 
-    (1)  p(v|z_0) = softmax_k( -(z_0/alpha_0 - x_k)^2 / (2 exp(gamma_0)) )       Kingma 2021, sec. 3.3
+    (1)  p(v|z_0) = softmax_k( -(z_0/alpha_0 - x_k)^2 / (2 exp(gamma_0)) )
 
-per channel. Measured in bins from the code's own centre, with d = (z_0/alpha_0 - x_v) L/2,
-j = k - v and the precision w = exp(-gamma_0) (2/L)^2, this is
+per channel (Kingma et al. 2021, arXiv:2107.00630, sec. 3.3). Measured in bins from the code's own
+centre, with d = (z_0/alpha_0 - x_v) L/2, j = k - v and the precision w = exp(-gamma_0) (2/L)^2, this is
 
     (2)  -log p(v|z_0) = log sum_j exp(w (d j - j^2/2)),   j = -v .. L-1-v.
 
-While the noise is narrow against a bin (w >= MIN_WINDOW_PRECISION) all but 7 levels round z_0 are
-worth less than 1e-10 and are left out; otherwise, and for few levels, a loop visits every one. Neither
-holds an array with an axis over the levels, in the backward pass either: d/dd and d/dw are averages
-over j.
+If the noise is narrow against a bin (w >= MIN_WINDOW_PRECISION), all but the 7 levels nearest to z_0
+have a probability below 1e-10 and are left out; otherwise, and for few levels, a loop visits every one.
+No array has an axis over the levels, not even in the backward pass: d/dd and d/dw are averages over j.
 """
 
 import functools
@@ -24,28 +23,36 @@ import jax.numpy as jnp
 from vdm.types import Gamma, Images, Latents, PRNGKey
 
 WINDOW_RADIUS = 3
+"""Number of levels on each side of the nearest one that the window holds."""
 MIN_WINDOW_PRECISION = 4.0
-"""w >= 4: noise at most half a bin wide, so what the window leaves out is below exp(-24)."""
-_NODES = 289
-_REACH = 9.0
+"""Least w for the window: noise of at most half a bin, so that all beyond it is below exp(-24)."""
+_NODES = 289  # of the trapezoidal rule
+_REACH = 9.0  # of the trapezoidal rule, in standard deviations
 _EDGE = 8  # with w >= 4, z_0 strays 4.5 bins and the window 3 more: 8 bins from an edge is inside
-_WIDE_LEVELS = 1025
+_WIDE_LEVELS = 1025  # rows of a table for more levels: codes beyond it are alike
 
 
-def encode(images: Images, num_levels: int) -> Latents:
-    """Bin centres x_v = (2 v + 1)/L - 1 in float32."""
+def bin_centres(images: Images, num_levels: int) -> Latents:
+    """Return the centres of the codes' bins, x_v = (2 v + 1)/L - 1 [B,H,W,C], float32."""
     return (2.0 * jnp.asarray(images, jnp.float32) + 1.0) / num_levels - 1.0
 
 
-def decode(x: Latents, num_levels: int) -> Images:
-    """The code whose bin centre is nearest, int32."""
+def nearest_codes(x: Latents, num_levels: int) -> Images:
+    """Return the code whose bin centre is nearest to each x, int32 [B,H,W,C]."""
     code = jnp.floor((x + 1.0) * (num_levels / 2))
     return jnp.clip(code, 0, num_levels - 1).astype(jnp.int32)
 
 
 def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> Latents:
-    """log p(v|z_0) per channel in nats, equation (1), [B,H,W,C]; z_0_rescaled = z_0/alpha_0."""
-    bins_off_centre = (z_0_rescaled - encode(images, num_levels)) * (num_levels / 2)
+    """Return log p(v|z_0) of each channel's code [B,H,W,C], nats, equation (1).
+
+    Args:
+      images: codes v [B,H,W,C].
+      z_0_rescaled: z_0/alpha_0 [B,H,W,C].
+      gamma_0: noise level of z_0, broadcastable to it.
+      num_levels: L.
+    """
+    bins_off_centre = (z_0_rescaled - bin_centres(images, num_levels)) * (num_levels / 2)
     precision = jnp.broadcast_to(_precision(gamma_0, num_levels), images.shape)
     codes = images.astype(jnp.float32)
     nearby, every = (functools.partial(_surprise, reach, num_levels) for reach in (False, True))
@@ -56,16 +63,22 @@ def log_prob(images: Images, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: 
 
 
 def log_probs(z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> jax.Array:
-    """log p(v|z_0) of every code v in nats, equation (1), [B,H,W,C,L]; z_0_rescaled = z_0/alpha_0."""
-    centres = encode(jnp.arange(num_levels), num_levels)
+    """Return log p(v|z_0) of every code v [B,H,W,C,L], nats, for z_0_rescaled = z_0/alpha_0."""
+    centres = bin_centres(jnp.arange(num_levels), num_levels)
     square = jnp.square(z_0_rescaled[..., None] - centres[None, None, None, None])
     return jax.nn.log_softmax(-0.5 * jnp.exp(-gamma_0)[..., None] * square, axis=-1)
 
 
 def sample(keys: PRNGKey, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int) -> Images:
-    """A draw of v ~ p(v|z_0), equation (1), int32 [B,H,W,C]; z_0_rescaled = z_0/alpha_0, one key each.
+    """Draw v ~ p(v|z_0), equation (1), int32 [B,H,W,C].
 
-    By the Gumbel trick, level after level: argmax_k (log p(k) + Gumbel noise).
+    The draw is argmax_k (log p(k) + Gumbel noise), taken level after level.
+
+    Args:
+      keys: one key per image [B], consumed.
+      z_0_rescaled: z_0/alpha_0 [B,H,W,C].
+      gamma_0: noise level of z_0, broadcastable to it.
+      num_levels: L.
     """
     precision = _precision(gamma_0, num_levels)
     bins = (z_0_rescaled + 1.0) * (num_levels / 2) - 0.5
@@ -84,11 +97,18 @@ def sample(keys: PRNGKey, z_0_rescaled: Latents, gamma_0: Gamma, num_levels: int
 
 
 def expected_surprise(gamma_0: Gamma, num_levels: int) -> jax.Array:
-    """E_q(z_0|x)[-log p(v|z_0)] for every code v, nats, [min(L, 1025)], by quadrature.
+    """Return E_q(z_0|x)[-log p(v|z_0)] for every code v [min(L, 1025)], nats, by quadrature.
 
-    It does not depend on the data, only on the code's distance to the nearer edge, and is
-    differentiable in gamma_0 (one scalar, any shape of size 1). The trapezoidal rule on +-9 standard
-    deviations is exact to float32. Look codes up with `table_row`.
+    It depends on the code's distance to the nearer edge alone, not on the data, and is differentiable
+    in gamma_0. The trapezoidal rule on +-9 standard deviations is exact to float32. The row of a code
+    is `table_row`.
+
+    Args:
+      gamma_0: noise level of z_0, of any shape of size 1.
+      num_levels: L.
+
+    Raises:
+      ValueError: more than one gamma_0.
     """
     if gamma_0.size != 1:
         raise ValueError(f"gamma_0 has shape {gamma_0.shape}: quadrature needs one scalar")
@@ -102,7 +122,7 @@ def expected_surprise(gamma_0: Gamma, num_levels: int) -> jax.Array:
 
 
 def table_row(images: Images, num_levels: int) -> Images:
-    """Where `expected_surprise` keeps a code: itself, or by its distance to the nearer edge."""
+    """Return the row of each code in `expected_surprise`, int32 of the images' shape."""
     size = min(num_levels, _WIDE_LEVELS)
     from_below = jnp.minimum(images.astype(jnp.int32), size // 2)
     from_above = size - 1 - jnp.minimum(num_levels - 1 - images.astype(jnp.int32), size // 2)
@@ -110,7 +130,7 @@ def table_row(images: Images, num_levels: int) -> Images:
 
 
 def max_gamma_0(num_levels: int) -> float:
-    """The largest gamma_0 for which the quadrature's table is exact; infinite up to 1025 levels."""
+    """Return the largest gamma_0 for which the quadrature is exact; infinite up to 1025 levels."""
     if num_levels <= _WIDE_LEVELS:
         return math.inf
     noise_in_bins = _WIDE_LEVELS / 2 / 16
@@ -118,16 +138,17 @@ def max_gamma_0(num_levels: int) -> float:
 
 
 def default_gamma_0(num_levels: int) -> float:
-    """-13.3 + 2 ln(256/L): as sharp per bin as the paper's -13.3 at 256 levels; at least -24."""
+    """Return -13.3 + 2 ln(256/L), at least -24: as sharp per bin as the paper's for 256 levels."""
     return max(-24.0, -13.3 + 2.0 * math.log(256.0 / num_levels))
 
 
 def _precision(gamma_0, num_levels: int):
-    """w of equation (2): one over the variance of z_0/alpha_0 given x, in bins."""
+    """Return w of equation (2), the inverse variance of z_0/alpha_0 given x, in bins^-2."""
     return jnp.exp(-gamma_0) * (2.0 / num_levels) ** 2
 
 
 def _table(precision, num_levels: int, every_level: bool):
+    """Return the expected surprise of every code of `num_levels` levels, for one precision w."""
     eps = jnp.linspace(-_REACH, _REACH, _NODES)
     weight = jnp.exp(-0.5 * eps**2)
     codes = jnp.arange(num_levels, dtype=jnp.float32)
@@ -139,7 +160,7 @@ def _table(precision, num_levels: int, every_level: bool):
 
 
 def _spread(table, num_levels: int):
-    """The rows of a table for 17 levels, put where codes of `num_levels` levels look."""
+    """Spread a table for 17 levels over `num_levels` rows: codes far from both edges are alike."""
     codes = jnp.arange(num_levels)
     from_above = table.size - 1 - jnp.minimum(num_levels - 1 - codes, _EDGE)
     return table[jnp.where(codes <= num_levels // 2, jnp.minimum(codes, _EDGE), from_above)]
@@ -147,7 +168,7 @@ def _spread(table, num_levels: int):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _surprise(every_level: bool, num_levels: int, d, w, code):
-    """Equation (2), elementwise, over every level or the window; d, w, code float32, one shape."""
+    """Evaluate equation (2) elementwise, over every level or the window, for float32 of one shape."""
     return _log_sum_and_means(every_level, num_levels, d, w, code)[0]
 
 
@@ -159,7 +180,7 @@ def _surprise_jvp(every_level, num_levels, primals, tangents):
 
 
 def _log_sum_and_means(every_level: bool, num_levels: int, d, w, code):
-    """(log sum_j exp(w f_j), E[j], E[f_j]) with f_j = d j - j^2/2 under the softmax over j."""
+    """Return (log sum_j exp(w f_j), E[j], E[f_j]), f_j = d j - j^2/2, under the softmax over j."""
     lowest, highest = -code, num_levels - 1 - code
     nearest = jnp.clip(jnp.round(d), lowest, highest)
     largest = nearest * (d - 0.5 * nearest)

@@ -1,4 +1,4 @@
-"""A Gaussian context."""
+"""Context of independent Gaussian numbers."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ from vdm.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian(ContextModel):
+class GaussianContext(ContextModel):
     """q(c|x) = N(m(x), exp(2 s(x))), p(c) = N(0, I),  KL = 1/2 sum(m^2 + expm1(2 s) - 2 s).
 
-    Its gradient passes through c = m + exp(s) e, without bias; nothing is relaxed.
+    Gradients pass through c = m + exp(s) e without bias; nothing is relaxed.
 
     Attributes:
-      num_features: K.
+      num_features: K, the number of entries of c.
     """
 
     num_features: int
@@ -44,8 +44,12 @@ class Gaussian(ContextModel):
         return noise
 
 
-def gaussian(num_features: int = 8) -> Gaussian:
-    """K independent standard normal numbers."""
+def gaussian(num_features: int = 8) -> GaussianContext:
+    """Build a context of K independent numbers, standard normal under p(c).
+
+    Raises:
+      ConfigError: K < 1.
+    """
     if num_features < 1:
         raise ConfigError(f"context.gaussian.num_features={num_features}: must be at least 1")
-    return Gaussian(num_features)
+    return GaussianContext(num_features)

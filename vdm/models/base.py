@@ -1,15 +1,15 @@
-"""The contract of a model family. Everything downstream sees this and `ElboTerms`, nothing else.
+"""Contract of a model family; everything downstream sees this and `ElboTerms`, nothing else.
 
 A model is a frozen, hashable record of pure functions over `params`, a dictionary of named branches. A
-family defines what is abstract here; the rest has a default that fits most families. T, schedules,
-weights and the like are a family's own matters.
+family defines the abstract methods; the others have a default that fits most families. The number of
+steps T, schedules and weights are matters of a family alone.
 """
 
 import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -18,82 +18,53 @@ from vdm.errors import ConfigError
 from vdm.models import microbatches
 from vdm.models.chain import Chain
 from vdm.models.means import Metrics, mean_bits_per_dim
-from vdm.types import Batch, ElboTerms, Index, Known, Latents, Params, PerExample, PRNGKey
-
-Noise = Any
-"""All randomness that one evaluation of the terms consumes; a family's own record of arrays."""
-ModelState = Any
-"""What a family carries from step to step besides parameters, such as a density of times; or None."""
-ModelGradient = Callable[
-    [Params, ModelState, Batch, Noise, PRNGKey], tuple[Params, ModelState, Metrics]
-]
-"""(params, state, batch, noise, dropout key) -> (what to descend along, next state, metrics)."""
-
-
-TermsFn = Callable[[Params, Batch, Noise], ElboTerms]
-"""(params, batch, noise) -> terms of every image [B], nats."""
+from vdm.models.records import ModelGradient, ModelState, Noise, Support, TermMaps, TermsFn
+from vdm.types import Batch, ElboTerms, Index, Known, Latents, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
-class Support:
-    """The tools that serve a model.
-
-    Attributes:
-      bounds: names of `vdm.evaluation.bounds.BOUNDS`; None = every one, also one added later.
-      samplers: names of `vdm.samplers.SAMPLERS`; None = every one.
-      codec: whether images can be coded losslessly with it.
-    """
-
-    bounds: tuple[str, ...] | None = ()
-    samplers: tuple[str, ...] | None = ()
-    codec: bool = False
-
-
-class TermMaps(NamedTuple):
-    """The terms of every image before their sums over dimensions, nats.
-
-    Attributes:
-      reconstruction, prior_matching, denoising_matching: [B,H,W,C].
-      auxiliary: what belongs to no dimension, such as the KL of a context [B].
-      gamma: each image's noise level, its mean over dimensions [B].
-    """
-
-    reconstruction: Latents
-    prior_matching: Latents
-    denoising_matching: Latents
-    auxiliary: PerExample
-    gamma: PerExample
-
-
 class Model(abc.ABC):
-    """One family's model, see the module.
+    """A model of one family, see the module.
 
     Attributes:
       family: its name in `vdm.models.FAMILIES`.
       shape: (H, W, C) of an image.
       num_levels: number of integer codes per channel.
+      num_microbatches: number of parts that `gradient` takes a batch in, one after another, to save
+        memory; `vdm.models.make_family` sets it from `train.num_microbatches`.
     """
 
     family: ClassVar[str]
     shape: tuple[int, int, int]
     num_levels: int
+    num_microbatches: int = dataclasses.field(default=1, kw_only=True)
 
     @property
     def num_dims(self) -> int:
-        """D = H W C."""
+        """Number of dimensions of an image, D = H W C."""
         return math.prod(self.shape)
 
     @abc.abstractmethod
     def init(self, key: PRNGKey) -> Params:
-        """Fresh parameters, a dictionary of branches; `key` is consumed."""
+        """Return fresh parameters, a dictionary of branches; `key` is consumed."""
 
     @abc.abstractmethod
     def training_noise(self, key: PRNGKey, batch_size: int) -> Noise:
-        """The noise of one training step; `key` is consumed."""
+        """Draw the noise of one training step for B = `batch_size` images; `key` is consumed."""
 
     @abc.abstractmethod
     def evaluation_noise(self, seed: int, randomisation, repeat, index: Index) -> Noise:
-        """The noise of images `index` [B], by (seed, randomisation, repeat, image) alone."""
+        """Draw the noise with which images are evaluated.
+
+        Every image's noise depends on (seed, randomisation, repeat, its index) alone, so that batch
+        size, padding and further repeats change nothing that was drawn before.
+
+        Args:
+          seed: seed of the evaluation.
+          randomisation: number of the independent randomisation.
+          repeat: number of the repeat within it.
+          index: position of each image in its split [B].
+        """
 
     @abc.abstractmethod
     def terms(
@@ -105,40 +76,56 @@ class Model(abc.ABC):
         train: bool = False,
         dropout_key: PRNGKey | None = None,
     ) -> ElboTerms:
-        """The negative ELBO of every image, term by term [B], nats; padding is masked afterwards."""
+        """Return the negative ELBO of every image, term by term [B], nats.
+
+        Args:
+          params: the model's parameters.
+          batch: images; padding is evaluated like any image and masked by the caller.
+          noise: draws of `training_noise` or `evaluation_noise`.
+          train: whether dropout is on.
+          dropout_key: key of dropout, consumed when training.
+        """
 
     @abc.abstractmethod
     def supports(self) -> Support:
-        """The bounds, samplers and codec that serve this model."""
+        """Return the bounds, samplers and codec that work with this model."""
 
     def facts(self) -> dict[str, Any]:
-        """Facts that stand beside a number: family, T of training, dtype of the computation."""
+        """Return the facts to print beside a number: family, T of training, dtype of computation."""
         facts = {"family": self.family, "timesteps_train": self.timesteps_train}
         return {**facts, "dtype": "float32"}
 
     @property
     def timesteps_train(self) -> int | None:
-        """T of the bound that training descends along, 0 = continuous time; None: no T to choose."""
+        """T of the bound that training descends, 0 = continuous time; None for a family without T."""
         return None
 
     def groups(self, params: Params) -> Params:
-        """The name of the optimizer's parameter group of every leaf; here that of its branch."""
+        """Return the name of every leaf's parameter group; by default that of its branch."""
         return jax.tree_util.tree_map_with_path(lambda path, _: str(path[0].key), params)
 
     def group_kinds(self) -> dict[str, str]:
-        """{parameter group: kind of its optimizer, see `vdm.training.optimizer.KINDS`}."""
+        """Return {parameter group: kind of its optimizer}, kinds of `vdm.training.optimizer.KINDS`."""
         return dict.fromkeys(jax.eval_shape(self.init, jax.random.key(0)), "network")
 
     def init_state(self) -> ModelState:
-        """The family's state before the first step."""
+        """Return the family's state before the first step; by default None."""
         return None
 
     def gradient(
         self, params: Params, state: ModelState, batch: Batch, noise: Noise, key: PRNGKey
     ) -> tuple[Params, ModelState, Metrics]:
-        """What training descends along, the next state, and metrics in bits/dim.
+        """Return (gradient to descend, next state, metrics in bits/dim).
 
-        Here the gradient of the mean total over unmasked images; `key` is for dropout.
+        By default the gradient of the mean negative ELBO over unmasked images, taken in
+        `num_microbatches` parts.
+
+        Args:
+          params: the model's parameters.
+          state: the family's state, see `init_state`.
+          batch: images; padding is masked.
+          noise: draws of `training_noise`.
+          key: key of dropout, consumed.
         """
 
         def loss(params, batch, noise, key):
@@ -153,28 +140,26 @@ class Model(abc.ABC):
 
     @property
     def has_context(self) -> bool:
-        """Whether terms are given a context c ~ q(c|x) of every image."""
+        """True if the terms are conditional on a context c ~ q(c|x) of every image."""
         return False
 
-    @property
-    def num_microbatches(self) -> int:
-        """The number of parts that `gradient` takes a batch in, to save memory."""
-        return 1
-
     def sample_context(self, keys: PRNGKey) -> Any:
-        """c ~ p(c) from one key per image [B]; None for a model without a context."""
+        """Draw c ~ p(c) from one key per image [B]; None for a model without a context."""
         del keys
         return None
 
     def project(self, params: Params) -> Params:
-        """Parameters moved to the nearest valid ones, after every update; here unchanged."""
+        """Return the valid parameters nearest to `params`, called after every update.
+
+        By default they are returned unchanged.
+        """
         return params
 
     def with_timesteps(self, num_timesteps: int) -> "Model":
-        """This model with a bound of T steps, or in continuous time (T = 0).
+        """Return this model with a bound of T steps, or in continuous time (T = 0).
 
         Raises:
-          ConfigError: a family whose T is not free, which is evaluated with T = 0 alone.
+          ConfigError: T > 0 for a family that has no T to choose.
         """
         if num_timesteps:
             raise ConfigError(
@@ -186,16 +171,22 @@ class Model(abc.ABC):
     def evaluation_times(
         self, seed: int, repeats: int, randomisations: int, index: Index
     ) -> np.ndarray | None:
-        """Uniform times behind the terms of `evaluation_noise` [repeats, randomisations, N].
+        """Return the uniform times within `evaluation_noise` [repeats, randomisations, N].
 
-        None for a family whose terms take no times. Estimates of errors tell apart what the times
-        of all images share.
+        None for a family whose terms take no times. Estimates of errors need them, because the times
+        of all images share one random shift.
+
+        Args:
+          seed: seed of the evaluation.
+          repeats: number of repeats.
+          randomisations: number of independent randomisations.
+          index: position of each image in its split [N].
         """
         del seed, repeats, randomisations, index
         return None
 
     def term_maps(self, params: Params, batch: Batch, noise: Noise) -> TermMaps:
-        """The terms of every image per dimension.
+        """Return the terms of every image before their sums over dimensions.
 
         Raises:
           ConfigError: the family's terms are no sums over dimensions and noise levels.
@@ -205,14 +196,18 @@ class Model(abc.ABC):
         )
 
     def noise_range(self, params: Params) -> tuple[float, float] | None:
-        """(lowest, highest) noise level gamma of the bound; None for a family without noise levels."""
+        """Return the (lowest, highest) gamma of the bound; None for a family without noise levels."""
         del params
         return None
 
     def paired_terms(self, gammas: tuple[float, float]) -> TermsFn:
-        """`terms` whose noise is that of any other model at equal gamma within `gammas`.
+        """Return `terms` whose noise at equal gamma is that of every other model.
 
-        A family without noise levels is paired by image alone: its noise is its own.
+        Differences between models then have a small variance. A family without noise levels is paired
+        by image alone.
+
+        Args:
+          gammas: (lowest, highest) gamma that the models share.
 
         Raises:
           ConfigError: a model whose gamma differs between pixels or images.
@@ -221,12 +216,12 @@ class Model(abc.ABC):
         return self.terms
 
     def chain(self, params: Params, num_timesteps: int = 0, context: Any = None) -> Chain:
-        """The model as a chain of Gaussian latents, see `vdm.models.chain`.
+        """Return the model as a chain of Gaussian latents, see `vdm.models.chain`.
 
         Args:
           params: the model's parameters.
           num_timesteps: T, for families whose T is free.
-          context: what is given of every image, or None.
+          context: c of every image [B,K], or None.
 
         Raises:
           ConfigError: the family is no such chain, or not one of this T.
@@ -234,17 +229,26 @@ class Model(abc.ABC):
         raise ConfigError(f"model: family {self.family!r} is no chain of Gaussian latents")
 
     def as_diffusion(self, what: str) -> Any:
-        """This model as a `vdm.models.diffusion_model.DiffusionModel`, for tools about noise levels.
+        """Return this model as a `vdm.models.diffusion_model.DiffusionModel`.
+
+        Args:
+          what: name of the tool that needs noise levels, for the message.
 
         Raises:
-          ConfigError: the family has no noise levels, which `what` is about.
+          ConfigError: the family has no noise levels.
         """
         raise ConfigError(
             f"{what}: is about the noise levels of a diffusion model; family {self.family!r} has none"
         )
 
     def predict(self, params: Params, z: Latents, gamma: Any, known: Known) -> Latents:
-        """eps_hat(z, gamma) given what is known of each image: what guidance wraps.
+        """Return eps_hat(z, gamma, known) [B,H,W,C], the function that guidance wraps.
+
+        Args:
+          params: the model's parameters.
+          z: noisy latents [B,H,W,C].
+          gamma: their noise levels, broadcastable to z.
+          known: record of what is known of each image.
 
         Raises:
           ConfigError: the family predicts no noise.
@@ -255,7 +259,7 @@ class Model(abc.ABC):
 
 
 def stateless(gradient_fn: Callable) -> ModelGradient:
-    """(params, batch, noise, key) -> (grads, metrics) as a gradient that hands its state on."""
+    """Turn a function (params, batch, noise, key) -> (grads, metrics) into one that keeps a state."""
 
     def gradient(params, state, batch, noise, key):
         grads, metrics = gradient_fn(params, batch, noise, key)
@@ -265,12 +269,15 @@ def stateless(gradient_fn: Callable) -> ModelGradient:
 
 
 def require_support(kind: str, name: str, model: Model) -> None:
-    """ConfigError unless `model` supports `name`.
+    """Check that a model supports a bound or sampler.
 
     Args:
       kind: "bounds" or "samplers".
-      name: the bound's or sampler's.
-      model: the model that it is to serve.
+      name: name of the bound or sampler.
+      model: the model.
+
+    Raises:
+      ConfigError: the model does not support it.
     """
     served = getattr(model.supports(), kind)
     if served is not None and name not in served:
@@ -282,5 +289,5 @@ def require_support(kind: str, name: str, model: Model) -> None:
 
 
 def count_parameters(params: Params) -> int:
-    """Number of scalars in a parameter tree."""
+    """Count the scalars in a parameter tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

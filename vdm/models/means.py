@@ -11,12 +11,12 @@ Metrics = dict[str, jax.Array]
 
 
 def mean_bits_per_dim(terms: ElboTerms, mask: Any, num_dims: int) -> Metrics:
-    """The mean of the total ("bits_per_dim") and of every term over unmasked images, bits/dim.
+    """Average the total ("bits_per_dim") and every term over unmasked images, bits/dim.
 
     Args:
-      terms: of every image [B], nats.
+      terms: terms of every image [B], nats.
       mask: false for padding [B].
-      num_dims: D.
+      num_dims: D, number of dimensions of an image.
     """
     weight = mask.astype(jnp.float32) / jnp.maximum(jnp.sum(mask), 1)
     per_example = {"bits_per_dim": terms.total, **{n: getattr(terms, n) for n in TERM_NAMES}}

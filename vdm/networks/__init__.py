@@ -1,4 +1,4 @@
-"""Denoisers: (z_t, gamma_t, conditioning) -> a prediction of the noise or of its equivalents."""
+"""Denoisers: (z_t, gamma_t, known) -> a prediction of eps, x, v or the score."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,15 +15,22 @@ DENOISERS: dict[str, type[nn.Module]] = {
     "unet": UNet,
     "mlp": MLP,
 }
-"""Each entry: a Linen module; its fields are its options."""
+"""{name: Linen module whose fields are its options}."""
 _DECIDABLE = ("fourier_exponents", "num_groups")
+"""Fields without a default in the modules that a configuration may leave out or None."""
 
 
 def make_denoiser(name: str, num_levels: int, options: Mapping) -> nn.Module:
-    """The denoiser `name` for data of `num_levels` levels, with its own options.
+    """Build the denoiser `name`.
 
-    Fields in `vdm.networks.base.OPTIONS` mean the same in each, and may be left to decide for
-    themselves: fourier_exponents, num_groups and unroll by None; dtype is a name.
+    Args:
+      name: key of `DENOISERS`.
+      num_levels: number of integer codes per channel, from which Fourier exponents follow.
+      options: the network's fields. fourier_exponents, num_groups and unroll may be None, for a value
+        that follows from the others; dtype is a name.
+
+    Raises:
+      ConfigError: an unknown name or option, a missing one, or values that do not fit each other.
     """
     module = choose("denoiser.name", name, DENOISERS, "denoiser")
     fields = {f.name: f for f in dataclasses.fields(module) if f.name not in ("parent", "name")}
@@ -36,7 +43,7 @@ def make_denoiser(name: str, num_levels: int, options: Mapping) -> nn.Module:
 
 
 def _resolve(name: str, num_levels: int, options: Mapping, fields: Mapping) -> dict:
-    """`options` with what was left open decided, and names replaced by what they stand for."""
+    """Return `options` with defaults filled in and names replaced by their values."""
     values = dict(options)
     if "dtype" in fields:
         values["dtype"] = resolve_dtype(f"denoiser.{name}.dtype", options.get("dtype", "float32"))

@@ -1,4 +1,4 @@
-"""The encoder of an image into the statistics of its context."""
+"""Encoder of an image into the statistics of q(c|x), the distribution of its context."""
 
 from collections.abc import Mapping
 
@@ -10,15 +10,15 @@ from vdm.errors import ConfigError, check_options
 
 
 class Encoder(nn.Module):
-    """x [B,H,W,C] in [-1, 1] -> statistics [B,S] float32: two convolutions, two dense layers.
+    """Two convolutions and two dense layers: x [B,H,W,C] in [-1, 1] -> statistics [B,S] float32.
 
-    The last layer starts small, so that q(c|x) starts near p(c) and costs next to nothing; not at 0,
-    where neither it nor the readers of c would have a gradient to part the images by.
+    The last layer starts small, so that q(c|x) starts near p(c) with a KL near 0. It does not start at
+    0, where neither this layer nor those that read c would have a gradient that depends on the image.
 
     Attributes:
-      num_statistics: S.
-      channels: of the convolutions; the second halves height and width.
-      num_hidden: of the dense layer between.
+      num_statistics: S, number of statistics.
+      channels: width of the convolutions; the second halves height and width.
+      num_hidden: width of the hidden dense layer.
     """
 
     num_statistics: int
@@ -36,7 +36,15 @@ class Encoder(nn.Module):
 
 
 def make_encoder(context: ContextModel, options: Mapping | None = None) -> Encoder:
-    """The encoder of a context's statistics, with its own options."""
+    """Build the encoder for the statistics of a context.
+
+    Args:
+      context: q(c|x) and p(c).
+      options: "channels" and "num_hidden", each optional.
+
+    Raises:
+      ConfigError: an unknown option, or a size below 1.
+    """
     options = dict(options or {})
     check_options("context.encoder", options, ("channels", "num_hidden"))
     for option, value in options.items():

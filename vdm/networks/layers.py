@@ -1,4 +1,4 @@
-"""Layers that denoisers share. Normalisation statistics and embeddings are float32 in any dtype."""
+"""Layers of denoisers. Normalisation statistics and embeddings are float32 in any dtype."""
 
 import functools
 import math
@@ -11,22 +11,30 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vdm.networks.base import on_one_cpu
 from vdm.networks.cpu.conv3x3 import conv3x3
+from vdm.types import Known
 
 Dtype = Any
 MIN_POSITIONS_BY_IMAGE = 1024
-"""From here on attention on a CPU goes image by image: training takes .6 of the time."""
+"""Least number of positions at which attention on a CPU goes image by image, in 0.6 of the time."""
 _KEPT = "kept"
 keep_dear = jax.checkpoint_policies.save_only_these_names(_KEPT)
-"""For `jax.checkpoint`: the backward pass finds what is `kept` and computes the rest again."""
+"""Policy of `jax.checkpoint` that stores arrays marked by `kept` and rematerialises all others."""
 
 
 def kept(x: jax.Array) -> jax.Array:
-    """x, marked as dear: a product, convolution or random bits; no norm, activation or weight [N,N]."""
+    """Mark x to be stored for the backward pass under the policy `keep_dear`.
+
+    Marked are results of matrix products and convolutions and random bits, which cost time to compute
+    again; norms, activations and attention weights [N,N] are rematerialised.
+    """
     return checkpoint_name(x, _KEPT)
 
 
 def time_embedding(time: jax.Array, num_features: int) -> jax.Array:
-    """[sin(1000 t f_k), cos(1000 t f_k)], f_k = 10000^(-k/(n/2-1)) (Vaswani 2017); [B] -> [B,n]."""
+    """Return [sin(1000 t f_k), cos(1000 t f_k)] with f_k = 10000^(-k/(n/2-1)), [B] -> [B,n] float32.
+
+    These are the sinusoidal embeddings of Vaswani et al. 2017 (arXiv:1706.03762), of 1000 t.
+    """
     half = num_features // 2
     rate = math.log(10000.0) / max(half - 1, 1)
     frequency = jnp.exp(-rate * jnp.arange(half, dtype=jnp.float32))
@@ -36,9 +44,10 @@ def time_embedding(time: jax.Array, num_features: int) -> jax.Array:
 
 
 def fourier_features(z: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
-    """sin and cos of 2 pi 2^n z for each exponent n (Kingma 2021, app. C), float32.
+    """Return sin and cos of 2 pi 2^n z for each exponent n, float32.
 
-    [...,C] -> [..., 2 C len(exponents)]: all sines, channel by channel, then all cosines.
+    [...,C] -> [...,2 C len(exponents)]: all sines, channel by channel, then all cosines (Kingma et al.
+    2021, arXiv:2107.00630, app. C).
     """
     frequency = jnp.asarray([2.0 * math.pi * 2.0**n for n in exponents], jnp.float32)
     angle = z.astype(jnp.float32)[..., None] * frequency.reshape((1,) * z.ndim + (-1,))
@@ -47,44 +56,55 @@ def fourier_features(z: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
 
 
 def gamma_map_features(time: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """(t, sin and cos of pi 2^n t for n = 0..3, of every dimension [B,H,W,9 C]; the mean t [B,1,1,1]).
+    """Return (features of a map of times [B,H,W,9 C], its mean over dimensions [B,1,1,1]).
 
-    `time` broadcasts to `shape` [B,H,W,C]. The features join the input: t alone has too little
-    slope for a convolution to tell two noise levels apart that `time_embedding` tells apart easily.
+    The features are t and sin and cos of pi 2^n t, n = 0..3, of every dimension, and join the input: t
+    alone has too little slope for a convolution to distinguish noise levels as `time_embedding` does.
+
+    Args:
+      time: times that broadcast to a latent.
+      shape: [B,H,W,C] of the latent.
     """
     time = jnp.broadcast_to(time.astype(jnp.float32), shape)
     features = jnp.concatenate([time, fourier_features(time, (-1, 0, 1, 2))], axis=-1)
     return features, jnp.mean(time, axis=(1, 2, 3), keepdims=True)
 
 
-def conditioning_vector(conditioning: jax.Array) -> jax.Array:
-    """The flag, and perhaps a context, of each image: [B] or [B,K] -> [B,K] float32."""
-    conditioning = conditioning.astype(jnp.float32)
-    return conditioning[:, None] if conditioning.ndim == 1 else conditioning
+def known_features(known: Known) -> jax.Array:
+    """Return what is known of each image as numbers, [B,1+K] float32: the flag, then the context.
+
+    The order is that of the rows of the first dense layer's kernel, so checkpoints depend on it.
+    """
+    flag = jnp.asarray(known.augmented, jnp.float32)[:, None]
+    if known.context is None:
+        return flag
+    return jnp.concatenate([flag, known.context.astype(jnp.float32)], axis=1)
 
 
 def default_fourier_exponents(num_levels: int) -> tuple[int, int]:
-    """log2(L/2) - {1, 0}, rounded: 6 and 7 for 256 levels, 2 and 3 for 17."""
+    """Return log2(L/2) - {1, 0}, rounded: 6 and 7 for 256 levels, 2 and 3 for 17."""
     highest = round(math.log2(num_levels / 2))
     return (highest - 1, highest)
 
 
 def default_num_groups(channels: int) -> int:
-    """The most groups, at most 32, of at least 4 channels each.
+    """Return the largest number of equal groups, at most 32, of at least 4 channels each.
 
-    With one channel a group, normalisation would remove the conditioning, which is a constant per
-    channel.
+    With one channel per group, normalisation would remove the conditioning, a constant per channel.
     """
     return max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
 
 
 class GroupNorm(nn.Module):
-    """(x - mean)/sqrt(var + 1e-6) scale + bias, mean and variance per image and group of channels.
+    """Group norm: (x - mean)/sqrt(var + 1e-6) scale + bias, statistics per image and group of channels.
 
-    From the sums per channel follow one scale and one shift per image and channel, which fuse with the
-    activation: 1.4-2.4 times faster on CPU than normalising the grouped array. Each channel is first
-    shifted by one of its own values, of which the result does not depend: E[x^2] - E[x]^2 keeps nothing
-    of a variance of 1 beside a mean of 4,000 in float32.
+    The statistics per channel give one scale and one shift per image and channel, which fuse with the
+    activation: 1.4-2.4 times faster on a CPU than normalising the grouped array. Each channel is first
+    shifted by one of its own values. That leaves the result unchanged and its accuracy intact: in
+    float32, E[x^2] - E[x]^2 loses a variance of 1 beside a mean of 4,000.
+
+    Attributes:
+      num_groups: number of groups, which divides the channels.
     """
 
     num_groups: int
@@ -94,22 +114,25 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
+        # Moments about one value of each channel, see the class; [B,C] each.
         x32 = x.astype(jnp.float32)
         axes = tuple(range(1, x.ndim - 1))
         pivot = jax.lax.stop_gradient(x32[(slice(None), *(slice(0, 1),) * len(axes))])
         shifted_mean = jnp.mean(x32 - pivot, axis=axes)
         mean_square = jnp.mean(jnp.square(x32 - pivot), axis=axes)
         channel_mean = shifted_mean + pivot.reshape(shifted_mean.shape)
+        # Variance of a group = mean variance of its channels + variance of their means.
         mean = self._over_group(channel_mean)
         within = jnp.maximum(mean_square - jnp.square(shifted_mean), 0.0)
         variance = self._over_group(within + jnp.square(channel_mean - mean))
+        # One multiplication and one addition per entry.
         factor = jax.lax.rsqrt(variance + 1e-6) * scale[None, :]
         shift = bias[None, :] - mean * factor
         per_channel = (x.shape[0], *(1,) * len(axes), channels)
         return (x32 * factor.reshape(per_channel) + shift.reshape(per_channel)).astype(x.dtype)
 
     def _over_group(self, per_channel):
-        """[B,C] -> the mean over each channel's group, [B,C]."""
+        """Average over each channel's group, [B,C] -> [B,C]."""
         batch, channels = per_channel.shape
         grouped = per_channel.reshape(batch, self.num_groups, channels // self.num_groups)
         mean = jnp.mean(grouped, axis=2, keepdims=True)
@@ -117,9 +140,13 @@ class GroupNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """flax.linen.Dropout, number for number, with a mask that is `kept`.
+    """`flax.linen.Dropout`, with the same numbers, whose mask is marked by `kept`.
 
-    The name of the class is part of its stream of random numbers, as every module's is.
+    The class must keep this name: Flax derives a module's random numbers from it.
+
+    Attributes:
+      rate: share of entries that are set to 0.
+      deterministic: whether dropout is off.
     """
 
     rate: float
@@ -141,6 +168,14 @@ class ResidualBlock(nn.Module):
 
     x' is x, or its projection where the number of channels changes. The last convolution and W start
     at zero.
+
+    Attributes:
+      channels: C.
+      num_groups: number of groups of each norm.
+      dropout: rate of dropout.
+      deterministic: whether dropout is off and the convolutions need no gradient.
+      dtype: dtype of the computation.
+      in_loop: whether the block runs inside `lax.scan`, see `vdm.networks.cpu.conv3x3`.
     """
 
     channels: int
@@ -172,14 +207,14 @@ class ResidualBlock(nn.Module):
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """softmax(q k^T / sqrt(C)) v for [B,N,C] each, the softmax in float32."""
+    """Return softmax(q k^T / sqrt(C)) v [B,N,C] for q, k, v [B,N,C], the softmax in float32."""
     logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(logits / math.sqrt(q.shape[-1]), axis=-1).astype(v.dtype)
     return jnp.einsum("bqk,bkc->bqc", weights, v)
 
 
 def attend_by_image(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """The same, one image after another: weights [N,N] that fit into a cache, none of them stored."""
+    """Return `attend` image by image, with weights [N,N] that fit into a cache and are not stored."""
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # the loop separates the two computations
     def one(qkv):
@@ -189,12 +224,13 @@ def attend_by_image(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def attend_fused(q: jax.Array, k: jax.Array, v: jax.Array, implementation: Any) -> jax.Array:
-    """The same by one of JAX's implementations, "xla" or "cudnn", which holds no weights [B,N,N]."""
+    """Return `attend` by a JAX implementation, "xla" or "cudnn", which stores no weights [B,N,N]."""
     q, k, v = (array[:, :, None, :] for array in (q, k, v))
     return jax.nn.dot_product_attention(q, k, v, implementation=implementation)[:, :, 0]
 
 
 def _attend_as_suits(q: jax.Array, k: jax.Array, v: jax.Array, by_image: bool) -> jax.Array:
+    """Return `attend` by the implementation that is fastest on this device for these sizes."""
     positions, channels = q.shape[1:]
     # cuDNN takes 16 bits and these sizes only.
     suits_cudnn = q.dtype == jnp.bfloat16 and channels % 8 == 0 and channels <= 128
@@ -208,7 +244,10 @@ def _attend_as_suits(q: jax.Array, k: jax.Array, v: jax.Array, by_image: bool) -
 class AttentionBlock(nn.Module):
     """Residual single-head self-attention over all positions; its output projection starts at zero.
 
-    `by_image`: it may take large images one by one where that is faster.
+    Attributes:
+      num_groups: number of groups of the norm.
+      dtype: dtype of the computation.
+      by_image: whether large images may be taken one by one, on a CPU where that is faster.
     """
 
     num_groups: int

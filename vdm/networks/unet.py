@@ -1,4 +1,4 @@
-"""The paper's network: a U-Net without down-sampling (Kingma 2021, app. B.1), for any image shape."""
+"""U-Net without down-sampling (Kingma et al. 2021, arXiv:2107.00630, app. B), for any image shape."""
 
 from typing import Any
 
@@ -12,17 +12,18 @@ from vdm.networks.layers import (
     Dtype,
     GroupNorm,
     ResidualBlock,
-    conditioning_vector,
     fourier_features,
     gamma_map_features,
     keep_dear,
     kept,
+    known_features,
     time_embedding,
 )
+from vdm.types import Known
 
 
 class _Block(nn.Module):
-    """A residual block, with attention after it if asked."""
+    """A residual block, optionally followed by attention."""
 
     channels: int
     num_groups: int
@@ -53,24 +54,26 @@ class _Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """n blocks in, two with attention in the middle, n + 1 out, each out-block joined to an in-block.
+    """n blocks down, two in the middle with attention between, n + 1 up with skip connections.
 
-    `__call__(z, time, conditioning, train)` maps z [B,H,W,C], time (gamma under the model's constant
-    affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and what is known of each image ([B] or [B,K],
-    the augmentation flag first) to a prediction [B,H,W,C] in float32.
+    `__call__(z, time, known, train)` maps z [B,H,W,C], time (gamma under the model's constant
+    affine map, [B,1,1,1], or [B,H,W,C] with `gamma_map`) and `known` (what is known of each
+    image, a `vdm.types.Known`) to a prediction [B,H,W,C] in float32.
 
     Attributes:
       channels: width of every block.
-      num_blocks: n.
+      num_blocks: n, number of blocks on the way down.
       fourier_exponents: Fourier features of z join the input; () for none.
-      dropout: rate inside the blocks.
-      attention: self-attention after every block, not only in the middle.
-      num_groups: of the group norms; each needs at least 2 channels for conditioning to survive.
-      dtype: of the computation inside; parameters and Fourier features are float32.
-      unroll: write the blocks out instead of looping; same parameters, same numbers up to rounding.
-      remat: compute each block again in the backward pass instead of keeping what it computed; in a
-        loop, what is not `kept` is computed again in any case.
-      attend_by_image: attention may take large images one by one, see `AttentionBlock`.
+      num_groups: number of groups in each group norm; of at least 2 channels, or the norm would remove
+        the conditioning.
+      dropout: rate of dropout inside the blocks.
+      attention: whether self-attention follows every block, not only the first in the middle.
+      dtype: dtype of the computation inside; parameters and Fourier features are float32.
+      unroll: whether blocks are written out instead of looped over; parameters are the same, and
+        numbers up to rounding.
+      remat: whether the backward pass computes each block again instead of storing its activations; in
+        a loop, all but those marked `kept` are computed again in any case.
+      attend_by_image: whether attention may take large images one by one, see `AttentionBlock`.
       add_input: predict z + net(z), the natural start for eps.
       gamma_map: time may be a map [B,H,W,C], whose features join the input.
     """
@@ -89,21 +92,26 @@ class UNet(nn.Module):
     gamma_map: bool = False
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train: bool):
+    def __call__(self, z, time, known: Known, train: bool):
         features = [z]
         if self.gamma_map:
             of_map, time = gamma_map_features(time, z.shape)
             features.append(of_map)
-        cond = self._conditioning(time, conditioning, z.shape[0])
+        cond = self._conditioning(time, known, z.shape[0])
+
+        # The Fourier features of z let the network see differences of one code, finer than z's scale.
         if self.fourier_exponents:
             features.append(fourier_features(z, self.fourier_exponents))
-        # All convolutions: the network itself may be in a loop, and is then told not to unroll.
+
+        # For all convolutions: a network that is itself in a loop is configured not to unroll.
         in_loop = train and not self.unroll
         # The first convolution is float32: in bf16 the Fourier features would be noise.
         conv_in = conv3x3(self.channels, jnp.float32, train=train, in_loop=in_loop, name="conv_in")
         h = conv_in(jnp.concatenate(features, axis=-1))
         h = h.astype(self.dtype)
         h_in = h
+
+        # Every block up is joined to an activation of the way down, the last one first.
         skips: Any
         h, emitted = self._blocks("down", self.num_blocks, h, None, cond, train)
         h = self._block(train, attention=True, name="middle1")(h, cond)
@@ -113,6 +121,8 @@ class UNet(nn.Module):
         else:
             skips = jnp.concatenate([h_in[None], emitted])[::-1]
         h, _ = self._blocks("up", self.num_blocks + 1, h, skips, cond, train)
+
+        # The last convolution starts at 0, so that a fresh network predicts z (or 0).
         h = nn.swish(GroupNorm(self.num_groups, name="norm_out")(h))
         conv_out = conv3x3(
             z.shape[-1], self.dtype, zero=True, train=train, in_loop=in_loop, name="conv_out"
@@ -120,13 +130,13 @@ class UNet(nn.Module):
         out = conv_out(h).astype(jnp.float32)
         return z + out if self.add_input else out
 
-    def _conditioning(self, time, conditioning, batch: int) -> jax.Array:
-        """Two dense layers over the embedded time and the augmentation flag, [B, 4 channels]."""
+    def _conditioning(self, time, known: Known, batch: int) -> jax.Array:
+        """Return the features of time and of what is known, through two dense layers [B,4 channels]."""
         if time.shape[1:] != (1, 1, 1):
             raise ValueError(f"UNet takes one gamma per image; got time of shape {time.shape}")
         time = jnp.broadcast_to(time.reshape(-1), (batch,))
-        known = conditioning_vector(conditioning)
-        cond = jnp.concatenate([time_embedding(time, self.channels), known], axis=1)
+        embedding = time_embedding(time, self.channels)
+        cond = jnp.concatenate([embedding, known_features(known)], axis=1)
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense0")(cond))
         cond = nn.swish(nn.Dense(4 * self.channels, name="dense1")(cond))
         return cond.astype(self.dtype)
@@ -147,10 +157,19 @@ class UNet(nn.Module):
         )
 
     def _blocks(self, name: str, length: int, h, skips: Any, cond, train: bool):
-        """`length` identical blocks over parameters stacked on a leading axis.
+        """Apply `length` identical blocks, whose parameters are stacked on a leading axis.
 
-        Each joins its entry of `skips` [length,B,H,W,C], if any. Returns the last h and every block's
-        h. What is stacked for a loop, skips and these, is a list when blocks are written out.
+        Args:
+          name: name of the stacked parameters.
+          length: number of blocks.
+          h: input [B,H,W,C].
+          skips: activations that the blocks' inputs are joined with, [length,B,H,W,C] for a loop and a
+            list when blocks are written out; None for none.
+          cond: features of time and of what is known [B,K].
+          train: whether dropout is on.
+
+        Returns:
+          (the last block's output, all blocks' outputs, stacked or as a list like `skips`).
         """
         block = self._block(train, self.attention)
         joined = h if skips is None else jnp.concatenate([h, skips[0]], axis=-1)
@@ -159,6 +178,7 @@ class UNet(nn.Module):
             keys = jax.random.split(key, length)
             return jax.vmap(lambda key: block.init(key, joined, cond)["params"])(keys)
 
+        # Stacked parameters serve a loop and written-out blocks alike, so checkpoints fit both.
         stacked = self.param(name, init)
         drop = train and self.dropout > 0.0
         keys = jax.random.split(self.make_rng("dropout"), length) if drop else None
@@ -170,6 +190,7 @@ class UNet(nn.Module):
             h = block.apply({"params": params}, x, cond, rngs=rngs)
             return h, h
 
+        # Memory: the policy decides which activations the backward pass finds stored.
         if self.remat:
             # A loop separates the two computations of a block by itself.
             body = jax.checkpoint(body, prevent_cse=self.unroll)
@@ -179,18 +200,19 @@ class UNet(nn.Module):
         if not self.unroll:
             return jax.lax.scan(body, h, (stacked, skips, keys))
         emitted = []
-        own = _unstack((stacked, keys), length)
-        for (params, key), skip in zip(own, skips or [None] * length, strict=True):
+        per_block = _unstack((stacked, keys), length)
+        for (params, key), skip in zip(per_block, skips or [None] * length, strict=True):
             h, _ = body(h, (params, skip, key))
             emitted.append(h)
         return h, emitted
 
 
 def _unstack(tree, length: int) -> list:
-    """The trees that `tree` stacks.
+    """Return the `length` trees that `tree` stacks.
 
-    By a split, whose gradient is one concatenation; that of an index would be a whole array each.
+    Arrays are split, because the gradient of a split is one concatenation; that of indexing would be an
+    array of the whole stack's size per block.
     """
     leaves, structure = jax.tree.flatten(tree)
-    parts = [jax.lax.split(leaf, (1,) * length) for leaf in leaves]
-    return [jax.tree.unflatten(structure, [part[i][0] for part in parts]) for i in range(length)]
+    slices = [jax.lax.split(leaf, (1,) * length) for leaf in leaves]
+    return [jax.tree.unflatten(structure, [leaf[i][0] for leaf in slices]) for i in range(length)]

@@ -6,8 +6,9 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from vdm.models.base import Model, ModelGradient
+from vdm.models.base import Model
 from vdm.models.means import Metrics
+from vdm.models.records import ModelGradient
 from vdm.runtime import devices
 from vdm.seeds import stream_key
 from vdm.training.state import TrainState, ema_decay_at

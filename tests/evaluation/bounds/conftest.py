@@ -23,7 +23,7 @@ class Optimal(nn.Module):
     ends: tuple[float, float]
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         alpha, sigma = alpha_sigma(self.ends[0] + (self.ends[1] - self.ends[0]) * time)
         return sigma * z / (alpha**2 * S_SQUARED + sigma**2)
 

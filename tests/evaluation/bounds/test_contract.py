@@ -1,6 +1,7 @@
 """Every registered bound: what may change its numbers, and what must not."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from vdm.evaluation.bounds.table import format_gaps, format_rows, gaps, table_ro
 from vdm.evaluation.evaluate import Estimation
 from vdm.evaluation.evaluate import evaluate as plain_evaluate
 from vdm.evaluation.statistics.estimate import estimate
-from vdm.models.base import Model, Support
+from vdm.models.base import Model
+from vdm.models.records import Support
 from vdm.runtime.devices import make_mesh
 from vdm.schedules.linear import Linear
 from vdm.types import ElboTerms
@@ -130,10 +132,13 @@ def test_the_plain_evaluation_is_bound_elbo(small, images, batches_of, steps):
     assert plain.estimate() == found.estimate(total) == plain.of_bound().estimate(total)
 
 
+@dataclasses.dataclass(frozen=True)
 class NoDiffusion(Model):
     """A family of which only the terms are known: they cost its images' mean, and noise."""
 
-    family, shape, num_levels = "plain", (4, 4, 1), 17
+    family: ClassVar[str] = "plain"
+    shape: tuple[int, int, int] = (4, 4, 1)
+    num_levels: int = 17
 
     def init(self, key):
         return {"offset": np.float32(1.0)}

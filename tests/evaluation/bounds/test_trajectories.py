@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vdm.distributions.codes import encode
+from vdm.distributions.codes import bin_centres
 from vdm.evaluation.analysis.decompositions import evaluate_decompositions
 from vdm.evaluation.bounds import trajectories
 from vdm.runtime.devices import make_mesh
+from vdm.types import Known
 
 STEPS, NUM, WEIGHTS = 5, 3, 2
 
@@ -28,7 +29,7 @@ def simulated(small, batches_of):
     t = jnp.arange(STEPS + 1) / STEPS
     gamma = np.float64(model.schedule.gamma(params["schedule"], t)).reshape(-1)
     alpha, sigma = 1 / np.sqrt(1 + np.exp(gamma)), 1 / np.sqrt(1 + np.exp(-gamma))
-    x = np.float64(encode(batch.images, 17))[:, None]
+    x = np.float64(bin_centres(batch.images, 17))[:, None]
     z, eps_hat = [alpha[0] * x + sigma[0] * np.float64(position.eps)], [None]
     for i in range(1, STEPS + 1):
         ratio = alpha[i] / alpha[i - 1]
@@ -36,7 +37,7 @@ def simulated(small, batches_of):
         z.append(ratio * z[-1] + spread * np.float64(eta[:, i - 1]))
         flat = jnp.asarray(z[-1], jnp.float32).reshape(-1, 4, 4, 1)
         wide = jnp.full((len(flat), 1, 1, 1), gamma[i], jnp.float32)
-        found = model.predict_eps(params, flat, wide, jnp.zeros(len(flat)))
+        found = model.predict_eps(params, flat, wide, Known(jnp.zeros(len(flat))))
         eps_hat.append(np.float64(found).reshape(z[-1].shape))
     return z, x, alpha, sigma, eps_hat, costs, ends
 

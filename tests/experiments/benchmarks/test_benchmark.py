@@ -11,6 +11,7 @@ from experiments.cli.parsing import load_config
 from vdm.errors import ConfigError
 from vdm.networks import make_denoiser
 from vdm.networks.cpu.conv3x3 import conv_for_training
+from vdm.types import Known
 
 OTHER = """
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def test_arithmetic_of_the_unet_is_that_of_its_layers(channels, width):
     inputs = (
         jnp.zeros((batch, height, width, 3)),
         jnp.zeros((batch, 1, 1, 1)),
-        jnp.zeros(batch),
+        Known(jnp.zeros(batch)),
         False,
     )
     positions = height * width

@@ -169,10 +169,10 @@ class Converted(nn.Module):
     time_map: tuple
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         assert z.dtype == time.dtype == jnp.float32
         gamma = self.time_map[0] + time * (self.time_map[1] - self.time_map[0])
-        eps = 0.6 * z + 0.1 * gamma + 0.2 * conditioning[:, None, None, None]
+        eps = 0.6 * z + 0.1 * gamma + 0.2 * known.augmented[:, None, None, None]
         return diffusion.from_eps(self.parameterisation, eps, z, gamma)
 
 

@@ -23,7 +23,7 @@ from vdm.models.vdm.noise import training_noise
 from vdm.schedules import SCHEDULES as REGISTERED
 from vdm.schedules import Endpoints, Schedule, make_schedule
 from vdm.schedules.base import alpha_sigma, endpoints, per_example
-from vdm.types import bits_per_dim
+from vdm.types import Known, bits_per_dim
 
 S_SQUARED = 0.25
 ENDS = (-13.3, 5.0)
@@ -36,7 +36,7 @@ class Optimal(nn.Module):
     """E[eps|z_t], from the time it is told under the constant map of ENDS."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         alpha, sigma = alpha_sigma(ENDS[0] + (ENDS[1] - ENDS[0]) * time)
         return sigma * z / (alpha**2 * S_SQUARED + sigma**2)
 
@@ -84,7 +84,7 @@ def expected_at(model, params, times, num_timesteps):
             context = Draw(value, jnp.zeros(times.size), jnp.zeros(times.size))
         levels = noise_levels(model, params, times, num_timesteps, context)
         x, eps, flags = jnp.full(shape, x), jnp.full(shape, eps), jnp.zeros(times.size)
-        values.append(denoising_matching(model, params, x, flags, eps, levels))
+        values.append(denoising_matching(model, params, x, Known(flags), eps, levels))
     return sum(values) / len(nodes)
 
 
@@ -204,7 +204,7 @@ def test_training_noise_gives_an_unbiased_estimate(num_timesteps):
         x = S_SQUARED**0.5 * jax.random.normal(key_x, (2000, 1, 1, 1))
         noise = training_noise(key_noise, 2000, (1, 1, 1))
         levels = noise_levels(model, params, noise.times, num_timesteps)
-        terms = denoising_matching(model, params, x, jnp.zeros(2000), noise.eps, levels)
+        terms = denoising_matching(model, params, x, Known(jnp.zeros(2000)), noise.eps, levels)
         return jnp.mean(terms)
 
     keys = jax.random.split(jax.random.key(5), 20)
@@ -233,5 +233,5 @@ class Scaled(Optimal):
     """The optimal prediction times 1.1."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
-        return 1.1 * super().__call__(z, time, conditioning, train)
+    def __call__(self, z, time, known, train):
+        return 1.1 * super().__call__(z, time, known, train)

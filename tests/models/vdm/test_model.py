@@ -14,7 +14,7 @@ from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import endpoints
-from vdm.types import DataSpec
+from vdm.types import DataSpec, Known
 
 MLP = {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}}
 MODEL = {"parameterisation": "eps", "reconstruction": "expected"}
@@ -83,7 +83,7 @@ class Echo(nn.Module):
     """Predicts the time it is told, everywhere."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         return time + jnp.zeros_like(z)
 
 
@@ -95,17 +95,18 @@ def test_time_map_does_not_follow_learned_end_points():
     for ends in ((-10.0, 5.0), (-12.0, 6.0)):
         moved = {"gamma_0": jnp.float32(ends[0]), "gamma_1": jnp.float32(ends[1])}
         params = {"schedule": {"endpoints": moved}, "denoiser": {}}
-        time = model.predict_eps(params, jnp.zeros((4, 1, 1, 1)), gamma, jnp.zeros(4))
+        z, known = jnp.zeros((4, 1, 1, 1)), Known(jnp.zeros(4))
+        time = model.predict_eps(params, z, gamma, known)
         np.testing.assert_allclose(time.ravel(), [0.0, 0.5, 1.0, 1.1], atol=1e-6)
-        told = lambda p: model.predict_eps(p, jnp.zeros((4, 1, 1, 1)), gamma, jnp.zeros(4)).sum()  # noqa: E731
-        assert not any(jax.tree.leaves(jax.grad(told)(params)["schedule"]))
+        total = lambda p, z=z, known=known: model.predict_eps(p, z, gamma, known).sum()  # noqa: E731
+        assert not any(jax.tree.leaves(jax.grad(total)(params)["schedule"]))
 
 
 class Fixed(nn.Module):
     """Predicts 0.7 z + 0.2."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         return 0.7 * z + 0.2
 
 
@@ -127,7 +128,7 @@ def test_one_output_read_in_four_ways(parameterisation):
     model = VDM((1, 1, 1), 256, schedule, Fixed(), parameterisation, True, (-6.0, 3.0))
     params = {"schedule": {}, "denoiser": {}}
     column = lambda a: jnp.asarray(a, jnp.float32)[:, None, None, None]  # noqa: E731
-    eps_hat = model.predict_eps(params, column(z), column(gammas), jnp.zeros(3))
+    eps_hat = model.predict_eps(params, column(z), column(gammas), Known(jnp.zeros(3)))
     np.testing.assert_allclose(eps_hat.ravel(), expected, rtol=2e-6, atol=2e-6)
 
 
@@ -145,7 +146,7 @@ def test_a_fresh_network_predicts_z_as_eps_and_zero_otherwise(parameterisation, 
     params = model.init(jax.random.key(0))
     z = jax.random.normal(jax.random.key(1), (2, 2, 3, 1))
     gamma = jnp.array([-1.0, 2.0])[:, None, None, None]
-    eps_hat = model.predict_eps(params, z, gamma, jnp.zeros(2))
+    eps_hat = model.predict_eps(params, z, gamma, Known(jnp.zeros(2)))
     alpha, sigma = (np.sqrt(1 / (1 + np.exp(s * np.asarray(gamma)))) for s in (1, -1))
     np.testing.assert_allclose(eps_hat, at_start(np.asarray(z), alpha, sigma), rtol=2e-6)
 
@@ -172,12 +173,12 @@ def test_init_depends_on_its_key_and_dropout_on_its_own():
     assert not np.array_equal(leaves[0], leaves[2])
 
     params = jax.tree.map(lambda leaf: leaf + 0.3, first)
-    z, gamma, flag = jnp.ones((2, 2, 3, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(2)
+    z, gamma, known = jnp.ones((2, 2, 3, 1)), jnp.zeros((1, 1, 1, 1)), Known(jnp.zeros(2))
     train = [
-        model.predict_eps(params, z, gamma, flag, train=True, dropout_key=jax.random.key(k))
+        model.predict_eps(params, z, gamma, known, train=True, dropout_key=jax.random.key(k))
         for k in (0, 1)
     ]
     assert not np.allclose(train[0], train[1])
-    evaluate = model.predict_eps(params, z, gamma, flag)
-    np.testing.assert_array_equal(evaluate, model.predict_eps(params, z, gamma, flag))
+    evaluate = model.predict_eps(params, z, gamma, known)
+    np.testing.assert_array_equal(evaluate, model.predict_eps(params, z, gamma, known))
     assert math.isfinite(float(evaluate.sum()))

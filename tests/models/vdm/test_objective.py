@@ -15,7 +15,7 @@ import pytest
 
 from vdm.errors import ConfigError
 from vdm.models.microbatches import gradient as gradient_of
-from vdm.models.vdm import objective
+from vdm.models.vdm import noise_level_gradient
 from vdm.models.vdm.elbo import elbo_terms
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
@@ -36,7 +36,7 @@ def answer(gamma):
 class ToldGamma(nn.Module):
     """Predicts h(gamma), whatever z is."""
 
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         return jnp.broadcast_to(answer(ENDS[0] + time * (ENDS[1] - ENDS[0])), z.shape)
 
 
@@ -153,13 +153,13 @@ def test_the_expected_plain_gradient_of_the_shape_is_zero(toy):
 def test_without_the_path_through_the_slope_the_gradient_is_wrong(toy, monkeypatch):
     """What the test above must catch: gamma' held constant."""
     model, params = toy
-    levels = objective.noise_levels
+    levels = noise_level_gradient.noise_levels
 
     def cut(*arguments):
         found = levels(*arguments)
         return found._replace(weight=jax.lax.stop_gradient(found.weight))
 
-    monkeypatch.setattr(objective, "noise_levels", cut)
+    monkeypatch.setattr(noise_level_gradient, "noise_levels", cut)
     found = estimates(make_gradient(model, 0, "variance"), params, seed=1)
     exact = flatten(exact_gradient(model, params))
     assert np.max(np.abs(errors_of(found, exact))) > 20

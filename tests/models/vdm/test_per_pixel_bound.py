@@ -39,7 +39,7 @@ from vdm.schedules.linear import Linear
 from vdm.training.optimizer import make_optimizer
 from vdm.training.state import init_state
 from vdm.training.step import make_train_step
-from vdm.types import TERM_NAMES, Batch, DataSpec
+from vdm.types import TERM_NAMES, Batch, DataSpec, Known
 
 SHAPE = (3, 4, 1)
 GAUSSIAN = {"name": "gaussian", "gaussian": {"num_features": 3}}
@@ -87,7 +87,7 @@ class Smooth(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         wide = jnp.broadcast_to(time, z.shape)
         flat = jnp.concatenate([a.reshape(len(z), -1) for a in (z, wide)], axis=1)
         hidden = jnp.tanh(nn.Dense(16)(flat))
@@ -191,6 +191,17 @@ def test_equal_gammas_give_the_bounds_of_a_scalar_one(name):
         np.testing.assert_allclose(values, found[1].rows[row], rtol=rtol)
 
 
+class Given:
+    """A denoiser that knows a context which the schedule of its model does not take."""
+
+    def __init__(self, module, context):
+        self.module, self.context = module, context
+
+    def apply(self, variables, z, time, known, *rest, **options):
+        known = known.replace(context=self.context)
+        return self.module.apply(variables, z, time, known, *rest, **options)
+
+
 @pytest.mark.parametrize(("context", "num_timesteps"), [(GAUSSIAN, 0), (BITS, 10)])
 def test_a_constant_context_gives_the_unconditional_bound(context, num_timesteps):
     """The numbers that the context shifts to, as numbers of an unconditional schedule."""
@@ -209,14 +220,13 @@ def test_a_constant_context_gives_the_unconditional_bound(context, num_timesteps
     plain = dataclasses.replace(
         told, schedule=dataclasses.replace(schedule, conditioner=None), context=None, encoder=None
     )
-    flags = jnp.concatenate([jnp.asarray(make_batch(4).conditioning)[:, None], c], axis=1)
-    batch = dataclasses.replace(make_batch(4), conditioning=flags)
+    plain = dataclasses.replace(plain, denoiser=Given(plain.denoiser, c))
     own = {
         "endpoints": params["schedule"]["endpoints"],
         "shape": {"weights": shape["weights"] + shift},
     }
     same = {"denoiser": params["denoiser"], "schedule": own}
-    other = elbo_terms(plain, same, batch, noise, num_timesteps)
+    other = elbo_terms(plain, same, make_batch(4), noise, num_timesteps)
     for name in TERM_NAMES[:3]:
         np.testing.assert_allclose(getattr(terms, name), getattr(other, name), rtol=1e-6)
 
@@ -234,7 +244,7 @@ class Exact(nn.Module):
     """E[eps|z] of N(0, COVARIANCE) from a map of gamma."""
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         gamma = jnp.broadcast_to(ENDS[0] + (ENDS[1] - ENDS[0]) * time, z.shape).reshape(-1, 3)
         alpha, sigma = alpha_sigma(gamma)
         matrix = alpha[:, :, None] * jnp.asarray(COVARIANCE, jnp.float32)[None] * alpha[:, None, :]
@@ -274,7 +284,7 @@ def expected_at(model, params, times, num_timesteps):
     def at(node):
         wide = lambda v: jnp.broadcast_to(v.reshape(1, 1, 3, 1), (times.size, 1, 3, 1))  # noqa: E731
         x, eps = wide(jnp.sum(root * node[None, :3], axis=1)), wide(node[3:])
-        return denoising_matching(model, params, x, jnp.zeros(times.size), eps, levels)
+        return denoising_matching(model, params, x, Known(jnp.zeros(times.size)), eps, levels)
 
     return jnp.mean(jax.vmap(at)(jnp.sqrt(6.0) * jnp.eye(6)), axis=0)
 
@@ -456,9 +466,12 @@ def test_the_network_sees_the_map_and_the_context_or_the_mean_alone():
         model = make("conditional_polynomial", GAUSSIAN, gamma_input=gamma_input)
         params, z = shaken(model), jnp.zeros((1, *SHAPE))
         gamma = jax.random.normal(jax.random.key(0), (1, *SHAPE))
-        tell = lambda g, c, m=model, p=params, z=z: m.predict_eps(p, z, g, jnp.zeros(1), context=c)  # noqa: E731
-        plain = tell(gamma, jnp.zeros((1, 3)))
-        for other in (tell(gamma[:, ::-1], jnp.zeros((1, 3))), tell(gamma, jnp.ones((1, 3)))):
+        known = Known(jnp.zeros(1), context=jnp.zeros((1, 3)))
+        plain = model.predict_eps(params, z, gamma, known)
+        for other in (
+            model.predict_eps(params, z, gamma[:, ::-1], known),
+            model.predict_eps(params, z, gamma, known.replace(context=jnp.ones((1, 3)))),
+        ):
             assert (float(jnp.abs(other - plain).max()) > 1e-3) == sees
 
 

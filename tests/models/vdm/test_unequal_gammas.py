@@ -37,7 +37,7 @@ class Exact(nn.Module):
     ends: tuple[float, float]
 
     @nn.compact
-    def __call__(self, z, time, conditioning, train):
+    def __call__(self, z, time, known, train):
         gamma = self.ends[0] + (self.ends[1] - self.ends[0]) * time
         alpha, sigma = alpha_sigma(jnp.broadcast_to(gamma, z.shape).reshape(-1, 3))
         matrix = alpha[:, :, None] * jnp.asarray(C, jnp.float32)[None] * alpha[:, None, :]
@@ -126,7 +126,7 @@ def batch_of(size):
 def test_both_forms_of_the_bound_have_the_mean_that_densities_give():
     """T = 4, where a mean of gammas or another path is far off."""
     ends, num_steps, batch = (-4.0, 3.0), 4, batch_of(2048)
-    x = np.float64(codes.encode(batch.images, LEVELS)).reshape(-1, 3)
+    x = np.float64(codes.bin_centres(batch.images, LEVELS)).reshape(-1, 3)
     path = gammas(WEIGHTS, ends, num_steps)
     expected = prior(path[-1], x) + matching(path, x)
     found = {}
@@ -208,7 +208,7 @@ def test_the_ode_takes_each_dimension_s_own_alpha_0():
     model = VDM(SHAPE, LEVELS, OwnEnds(), Exact(ends), "eps", False, ends)
     found = evaluate_ode(model, {"schedule": {}, "denoiser": {}}, batch)
     eps_0 = np.float64(evaluation_noise(0, 0, 0, batch.index, SHAPE).eps_0)
-    points = codes.encode(batch.images, LEVELS) + (2 * stats.norm.cdf(eps_0) - 1) / LEVELS
+    points = codes.bin_centres(batch.images, LEVELS) + (2 * stats.norm.cdf(eps_0) - 1) / LEVELS
     density = stats.multivariate_normal(np.zeros(3), C + np.diag(np.exp(OwnEnds.low)))
     exact = -density.logpdf(points.reshape(-1, 3)) - 3 * np.log(2 / LEVELS)
     np.testing.assert_allclose(found, exact, atol=2e-3)
@@ -239,7 +239,7 @@ def test_the_ode_charges_the_context_that_bends_its_path():
     conditioner["w2"] = jax.random.normal(jax.random.key(1), conditioner["w2"].shape)
 
     noise = evaluation_contexts(0, 0, 0, batch.index, context.draw_noise)
-    x = codes.encode(batch.images, LEVELS).reshape(-1, 3)
+    x = codes.bin_centres(batch.images, LEVELS).reshape(-1, 3)
     mean, log_scale = np.split(np.float64(x @ params["encoder"]["matrix"]), 2, axis=1)
     c = mean + np.exp(log_scale) * np.float64(noise)
     ratio = stats.norm.logpdf(c, mean, np.exp(log_scale)) - stats.norm.logpdf(c)

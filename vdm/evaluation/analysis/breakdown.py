@@ -17,7 +17,8 @@ from vdm.evaluation.analysis.noise_levels import NUM_BINS, Binned, bin_values
 from vdm.evaluation.batches import Batches, Progress, join, silent, visit
 from vdm.evaluation.evaluate import Estimation, Evaluation
 from vdm.evaluation.statistics.estimate import Estimate, estimate
-from vdm.models.base import Model, TermMaps
+from vdm.models.base import Model
+from vdm.models.records import TermMaps
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.types import TERM_NAMES, Params, bits_per_dim
 

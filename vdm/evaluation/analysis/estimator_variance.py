@@ -24,10 +24,10 @@ from vdm.evaluation.bounds.base import require_scalar
 from vdm.evaluation.statistics.estimate import t_interval
 from vdm.evaluation.statistics.jackknife import Interval, jackknife, log_jackknife
 from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.microbatches import GradientFn
 from vdm.models.vdm.elbo import NoiseLevels, noise_levels, terms_at
 from vdm.models.vdm.groups import group_labels
 from vdm.models.vdm.noise import Noise, stratified_times
-from vdm.models.vdm.objective import GradientFn
 from vdm.models.vdm.time_density import TimeDensity
 from vdm.models.vdm.time_density import draw as draw_times
 from vdm.schedules.base import per_example

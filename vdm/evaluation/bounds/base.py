@@ -205,7 +205,7 @@ def draw_contexts(
     """
     if model.context is None:
         return None
-    x, draw_noise = codes.encode(batch.images, model.num_levels), model.context.draw_noise
+    x, draw_noise = codes.bin_centres(batch.images, model.num_levels), model.context.draw_noise
 
     def draw(weight):
         noise = evaluation_contexts(seed, randomisation, weight, batch.index, draw_noise)
@@ -229,7 +229,7 @@ def end_terms(
       eps_0: noise of z_0 [B,H,W,C], for that draw.
     """
     model = model.with_reconstruction(expected=gamma_0.size == 1)
-    x = codes.encode(images, model.num_levels)
+    x = codes.bin_centres(images, model.num_levels)
     return elbo.reconstruction(model, images, gamma_0, eps_0), elbo.prior_matching(x, gamma_1)
 
 

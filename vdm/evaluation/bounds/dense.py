@@ -98,7 +98,7 @@ def _terms(model, params, batch, num_timesteps, seed, randomisation, steps):
     eps = trajectories.innovations(seed, randomisation, batch.index, steps, first, model.shape)
     context = value_of(_context(model, params, batch, seed, randomisation))
     grid = grid_noise_levels(model, params, steps, num_timesteps, context)
-    x = codes.encode(batch.images, model.num_levels)[:, None, None]
+    x = codes.bin_centres(batch.images, model.num_levels)[:, None, None]
     eps_hat = trajectories.predict(model, params, batch, x, grid.gamma, eps, context)
     weight = 0.5 * jnp.expm1(grid.increment)
     nats = jnp.sum(weight * jnp.square(eps - eps_hat), axis=(2, 3, 4, 5))

@@ -18,7 +18,7 @@ from vdm import diffusion
 from vdm.distributions import codes
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.seeds import stream_key
-from vdm.types import Params, PerExample
+from vdm.types import Known, Params, PerExample
 
 NUM_PARTS = 32
 """K, equal intervals of a fitted density."""
@@ -89,6 +89,6 @@ def _mean_square(model: DiffusionModel, params: Params, images, part) -> jax.Arr
     gamma_0, gamma_1 = model.end_gammas(params)
     gamma = (1.0 - s) * gamma_0 + s * gamma_1
     eps = jax.random.normal(key_eps, images.shape)
-    z = diffusion.diffuse(codes.encode(images, model.num_levels), gamma, eps)
-    eps_hat = model.predict_eps(params, z, gamma, jnp.zeros(size))
+    z = diffusion.diffuse(codes.bin_centres(images, model.num_levels), gamma, eps)
+    eps_hat = model.predict_eps(params, z, gamma, Known(jnp.zeros(size)))
     return jnp.mean(jnp.square(jnp.sum(jnp.square(eps - eps_hat), axis=(1, 2, 3))))

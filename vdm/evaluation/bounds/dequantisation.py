@@ -38,7 +38,7 @@ def uniform(images: Images, noise: Latents, gamma_0: Gamma, num_levels: int):
       num_levels: L.
     """
     del gamma_0
-    point = codes.encode(images, num_levels) + (2.0 * ndtr(noise) - 1.0) / num_levels
+    point = codes.bin_centres(images, num_levels) + (2.0 * ndtr(noise) - 1.0) / num_levels
     return point, jnp.full(noise.shape[0], noise[0].size * jnp.log(2.0 / num_levels))
 
 
@@ -61,7 +61,7 @@ def truncated(images: Images, noise: Latents, gamma_0: Gamma, num_levels: int):
     tail = ndtr(-half_bin) + ndtr(-jnp.abs(noise)) * inside
     drawn = jnp.clip(-ndtri(tail), 0.0, half_bin) * jnp.sign(noise)
     log_r = -0.5 * jnp.square(drawn) - 0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale * inside)
-    return codes.encode(images, num_levels) + scale * drawn, -_sum(log_r)
+    return codes.bin_centres(images, num_levels) + scale * drawn, -_sum(log_r)
 
 
 def variational(images: Images, noise: Latents, gamma_0: Gamma, num_levels: int):
@@ -73,7 +73,7 @@ def variational(images: Images, noise: Latents, gamma_0: Gamma, num_levels: int)
       gamma_0: sets the standard deviation exp(gamma_0/2) in the units of x, and the decoder.
       num_levels: L.
     """
-    point = codes.encode(images, num_levels) + jnp.exp(0.5 * gamma_0) * noise
+    point = codes.bin_centres(images, num_levels) + jnp.exp(0.5 * gamma_0) * noise
     log_r = -0.5 * jnp.square(noise) - 0.5 * (jnp.log(2 * jnp.pi) + gamma_0)
     return point, _sum(codes.log_prob(images, point, gamma_0, num_levels) - log_r)
 

@@ -175,7 +175,7 @@ def _cost_at_start(model, params, batch, eps_0, context):
         gamma_0, _ = model.end_gammas(params, flat_context)
     images = jnp.broadcast_to(jnp.asarray(batch.images)[:, None], eps_0.shape)
     flat, eps_0_flat = (a.reshape(-1, *model.shape) for a in (images, eps_0))
-    z_0_rescaled = codes.encode(flat, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0_flat
+    z_0_rescaled = codes.bin_centres(flat, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0_flat
     log_prob = codes.log_prob(flat, z_0_rescaled, gamma_0, model.num_levels)
     reconstruction = -jnp.sum(log_prob, axis=(1, 2, 3)).reshape(eps_0.shape[:2])
     return reconstruction if context is None else reconstruction + context.log_ratio

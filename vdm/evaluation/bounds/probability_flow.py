@@ -31,10 +31,10 @@ from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.bounds.dequantisation import DEQUANTISATIONS
 from vdm.evaluation.bounds.importance import check_weights, mean_over_groups, nested_bounds
 from vdm.models.diffusion_model import DiffusionModel
-from vdm.models.vdm.elbo import encode
+from vdm.models.vdm.contexts import encode_batch
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.schedules.base import alpha_sigma
-from vdm.types import Latents, Params
+from vdm.types import Known, Latents, Params
 
 SOLVERS = {"dopri5": ("Dopri5", 6), "tsit5": ("Tsit5", 6), "bosh3": ("Bosh3", 3)}
 """{name: (class of diffrax, network evaluations per step)}.
@@ -110,7 +110,7 @@ class Flow(Bound):
         def solve_batch(params, batch, randomisation, weight):
             # The weight takes the place of a repeat: a larger K keeps the draws of a smaller one.
             noise = model.evaluation_noise(seed, randomisation, weight, batch.index)
-            context = encode(model, params, batch, noise)
+            context = encode_batch(model, params, batch, noise)
             value = value_of(context)
             gamma_0, gamma_1 = model.end_gammas(params, value)
             dequantise = DEQUANTISATIONS[self.dequantisation]
@@ -251,8 +251,8 @@ def _field(
 
         def eps_hat(z):
             wide = jnp.reshape(gamma, (1, 1, 1, 1)) if gamma_and_slope is None else gamma[None]
-            told = None if context is None else context[None]
-            return model.predict_eps(params, z[None], wide, flag[None], context=told)[0]
+            known = Known(flag[None], context=None if context is None else context[None])
+            return model.predict_eps(params, z[None], wide, known)[0]
 
         eps, diagonal = _diagonal(eps_hat, z, probe, trace)
         # With one gamma for all dimensions the divergence needs the sum of the diagonal only.

@@ -13,7 +13,8 @@ import numpy as np
 
 from vdm.evaluation.bounds.base import Bound, from_terms, require_scalar
 from vdm.evaluation.bounds.density import UNIFORM, GammaImportanceDensity, fit_density
-from vdm.models.vdm.elbo import NoiseLevels, encode, noise_levels, terms_at
+from vdm.models.vdm.contexts import encode_batch
+from vdm.models.vdm.elbo import NoiseLevels, noise_levels, terms_at
 from vdm.models.vdm.noise import all_evaluation_times
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.schedules.base import per_example
@@ -58,7 +59,7 @@ class _Sampled(Bound):
 
         def at_one_time(params, batch, randomisation, repeat):
             noise = model.evaluation_noise(seed, randomisation, repeat, batch.index)
-            levels = noise_levels_at(params, noise.times, encode(model, params, batch, noise))
+            levels = noise_levels_at(params, noise.times, encode_batch(model, params, batch, noise))
             # The expected reconstruction has no noise, but needs one gamma_0 for all pixels.
             model_expecting = model.with_reconstruction(expected=levels.gamma_0.size == 1)
             return terms_at(model_expecting, params, batch, noise, levels)

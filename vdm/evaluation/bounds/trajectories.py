@@ -43,7 +43,7 @@ from vdm.evaluation.bounds.noise_grid import GridNoiseLevels, grid_noise_levels
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.schedules.base import alpha_squared, sigma_squared
 from vdm.seeds import stream_key
-from vdm.types import Batch, Index, Params
+from vdm.types import Batch, Index, Known, Params
 
 
 class Position(NamedTuple):
@@ -163,7 +163,7 @@ def advance(
     eps = _trajectory(position.eps, eta, grid.increment)
     eps_before = jnp.concatenate([position.eps[:, None], eps[:, :-1]], axis=1)
     eta_before = jnp.concatenate([position.eta[:, None], eta[:, :-1]], axis=1)
-    x = codes.encode(batch.images, model.num_levels)[:, None, None]
+    x = codes.bin_centres(batch.images, model.num_levels)[:, None, None]
     delta = jnp.sqrt(jnp.expm1(grid.increment)) * (
         predict(model, params, batch, x, grid.gamma, eps, context) - eps
     )
@@ -210,11 +210,12 @@ def predict(model: DiffusionModel, params: Params, batch: Batch, x, gamma, eps, 
     gamma = jnp.broadcast_to(gamma, (*size, *gamma.shape[3:]))
     z = diffusion.diffuse(x, gamma, eps)
     flag = jnp.broadcast_to(jnp.asarray(batch.conditioning)[:, None, None], size)
-    flat = [a.reshape(-1, *a.shape[3:]) for a in (z, gamma, flag)]
+    z, gamma, flag = (a.reshape(-1, *a.shape[3:]) for a in (z, gamma, flag))
     if context is not None:
         context = jnp.broadcast_to(context[:, None], (*size, context.shape[-1]))
         context = context.reshape(-1, context.shape[-1])
-    return model.predict_eps(params, *flat, context=context).reshape(eps.shape)
+    known = Known(flag, context=context)
+    return model.predict_eps(params, z, gamma, known).reshape(eps.shape)
 
 
 def _step_costs(delta, eta_back, eta_before, c, c_before) -> StepCosts:

@@ -1,1 +1,1 @@
-"""The variational diffusion model: its terms, its noise and what it minimises."""
+"""The variational diffusion model (Kingma et al. 2021, arXiv:2107.00630): terms, noise, objective."""

@@ -1,10 +1,11 @@
-"""The negative ELBO of a variational diffusion model, term by term, per example, in nats.
+"""Negative ELBO of a variational diffusion model, term by term, per image, in nats.
 
     -log p(x) <= E[-log p(x|z_0)]                                   reconstruction
                + KL(q(z_1|x) || N(0, I))                            prior matching
                + sum_i E KL(q(z_s|z_t,x) || p(z_s|z_t))             denoising matching
 
-(Luo 2022, eq. 58; Kingma 2021, sec. 3.5, eq. 11.) Denoising matching, from one time per image:
+(Luo 2022, arXiv:2208.11970, eq. 58; Kingma et al. 2021, arXiv:2107.00630, eq. 11.) Denoising matching
+is estimated from one time per image:
 
     T steps       T/2 expm1(gamma_t - gamma_s) |eps - eps_hat|^2    Kingma 2021, eq. 14; s = t - 1/T
     continuous    1/2 gamma'(t)                |eps - eps_hat|^2    Kingma 2021, eq. 17
@@ -23,14 +24,15 @@ from vdm import diffusion
 from vdm.distributions import Draw, codes, value_of
 from vdm.errors import ConfigError
 from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.vdm.contexts import encode_batch
 from vdm.models.vdm.noise import Noise, timestep
 from vdm.schedules.base import step_times
 from vdm.types import (
     Batch,
-    Conditioning,
     Context,
     ElboTerms,
     Gamma,
+    Known,
     Latents,
     Params,
     PerExample,
@@ -48,38 +50,34 @@ def elbo_terms(
     train: bool = False,
     dropout_key: PRNGKey | None = None,
 ) -> ElboTerms:
-    """All terms for every image of `batch`, [B] each, nats.
+    """Return all terms for every image of a batch, [B] each, nats.
 
     Args:
-      model, params: see `vdm.models.vdm.model`.
-      batch: integer codes and conditioning; padding is computed like any image, mask it afterwards.
+      model: a diffusion model.
+      params: its parameters.
+      batch: integer codes [B,H,W,C] and augmentation flags [B]; padding is evaluated like any image and
+        masked by the caller.
       noise: times and Gaussian draws, see `vdm.models.vdm.noise`.
       num_timesteps: T, or 0 for continuous time.
-      train, dropout_key: dropout, on only while training.
+      train: whether dropout is on and a discrete context relaxed.
+      dropout_key: key of dropout, consumed when training.
     """
-    context = encode(model, params, batch, noise, train=train)
+    context = encode_batch(model, params, batch, noise, train=train)
     levels = noise_levels(model, params, noise.times, num_timesteps, context)
     return terms_at(model, params, batch, noise, levels, train=train, dropout_key=dropout_key)
 
 
-def encode(
-    model: DiffusionModel, params: Params, batch: Batch, noise: Noise, *, train: bool = False
-) -> Draw | None:
-    """The context of every image, see `DiffusionModel.encode`; None for a model without."""
-    if model.context is None:
-        return None
-    x = codes.encode(batch.images, model.num_levels)
-    return model.encode(params, x, noise.context, train=train)
-
-
 class NoiseLevels(NamedTuple):
-    """All that the bound takes from the schedule.
+    """Noise levels of a batch and their weights: all that the bound takes from the schedule.
+
+    Each gamma is broadcastable to a latent [B,H,W,C].
 
     Attributes:
-      gamma_0, gamma_1: the end points.
-      gamma_t: at each image's time.
-      weight: of |eps - eps_hat|^2 there.
-      context: what the schedule was told of each image, with its price; None = nothing.
+      gamma_0: gamma(0), the cleanest.
+      gamma_1: gamma(1), the noisiest.
+      gamma_t: gamma at the time of each image.
+      weight: weight of |eps - eps_hat|^2 there.
+      context: c of each image with its KL; None for an unconditional schedule.
     """
 
     gamma_0: Gamma
@@ -96,7 +94,15 @@ def noise_levels(
     num_timesteps: int,
     context: Draw | None = None,
 ) -> NoiseLevels:
-    """The noise levels at uniform `times` [B], for T steps or T = 0, given the images' contexts."""
+    """Return the noise levels at the images' times.
+
+    Args:
+      model: a diffusion model.
+      params: its parameters.
+      times: uniform times in [0, 1) [B].
+      num_timesteps: T, or 0 for continuous time.
+      context: c of each image, or None.
+    """
     value = value_of(context)
     ends = model.end_gammas(params, value)
     at_times = gamma_and_weight(model, params, times, num_timesteps, value)
@@ -113,17 +119,23 @@ def terms_at(
     train: bool = False,
     dropout_key: PRNGKey | None = None,
 ) -> ElboTerms:
-    """As `elbo_terms`, from given noise levels: the schedule's parameters and the times go unread."""
+    """Return the terms of `elbo_terms` at given noise levels.
+
+    Neither the schedule's parameters nor `noise.times` are read, so that a gradient by the levels is
+    one through the schedule alone.
+
+    Raises:
+      ValueError: images or noise of another shape than the model's.
+    """
     if batch.images.shape[1:] != model.shape or noise.eps.shape != batch.images.shape:
-        # One channel would broadcast silently to three.
+        # Without this, one channel would broadcast silently to three.
         raise ValueError(
             f"images {batch.images.shape} and noise {noise.eps.shape}: the model is for {model.shape}"
         )
-    x = codes.encode(batch.images, model.num_levels)
+    x = codes.bin_centres(batch.images, model.num_levels)
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
-    denoising = denoising_matching(
-        model, params, x, batch.conditioning, noise.eps, levels, **dropout
-    )
+    known = Known(batch.conditioning, context=value_of(levels.context))
+    denoising = denoising_matching(model, params, x, known, noise.eps, levels, **dropout)
     return ElboTerms(
         reconstruction=reconstruction(model, batch.images, levels.gamma_0, noise.eps_0),
         prior_matching=prior_matching(x, levels.gamma_1),
@@ -133,12 +145,16 @@ def terms_at(
 
 
 def reconstruction(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
-    """E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
+    """Return E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
     return _sum(reconstruction_map(model, images, gamma_0, eps_0))
 
 
 def reconstruction_map(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
-    """The summands of `reconstruction` [B,H,W,C]."""
+    """Return the summands of `reconstruction` [B,H,W,C], nats.
+
+    Raises:
+      ConfigError: an exact expectation for more than one gamma_0.
+    """
     if model.expected_reconstruction:
         if gamma_0.size != 1:
             raise ConfigError(
@@ -147,17 +163,20 @@ def reconstruction_map(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Lat
             )
         surprise = codes.expected_surprise(gamma_0, model.num_levels)
         return surprise[codes.table_row(images, model.num_levels)]
-    z_0_rescaled = codes.encode(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
+    z_0_rescaled = codes.bin_centres(images, model.num_levels) + jnp.exp(0.5 * gamma_0) * eps_0
     return -codes.log_prob(images, z_0_rescaled, gamma_0, model.num_levels)
 
 
 def prior_matching(x: Latents, gamma_1: Gamma) -> PerExample:
-    """KL(q(z_1|x) || N(0, I)) = 1/2 sum(alpha_1^2 x^2 + sigma_1^2 - 1 - ln sigma_1^2) [B], nats."""
+    """Return KL(q(z_1|x) || N(0, I)) [B], nats.
+
+    It equals 1/2 sum(alpha_1^2 x^2 + sigma_1^2 - 1 - ln sigma_1^2).
+    """
     return _sum(prior_matching_map(x, gamma_1))
 
 
 def prior_matching_map(x: Latents, gamma_1: Gamma) -> Latents:
-    """The summands of `prior_matching` [B,H,W,C]."""
+    """Return the summands of `prior_matching` [B,H,W,C], nats."""
     alpha_squared = sigmoid(-gamma_1)
     # sigma^2 - 1 = -alpha^2 and ln sigma^2 = -softplus(-gamma): no difference of numbers near 1.
     return 0.5 * (alpha_squared * jnp.square(x) - alpha_squared + softplus(-gamma_1))
@@ -167,39 +186,46 @@ def denoising_matching(
     model: DiffusionModel,
     params: Params,
     x: Latents,
-    conditioning: Conditioning,
+    known: Known,
     eps: Latents,
     levels: NoiseLevels,
     *,
     train: bool = False,
     dropout_key: PRNGKey | None = None,
 ) -> PerExample:
-    """Sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats, from one time each."""
+    """Estimate the sum or integral over time of KL(q(z_s|z_t,x) || p(z_s|z_t)) [B], nats.
+
+    The estimate takes one time per image and is unbiased for uniform times.
+
+    Args:
+      model: a diffusion model.
+      params: its parameters.
+      x: images in [-1, 1] [B,H,W,C].
+      known: record of what is known of each image.
+      eps: noise of z_t [B,H,W,C].
+      levels: noise levels and weights.
+      train: whether dropout is on.
+      dropout_key: key of dropout, consumed when training.
+    """
     dropout: dict[str, Any] = {"train": train, "dropout_key": dropout_key}
-    return _sum(denoising_matching_map(model, params, x, conditioning, eps, levels, **dropout))
+    return _sum(denoising_matching_map(model, params, x, known, eps, levels, **dropout))
 
 
 def denoising_matching_map(
     model: DiffusionModel,
     params: Params,
     x: Latents,
-    conditioning: Conditioning,
+    known: Known,
     eps: Latents,
     levels: NoiseLevels,
     *,
     train: bool = False,
     dropout_key: PRNGKey | None = None,
 ) -> Latents:
-    """The summands of `denoising_matching` [B,H,W,C]: weight |eps - eps_hat|^2."""
+    """Return the summands of `denoising_matching` [B,H,W,C], nats: weight (eps - eps_hat)^2."""
     z_t = diffusion.diffuse(x, levels.gamma_t, eps)
     eps_hat = model.predict_eps(
-        params,
-        z_t,
-        levels.gamma_t,
-        conditioning,
-        context=value_of(levels.context),
-        train=train,
-        dropout_key=dropout_key,
+        params, z_t, levels.gamma_t, known, train=train, dropout_key=dropout_key
     )
     return levels.weight * jnp.square(eps - eps_hat)
 
@@ -211,7 +237,15 @@ def gamma_and_weight(
     num_timesteps: int,
     context: Context | None = None,
 ) -> tuple[Gamma, Gamma]:
-    """(gamma_t, weight of |eps - eps_hat|^2) at uniform `times` [B], for T steps or T = 0."""
+    """Return (gamma_t, weight of |eps - eps_hat|^2), each broadcastable to a latent.
+
+    Args:
+      model: a diffusion model.
+      params: its parameters.
+      times: uniform times in [0, 1) [B].
+      num_timesteps: T, or 0 for continuous time.
+      context: c of each image [B,K], or None.
+    """
     if num_timesteps == 0:
         gamma_t, slope = model.gamma_and_derivative(params, times, context)
         return gamma_t, 0.5 * slope

@@ -1,4 +1,4 @@
-"""The parameter groups of a VDM, each with an optimizer of its own."""
+"""Parameter groups of a VDM, each with an optimizer of its own."""
 
 import jax
 
@@ -6,7 +6,11 @@ from vdm.types import Params
 
 
 def group_labels(params: Params) -> Params:
-    """The branch of every leaf, two levels deep in the schedule: its ends and shape differ."""
+    """Return the group of every leaf: its branch, and in the schedule the part of that branch.
+
+    The end points and the interior of a schedule are separate groups, because they descend different
+    objectives.
+    """
 
     def label(path, _):
         depth = 2 if path[0].key == "schedule" else 1
@@ -16,9 +20,12 @@ def group_labels(params: Params) -> Params:
 
 
 def group_kinds(encoder: bool = False) -> dict[str, str]:
-    """{group: kind of its optimizer}; with `encoder`, that of contexts too.
+    """Return {group: kind of its optimizer}.
 
-    Groups without parameters are among them, because checkpoints hold their optimizer's state.
+    Groups without parameters are included, because checkpoints hold their optimizer's state.
+
+    Args:
+      encoder: whether the model has an encoder of contexts.
     """
     kinds = {"denoiser": "network", "schedule/endpoints": "endpoints", "schedule/shape": "shape"}
     return {**kinds, "encoder": "encoder"} if encoder else kinds

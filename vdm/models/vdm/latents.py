@@ -1,7 +1,7 @@
 """The VDM at T steps as a chain of T + 1 Gaussian latents.
 
-Level t of the chain is the time (t - 1)/T of the diffusion: z_1 has the noise of gamma(0) and z_{T+1}
-that of gamma(1) (Luo 2022, arXiv 2208.11970, whose T is T + 1 here).
+z_t of the chain is the latent at time (t - 1)/T of the diffusion: z_1 has the noise of gamma(0) and
+z_{T+1} that of gamma(1) (Luo 2022, arXiv:2208.11970, whose T is T + 1 here).
 """
 
 import jax
@@ -20,13 +20,13 @@ from vdm.types import Context, Gamma, Images, Known, Latents, Params, PerExample
 def latent_chain(
     model: DiffusionModel, params: Params, num_timesteps: int, context: Context | None
 ) -> Chain:
-    """The factors of q(z|x) and p(x, z) at T steps, each an exact Gaussian.
+    """Return the factors of q(z|x) and p(x, z) at T steps, each an exact Gaussian.
 
     Args:
-      model: the model.
+      model: a diffusion model.
       params: its parameters.
       num_timesteps: T, at least 1.
-      context: what the schedule is given of every image [B,K]; None = nothing.
+      context: c of every image [B,K] for a conditional schedule; None for any other.
 
     Raises:
       ConfigError: T < 1, or a model whose schedule needs a context and gets none.
@@ -41,23 +41,23 @@ def latent_chain(
     ends = _decoder(model, gamma_0)
 
     def at(t: int | jax.Array, z: Latents) -> tuple[Gamma, Gamma]:
-        """(gamma of level t, its increment from the level below)."""
+        """Return (gamma of z_t, its increment from z_{t-1}), each broadcastable to z."""
         step = jnp.full((len(z),), t, jnp.int32) - 1
         gamma = model.gamma(params, step_times(step, num_timesteps)[0], context)
         return gamma, model.gamma_increment(params, step, num_timesteps, context)
 
     def q_1(images: Images) -> DiagonalGaussian:
-        x = codes.encode(images, model.num_levels)
-        return _diagonal(diffusion.forward_marginal(x, gamma_0))
+        x = codes.bin_centres(images, model.num_levels)
+        return diffusion.forward_marginal(x, gamma_0)
 
     def q_up(t, z: Latents) -> DiagonalGaussian:
         gamma, increment = at(t, z)
-        return _diagonal(diffusion.forward_step(z, gamma - increment, gamma))
+        return diffusion.forward_step(z, gamma - increment, gamma)
 
     def p_down(t, z: Latents) -> DiagonalGaussian:
         gamma, increment = at(t, z)
         eps_hat = model.predict(params, z, gamma, Known(jnp.zeros(len(z)), context=context))
-        return _diagonal(diffusion.reverse_step(z, eps_hat, gamma, increment))
+        return diffusion.reverse_step(z, eps_hat, gamma, increment)
 
     def prior(num_images: int) -> DiagonalGaussian:
         return DiagonalGaussian(jnp.zeros((num_images, *model.shape)), jnp.ones(()))
@@ -66,15 +66,15 @@ def latent_chain(
 
 
 def _decoder(model: DiffusionModel, gamma_0: Gamma):
-    """(log_prob, decoder, draw_codes) of `Chain`: p(x|z_1) of the codes."""
+    """Return p(x|z_1) as the functions (log_prob, decoder, draw_codes) of `Chain`."""
     num_levels = model.num_levels
 
     def rescaled(z_1: Latents) -> Latents:
         return z_1 / alpha_sigma(gamma_0)[0]
 
     def log_prob(images: Images, z_1: Latents) -> PerExample:
-        found = codes.log_prob(images, rescaled(z_1), gamma_0, num_levels)
-        return jnp.sum(found, axis=(1, 2, 3))
+        log_probs = codes.log_prob(images, rescaled(z_1), gamma_0, num_levels)
+        return jnp.sum(log_probs, axis=(1, 2, 3))
 
     def decoder(z_1: Latents) -> jax.Array:
         return codes.log_probs(rescaled(z_1), gamma_0, num_levels)
@@ -83,7 +83,3 @@ def _decoder(model: DiffusionModel, gamma_0: Gamma):
         return codes.sample(keys, rescaled(z_1), gamma_0, num_levels)
 
     return log_prob, decoder, draw_codes
-
-
-def _diagonal(gaussian: diffusion.Gaussian) -> DiagonalGaussian:
-    return DiagonalGaussian(gaussian.mean, jnp.sqrt(gaussian.variance))

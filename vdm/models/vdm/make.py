@@ -1,4 +1,4 @@
-"""A variational diffusion model from the sections of a configuration."""
+"""Construction of a variational diffusion model from the sections of a configuration."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,18 +18,22 @@ from vdm.types import DataSpec
 
 RECONSTRUCTIONS = {"expected": True, "sampled": False}
 GAMMA_INPUTS = {"map": True, "mean": False}
-"""Whether the denoiser sees all of gamma and the context, or the mean of gamma alone."""
+"""{input of the denoiser: whether it is all of gamma and the context, or the mean of gamma alone}."""
 TIMES = {"uniform": False, "adaptive": True}
-"""Whether times are drawn from a density that follows the loss."""
+"""{density of times: whether it follows the loss}."""
 
 
 def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
-    """The model that a whole configuration describes, for data of `spec`.
+    """Build the model that a whole configuration describes.
 
     Configurations of earlier revisions lack some sections, which then have their defaults.
 
+    Args:
+      spec: facts of the data set, of which shape and number of levels are used.
+      config: the whole configuration.
+
     Raises:
-      ConfigError: for a name or option that does not exist, or values that do not fit.
+      ConfigError: an unknown name or option, or values that do not fit each other.
     """
     denoiser, train = dict(config["denoiser"]), config["train"]
     if max(train.get("num_microbatches", 1), train.get("steps_per_call", 1)) > 1:
@@ -45,7 +49,12 @@ def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
 
 
 def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Objective:
-    """The objective of sections "objective" and "train"; weights are checked over `gammas`."""
+    """Build the objective that section "objective" describes.
+
+    Args:
+      config: the whole configuration.
+      gammas: (lowest, highest) gamma, over which the weight must be finite and not negative.
+    """
     options = config["objective"]
     weighting = options.get("weight", {"name": "elbo"})
     name = weighting["name"]
@@ -55,7 +64,6 @@ def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Ob
         shape=options["shape"],
         weight=make_weight(name, weighting.get(name, {}), gammas),
         adaptive_times=choose("config.objective.times", times, TIMES, "density of times"),
-        num_microbatches=config["train"].get("num_microbatches", 1),
     )
 
 
@@ -66,10 +74,10 @@ def make_model(
     denoiser: Mapping,
     context: Mapping | None = None,
 ) -> VDM:
-    """The model a configuration describes, for data of `spec`.
+    """Build the model that four sections of a configuration describe.
 
     Args:
-      spec: gives shape and number of levels.
+      spec: facts of the data set, of which shape and number of levels are used.
       model: "parameterisation", "reconstruction" ("expected" or "sampled"), and "gamma_input" ("map" or
         "mean"; "map" where it is missing).
       schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), and under the
@@ -78,27 +86,35 @@ def make_model(
       context: "name" ("none" for none), under that name its own options, and "encoder"; None = none.
 
     Raises:
-      ConfigError: for a name or option that does not exist, or values that do not fit.
+      ConfigError: an unknown name or option, or values that do not fit each other.
     """
+    # End points first: defaults and limits of gamma(0) depend on how fine the codes are.
     gamma_0, gamma_1 = schedule["gamma_0"], schedule["gamma_1"]
     endpoints = Endpoints(
         gamma_0=codes.default_gamma_0(spec.num_levels) if gamma_0 is None else float(gamma_0),
         gamma_1=5.0 if gamma_1 is None else float(gamma_1),
         max_gamma_0=codes.max_gamma_0(spec.num_levels),
     )
+
+    # A fresh network that adds its input predicts z, which is a good start for eps alone.
     mode = model["reconstruction"]
     parameterisation = model["parameterisation"]
     choose("model.parameterisation", parameterisation, diffusion.TO_EPS, "parameterisation")
     options = {"add_input": parameterisation == "eps", **denoiser.get(denoiser["name"], {})}
+
+    # A conditional schedule is built for the size of its context.
     context = context or {"name": NONE}
     drawn = make_context(context["name"], context.get(context["name"]))
     facts = {"shape": spec.shape, "context_size": 0 if drawn is None else drawn.size}
     built = make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"]), facts)
-    told = model.get("gamma_input", "map")
-    sees_map = choose("model.gamma_input", told, GAMMA_INPUTS, "input of the denoiser")
+
+    # The network takes a map of gamma only where gamma differs between pixels, so that the parameters
+    # of networks for scalar schedules keep their shapes.
+    gamma_input = model.get("gamma_input", "map")
+    sees_map = choose("model.gamma_input", gamma_input, GAMMA_INPUTS, "input of the denoiser")
     if sees_map and not has_scalar_gamma(built):
         options["gamma_map"] = True
-    # A schedule may have been asked for end points of its own.
+    # A schedule's own options may have replaced the end points, and the time map must follow.
     endpoints = getattr(built, "endpoints", endpoints)
     return VDM(
         shape=spec.shape,

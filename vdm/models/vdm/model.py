@@ -1,4 +1,4 @@
-"""A variational diffusion model: schedule, denoiser and decoder joined over one parameter tree."""
+"""The model of a VDM: schedule, denoiser, decoder and contexts over one tree of parameters."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -11,10 +11,11 @@ import numpy as np
 from vdm import diffusion
 from vdm.distributions import ContextModel, Draw
 from vdm.errors import ConfigError
-from vdm.models.base import Support, TermMaps, TermsFn
 from vdm.models.chain import Chain
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.means import Metrics
+from vdm.models.records import Support, TermMaps, TermsFn
+from vdm.models.vdm.contexts import encode
 from vdm.models.vdm.elbo import elbo_terms
 from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.models.vdm.latents import latent_chain
@@ -23,10 +24,8 @@ from vdm.models.vdm.noise import Noise, all_evaluation_times, evaluation_noise, 
 from vdm.models.vdm.objective import DEFAULT_OBJECTIVE, Objective, descend
 from vdm.models.vdm.time_density import TimeDensity, init_density
 from vdm.schedules import Schedule
-from vdm.schedules.base import endpoints, gamma_and_derivative, has_scalar_gamma
 from vdm.types import (
     Batch,
-    Conditioning,
     Context,
     ElboTerms,
     Gamma,
@@ -34,35 +33,37 @@ from vdm.types import (
     Known,
     Latents,
     Params,
-    PerExample,
     PRNGKey,
 )
 
-_ENCODER_KEY = 2  # beyond those that the split of `VDM.init` gives
+_ENCODER_KEY = 2  # folded into the key, so that a model without an encoder starts as ever
 
 
 @dataclasses.dataclass(frozen=True)
 class VDM(DiffusionModel):
-    """Pure functions over params = {"schedule": ..., "denoiser": ...} and, with a context, "encoder".
+    """A VDM (Kingma et al. 2021, arXiv:2107.00630) as pure functions over its parameters.
+
+    They are {"schedule": ..., "denoiser": ...} and, with a context, "encoder".
 
     Attributes:
       shape: (H, W, C) of an image.
-      num_levels: integer codes per channel.
+      num_levels: number of integer codes per channel.
       schedule: t -> gamma.
-      denoiser: see `vdm.networks.base`.
-      parameterisation: what the denoiser's output means: "eps", "x", "v" or "score".
-      expected_reconstruction: take the reconstruction term in expectation over z_0 (no noise), or from
-        one draw of z_0.
-      time_map: (a, b): the denoiser sees (gamma - a)/(b - a). Constants: were they the current end
-        points, a fixed network would depend on them, and so would their gradient.
-      context: q(c|x) and p(c) of what an input-conditional schedule knows of an image; None = nothing.
-      encoder: the network behind q(c|x), see `vdm.networks.encoder`.
+      denoiser: network that predicts, see `vdm.networks.base`.
+      parameterisation: quantity that the denoiser predicts: "eps", "x", "v" or "score".
+      expected_reconstruction: whether the reconstruction term is an exact expectation over z_0, or
+        taken from one draw of z_0.
+      time_map: (a, b): the denoiser sees (gamma - a)/(b - a). Constants, not the learned gamma(0) and
+        gamma(1): otherwise the network's input, and hence the gradient of the end points, would
+        depend on the schedule's parameters.
+      context: q(c|x) and p(c) of a conditional schedule's context; None for any other.
+      encoder: network behind q(c|x), see `vdm.networks.encoder`; None without a context.
       sees_gamma_map: whether the denoiser gets gamma as a map, and c, so that it can be a posterior
-        mean at any gamma; otherwise the mean of gamma alone, as in MuLAN, and then the bound of a
-        network depends on gamma's path (see `vdm.schedules.per_pixel.base`). Has no effect for a
-        scalar gamma.
-      objective: T of the bound, and what training descends along.
-      schedule_name: the schedule's key in `vdm.schedules.SCHEDULES`, for records.
+        mean at any gamma; otherwise the mean of gamma alone, as in MuLAN (Sahoo et al. 2023,
+        arXiv:2312.13236), and then the bound of a network depends on gamma's path (see
+        `vdm.schedules.per_pixel.base`). Has no effect for a scalar gamma.
+      objective: training objective, with T of the bound.
+      schedule_name: key of the schedule in `vdm.schedules.SCHEDULES`, for records.
     """
 
     shape: tuple[int, int, int]
@@ -95,36 +96,21 @@ class VDM(DiffusionModel):
                 "categorical with a conditional schedule, and none with any other"
             )
 
-    @property
-    def has_scalar_gamma(self) -> bool:
-        """Whether there is one gamma per time for all pixels and images."""
-        return has_scalar_gamma(self.schedule)
-
-    @property
-    def has_context(self) -> bool:
-        """Whether the schedule is conditional on a context."""
-        return self.context is not None
-
-    @property
-    def draw_context(self):
-        """What `vdm.models.vdm.noise` draws the noise of contexts with; None without a context."""
-        return None if self.context is None else self.context.draw_noise
-
     def init(self, key: PRNGKey) -> Params:
-        """Fresh parameters; `key` is consumed."""
+        """Return fresh parameters; `key` is consumed."""
+        # Random keys are part of reproducibility: an additional branch must not change this split.
         key_schedule, key_denoiser = jax.random.split(key)
-        z, flag = jnp.zeros((1, *self.shape)), jnp.zeros((1,))
-        time = jnp.zeros((1, 1, 1, 1))
-        if self.context is not None:
-            flag = self._told(flag, jnp.zeros((1, self.context.size)))
-        variables = self.denoiser.init(key_denoiser, z, time, flag, False)
+        z, time = jnp.zeros((1, *self.shape)), jnp.zeros((1, 1, 1, 1))
+        context = None if self.context is None else jnp.zeros((1, self.context.size))
+        known = self._shown_to_denoiser(Known(jnp.zeros(1), context=context))
+        variables = self.denoiser.init(key_denoiser, z, time, known, False)
         params = {
             "schedule": self.schedule.init(key_schedule),
             "denoiser": variables.get("params", {}),
         }
         if self.encoder is not None:
-            found = self.encoder.init(jax.random.fold_in(key, _ENCODER_KEY), z)
-            params["encoder"] = found["params"]
+            encoder_variables = self.encoder.init(jax.random.fold_in(key, _ENCODER_KEY), z)
+            params["encoder"] = encoder_variables["params"]
         return params
 
     def encode(
@@ -136,63 +122,25 @@ class VDM(DiffusionModel):
         train: bool = False,
         relaxed: bool | None = None,
     ) -> Draw | None:
-        """c ~ q(c|x) with its price, see `vdm.distributions.base`; None for a model without a context.
+        """Draw c ~ q(c|x) with its KL, see `vdm.models.vdm.contexts`."""
+        return encode(self, params, x, noise, train=train, relaxed=relaxed)
 
-        Args:
-          params: need the branch "encoder".
-          x: images in [-1, 1] [B,H,W,C].
-          noise: of `Noise.context` [B,...].
-          train: whether this is training, where a discrete context is relaxed.
-          relaxed: asks for it, or for a hard one; None = as `train` says.
-
-        Raises:
-          ConfigError: parameters or noise without a context, or a relaxed one outside training.
-        """
-        if self.context is None:
-            return None
-        if relaxed and not train:
-            raise ConfigError(
-                "relaxed=True: a relaxed context is no draw from q(c|x), and what is charged is not "
-                "its price, so that evaluation would give no bound; leave it to training"
-            )
-        if "encoder" not in params:
-            raise ConfigError(
-                f"params: the model has a {type(self.context).__name__} context, and its encoder's "
-                f"parameters are missing (branches: {', '.join(sorted(params))}); "
-                "take them from model.init or from a checkpoint of this configuration"
-            )
-        if noise is None:
-            raise ConfigError(
-                "noise.context: the model has a context, and its noise was not drawn; "
-                "pass model.draw_context to training_noise or evaluation_noise"
-            )
-        statistics: Any = self.encoder.apply({"params": params["encoder"]}, x)  # type: ignore[union-attr]
-        return self.context.posterior(statistics, noise, train if relaxed is None else relaxed)
-
-    def sample_context(self, keys: PRNGKey) -> Context | None:
-        """c ~ p(c) from one key per image [B]; None for a model without a context."""
-        if self.context is None:
-            return None
-        return self.context.prior(jax.vmap(self.context.draw_noise)(keys))
-
-    def _told(self, flag: jax.Array, context: Context | None) -> jax.Array:
-        """What the denoiser is told of each image besides gamma: [B], or [B,1+K] with a context."""
-        if context is None or not self.sees_gamma_map:
-            return flag
-        return jnp.concatenate([flag.astype(jnp.float32)[:, None], context], axis=1)
+    def _shown_to_denoiser(self, known: Known) -> Known:
+        """Withhold the context from a denoiser that sees the mean of gamma alone."""
+        return known if self.sees_gamma_map else dataclasses.replace(known, context=None)
 
     def predict_eps(
         self,
         params: Params,
         z: Latents,
         gamma: Gamma,
-        conditioning: Conditioning,
+        known: Known,
         *,
-        context: Context | None = None,
         train: bool = False,
         dropout_key: PRNGKey | None = None,
     ) -> Latents:
-        """eps_hat(z_t, gamma_t, c) [B,H,W,C]; `dropout_key` is consumed when training."""
+        """Return eps_hat(z_t, gamma_t, known) [B,H,W,C], see `DiffusionModel.predict_eps`."""
+        # The map of gamma is affine and constant, see `time_map`.
         low, high = self.time_map
         time = (gamma - low) / (high - low)
         if not self.sees_gamma_map and gamma.shape[1:] != (1, 1, 1):
@@ -201,44 +149,24 @@ class VDM(DiffusionModel):
             {"params": params["denoiser"]},
             z,
             time,
-            self._told(jnp.asarray(conditioning), context) if context is not None else conditioning,
+            self._shown_to_denoiser(known),
             train,
             rngs={} if dropout_key is None else {"dropout": dropout_key},
         )
         return diffusion.to_eps(self.parameterisation, prediction, z, gamma)
 
-    def gamma(self, params: Params, t: PerExample, context: Context | None = None) -> Gamma:
-        """gamma(t) for times t [B], broadcastable to a latent."""
-        return self.schedule.gamma(params["schedule"], t, context)
-
-    def gamma_and_derivative(
-        self, params: Params, t: PerExample, context: Context | None = None
-    ) -> tuple[Gamma, Gamma]:
-        """(gamma(t), dgamma/dt) for times t [B]."""
-        return gamma_and_derivative(self.schedule, params["schedule"], t, context)
-
-    def gamma_increment(
-        self, params: Params, step: jax.Array, num_timesteps: int, context: Context | None = None
-    ) -> Gamma:
-        """gamma(i/T) - gamma((i-1)/T) for integer steps i in 1..T [B]."""
-        return self.schedule.gamma_increment(params["schedule"], step, num_timesteps, context)
-
-    def end_gammas(self, params: Params, context: Context | None = None) -> tuple[Gamma, Gamma]:
-        """(gamma(0), gamma(1)), each broadcastable to a latent."""
-        return endpoints(self.schedule, params["schedule"], context)
-
     def training_noise(self, key: PRNGKey, batch_size: int) -> Noise:
-        """One jittered time in each of B strata, eps, eps_0 and the contexts' noise."""
+        """Draw one jittered time in each of B strata, eps, eps_0 and the contexts' noise."""
         return training_noise(key, batch_size, self.shape, self.draw_context)
 
     def evaluation_noise(self, seed: int, randomisation, repeat, index: Index) -> Noise:
-        """Evenly spread times, eps, eps_0 and the contexts' noise of images `index` [B]."""
+        """Draw evenly spread times, eps, eps_0 and contexts' noise, see `vdm.models.vdm.noise`."""
         return evaluation_noise(seed, randomisation, repeat, index, self.shape, self.draw_context)
 
     def evaluation_times(
         self, seed: int, repeats: int, randomisations: int, index: Index
     ) -> np.ndarray:
-        """The uniform times of `evaluation_noise` [repeats, randomisations, N]."""
+        """Return the uniform times of `evaluation_noise` [repeats, randomisations, N]."""
         return np.asarray(all_evaluation_times(seed, repeats, randomisations, jnp.asarray(index)))
 
     def terms(
@@ -250,17 +178,17 @@ class VDM(DiffusionModel):
         train: bool = False,
         dropout_key: PRNGKey | None = None,
     ) -> ElboTerms:
-        """See `vdm.models.vdm.elbo.elbo_terms`, at T of the objective."""
+        """Return the terms of the bound at T of the objective, see `vdm.models.vdm.elbo`."""
         steps = self.objective.num_timesteps
         return elbo_terms(self, params, batch, noise, steps, train=train, dropout_key=dropout_key)
 
     def with_timesteps(self, num_timesteps: int) -> "VDM":
-        """This model with a bound of T steps, or in continuous time (T = 0)."""
+        """Return this model with a bound of T steps, or in continuous time (T = 0)."""
         objective = dataclasses.replace(self.objective, num_timesteps=num_timesteps)
         return dataclasses.replace(self, objective=objective)
 
     def with_reconstruction(self, expected: bool) -> "VDM":
-        """This model with the reconstruction term in expectation over z_0, or from one draw."""
+        """Return this model with the reconstruction term in expectation over z_0, or from one draw."""
         return dataclasses.replace(self, expected_reconstruction=expected)
 
     @property
@@ -269,29 +197,29 @@ class VDM(DiffusionModel):
         return self.objective.num_timesteps
 
     def init_state(self) -> TimeDensity | None:
-        """The density of adaptive times, of which nothing is known; None for uniform times."""
+        """Return the density of adaptive times before the first batch; None for uniform times."""
         return init_density() if self.objective.adaptive_times else None
 
     def gradient(
         self, params: Params, state: TimeDensity | None, batch: Batch, noise: Noise, key: PRNGKey
     ) -> tuple[Params, TimeDensity | None, Metrics]:
-        """What every parameter group descends along, see `vdm.models.vdm.objective`."""
+        """Return every group's gradient, the next state and metrics, see `vdm.models.vdm.objective`."""
         return descend(self, params, state, batch, noise, key)
 
     def groups(self, params: Params) -> Params:
-        """The branch of every leaf, two levels deep in the schedule."""
+        """Return the parameter group of every leaf, see `vdm.models.vdm.groups`."""
         return group_labels(params)
 
     def group_kinds(self) -> dict[str, str]:
-        """{group: kind of its optimizer}, see `vdm.models.vdm.groups`."""
+        """Return {group: kind of its optimizer}, see `vdm.models.vdm.groups`."""
         return group_kinds(self.encoder is not None)
 
     def project(self, params: Params) -> Params:
-        """Parameters with a valid schedule."""
+        """Return the parameters with the nearest valid schedule."""
         return {**params, "schedule": self.schedule.project(params["schedule"])}
 
     def facts(self) -> dict[str, Any]:
-        """Family, T of training, schedule, and the dtype that the network computes in."""
+        """Return family, T of training, schedule, and the dtype that the network computes in."""
         return {
             "family": self.family,
             "timesteps_train": self.timesteps_train,
@@ -300,28 +228,19 @@ class VDM(DiffusionModel):
         }
 
     def supports(self) -> Support:
-        """Every bound and sampler; one may still refuse this schedule or context."""
+        """Return support for all bounds and samplers; one may still refuse a schedule or context."""
         return Support(bounds=None, samplers=None, codec=True)
 
     def term_maps(self, params: Params, batch: Batch, noise: Noise) -> TermMaps:
-        """The terms of every image per dimension, at T of the objective."""
+        """Return the terms of every image per dimension, at T of the objective."""
         return term_maps(self, params, batch, noise)
 
-    def noise_range(self, params: Params) -> tuple[float, float]:
-        """(min gamma(0), max gamma(1)) over pixels."""
-        gamma_0, gamma_1 = self.end_gammas(params)
-        return float(jnp.min(gamma_0)), float(jnp.max(gamma_1))
-
     def paired_terms(self, gammas: tuple[float, float]) -> TermsFn:
-        """Terms in continuous time whose noise other models share, see `vdm.models.vdm.maps`."""
+        """Return terms in continuous time with noise that models share, see `vdm.models.vdm.maps`."""
         return paired_terms(self, gammas)
 
     def chain(
         self, params: Params, num_timesteps: int = 0, context: Context | None = None
     ) -> Chain:
-        """The model at T steps as a chain of T + 1 latents, see `vdm.models.vdm.latents`."""
+        """Return the model at T steps as a chain of T + 1 latents, see `vdm.models.vdm.latents`."""
         return latent_chain(self, params, num_timesteps, context)
-
-    def predict(self, params: Params, z: Latents, gamma: Gamma, known: Known) -> Latents:
-        """eps_hat(z, gamma) [B,H,W,C] given what is known of each image."""
-        return self.predict_eps(params, z, gamma, known.augmented, context=known.context)

@@ -1,8 +1,9 @@
-"""All randomness of the bound, as arrays: times, and the noise of every image.
+"""Randomness of the bound as arrays: times, and the noise of every image.
 
-Training draws from a key; its times are one jittered sample in each of B strata of the *global* batch,
-so that device count and sharding change nothing. Evaluation depends on (seed, randomisation, repeat,
-image index) alone, so neither do batch size and padding, and more repeats change nothing already drawn.
+Training draws from a key. Its times are one jittered sample in each of B strata of the *global* batch,
+so that the number of devices and the sharding change nothing. Noise of evaluation depends on (seed,
+randomisation, repeat, image index) alone: batch size, padding and further repeats change nothing
+already drawn.
 """
 
 import functools
@@ -22,19 +23,19 @@ _PER_REPEAT = 2447445414
 _CONTEXT_KEY = 3  # beyond those that the split of `training_noise` gives
 
 DrawContext = Callable[[PRNGKey], jax.Array]
-"""key -> the noise of one image's context, see `vdm.distributions.base`."""
+"""Function key -> the noise of one image's context, see `vdm.distributions.base`."""
 
 
 @flax.struct.dataclass
 class Noise:
-    """What one evaluation of the bound consumes.
+    """Draws that one evaluation of the bound consumes.
 
     Attributes:
       times: uniform in [0, 1) [B]; t itself, or mapped to a step of T by `timestep`.
-      eps: the noise of z_t [B,H,W,C].
-      eps_0: the noise of z_0 [B,H,W,C]; unused when the reconstruction is taken in expectation.
+      eps: noise of z_t [B,H,W,C].
+      eps_0: noise of z_0 [B,H,W,C]; unused when the reconstruction is taken in expectation.
       importance: 1/p(times) [B] where times were drawn from a density p; None = uniform.
-      context: the noise of each image's context [B,...]; None for a model without.
+      context: noise of each image's context [B,...]; None for a model without one.
     """
 
     times: PerExample
@@ -50,7 +51,14 @@ def training_noise(
     shape: tuple[int, int, int],
     draw_context: DrawContext | None = None,
 ) -> Noise:
-    """Noise of one training step; `key` is consumed. `draw_context`: of a model with a context."""
+    """Draw the noise of one training step.
+
+    Args:
+      key: key of the step, consumed.
+      batch_size: B, over all devices.
+      shape: (H, W, C) of an image.
+      draw_context: function that draws a context's noise; None for a model without one.
+    """
     key_times, key_eps, key_eps_0 = jax.random.split(key, 3)
     size = (batch_size, *shape)
     return Noise(
@@ -68,7 +76,10 @@ def _contexts(key: PRNGKey, batch_size: int, draw_context: DrawContext | None):
 
 
 def stratified_times(key: PRNGKey, batch_size: int) -> PerExample:
-    """(pi(i) + u_i)/B [B]: one uniform draw in each of B strata, permuted against image order."""
+    """Draw times (pi(i) + u_i)/B [B]: one uniform draw in each of B strata, `key` consumed.
+
+    The permutation pi unties strata from places in the batch, which microbatches and devices share out.
+    """
     key_order, key_jitter = jax.random.split(key)
     stratum = jax.random.permutation(key_order, batch_size).astype(jnp.float32)
     times = (stratum + jax.random.uniform(key_jitter, (batch_size,))) / batch_size
@@ -83,12 +94,20 @@ def evaluation_noise(
     shape: tuple[int, int, int],
     draw_context: DrawContext | None = None,
 ) -> Noise:
-    """Noise of images `index` [B] in one repeat of one independent randomisation.
+    """Draw the noise of images in one repeat of one independent randomisation.
 
     Over images and repeats the times form a randomly shifted low-discrepancy sequence,
     frac(U + index phi_1 + repeat phi_2) with U from (seed, randomisation): uniform for every image,
-    evenly spread over any number of images and repeats. `draw_context`: of a model with a context,
-    whose noise comes from a stream of its own.
+    and evenly spread over any number of images and repeats.
+
+    Args:
+      seed: seed of the evaluation.
+      randomisation: number of the independent randomisation.
+      repeat: number of the repeat within it.
+      index: position of each image in its split [B].
+      shape: (H, W, C) of an image.
+      draw_context: function that draws a context's noise, from a stream of its own; None for a model
+        without a context.
     """
     _, key_eps = _evaluation_keys(seed, randomisation)
     key_eps = jax.random.fold_in(key_eps, repeat)
@@ -109,7 +128,15 @@ def evaluation_contexts(
     index: Index,
     draw_context: DrawContext | None,
 ) -> jax.Array | None:
-    """The noise of contexts [B,...], by (seed, randomisation, repeat, image) alone; None without."""
+    """Draw the noise of contexts [B,...]; None for a model without a context.
+
+    Args:
+      seed: seed of the evaluation.
+      randomisation: number of the independent randomisation.
+      repeat: number of the repeat within it.
+      index: position of each image in its split [B].
+      draw_context: function that draws one image's noise.
+    """
     if draw_context is None:
         return None
     key = jax.random.fold_in(stream_key(seed, "context"), randomisation)
@@ -120,21 +147,35 @@ def evaluation_contexts(
 def evaluation_times(
     seed: int, randomisation: int | jax.Array, repeat: int | jax.Array, index: Index
 ) -> PerExample:
-    """The times of `evaluation_noise` alone [B]."""
+    """Return the times of `evaluation_noise` [B], without drawing its noise.
+
+    Args:
+      seed: seed of the evaluation.
+      randomisation: number of the independent randomisation.
+      repeat: number of the repeat within it.
+      index: position of each image in its split [B].
+    """
     key_shift, _ = _evaluation_keys(seed, randomisation)
     return _kronecker_times(key_shift, repeat, index)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def all_evaluation_times(seed: int, repeats: int, randomisations: int, index: Index) -> PerExample:
-    """`evaluation_times` of every repeat and randomisation [repeats, randomisations, N]."""
+    """Return the times of every repeat and randomisation [repeats, randomisations, N].
+
+    Args:
+      seed: seed of the evaluation.
+      repeats: number of repeats.
+      randomisations: number of independent randomisations.
+      index: position of each image in its split [N].
+    """
     of_one = lambda n, r: evaluation_times(seed, r, n, index)  # noqa: E731
     of_repeat = lambda n: jax.vmap(lambda r: of_one(n, r))(jnp.arange(randomisations))  # noqa: E731
     return jax.vmap(of_repeat)(jnp.arange(repeats))
 
 
 def timestep(times: PerExample, num_timesteps: int) -> jax.Array:
-    """The step i in 1..T that a uniform time falls into, int32 [B]."""
+    """Return the step i in 1..T that each uniform time falls into, int32 [B]."""
     step = 1 + jnp.floor(times * num_timesteps).astype(jnp.int32)
     return jnp.clip(step, 1, num_timesteps)
 
@@ -147,7 +188,8 @@ def _evaluation_keys(seed, randomisation) -> tuple[PRNGKey, PRNGKey]:
 
 def _kronecker_times(key, repeat, index) -> PerExample:
     shift = jax.random.bits(key, dtype=jnp.uint32)
-    turns = index.astype(jnp.uint32) * jnp.uint32(_PER_IMAGE)  # modulo 2^32: exact
+    # Integers modulo 2^32 are turns of a circle: their sums wrap round without rounding.
+    turns = index.astype(jnp.uint32) * jnp.uint32(_PER_IMAGE)
     turns = shift + turns + jnp.asarray(repeat).astype(jnp.uint32) * jnp.uint32(_PER_REPEAT)
     return (turns >> 8).astype(jnp.float32) * 2.0**-24
 

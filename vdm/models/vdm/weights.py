@@ -1,11 +1,11 @@
-"""Weightings of the denoising term, as functions of gamma = -log SNR:
+"""Weightings of the denoising term as functions of gamma = -log SNR:
 
     L_w = reconstruction + prior matching + 1/2 E[w(gamma_t) gamma'(t) |eps - eps_hat|^2]
 
 w = 1 is the ELBO. A weight that does not decrease with gamma is, up to constants, a mixture over noise
-levels of ELBOs of noise-augmented images; any other weight is no bound (Kingma & Gao 2023, sec. 3).
-None of them changes what is reported: bits/dim is always the ELBO. A fixed function of gamma keeps its
-meaning under any schedule; "uniform in t" would not.
+levels of ELBOs of noise-augmented images; any other weight is no bound (Kingma & Gao 2023,
+arXiv:2303.00848, sec. 3). The reported bits/dim is always the ELBO, whatever the weight. A fixed
+function of gamma keeps its meaning under any schedule; "uniform in t" would not.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from vdm.schedules.endpoints import GAMMA_LIMIT
 from vdm.types import Gamma
 
 Weight = Callable[[Gamma], jax.Array]
-"""gamma -> w(gamma) >= 0, of the same shape."""
+"""Function gamma -> w(gamma) >= 0, of the same shape."""
 
 
 def elbo() -> None:
@@ -29,9 +29,10 @@ def elbo() -> None:
 
 
 def l_simple() -> Weight:
-    """DDPM's L_simple, the mean of |eps - eps_hat|^2 over its steps (Ho et al. 2020, eq. 14). No bound.
+    """DDPM's L_simple (Ho et al. 2020, arXiv:2006.11239, eq. 14). No bound.
 
-    At DDPM's own levels gamma_n, n = 2..1000, and with T = 999 steps, w undoes the bound's weight:
+    It is the mean of |eps - eps_hat|^2 over DDPM's steps. At its own noise levels gamma_n, n = 2..1000,
+    and with T = 999 steps, w undoes the bound's weight:
     w(gamma_n) = 2/(999 expm1(gamma_n - gamma_(n-1))). In between ln w is linear in gamma, below gamma_2
     and above gamma_1000 constant. It is nearly the density that DDPM's times have in gamma: a bell.
     """
@@ -45,7 +46,7 @@ def edm(mean: float = -1.2, deviation: float = 1.2, sigma_data: float = 0.5) -> 
     """w = N(gamma; 2 m, (2 s)^2) (1 + e^gamma / sigma_data^2), sigma = e^(gamma/2). No bound.
 
     EDM's weight (sigma^2 + sigma_data^2)/(sigma sigma_data)^2 of |x - x_hat|^2 at ln sigma ~ N(m, s^2)
-    (Karras et al. 2022, table 1; Kingma & Gao 2023, table 1): a bell.
+    (Karras et al. 2022, arXiv:2206.00364, table 1; Kingma & Gao 2023, table 1): a bell.
     """
     for name, value in (("deviation", deviation), ("sigma_data", sigma_data)):
         if not value > 0:
@@ -89,16 +90,19 @@ WEIGHTS = {
     "sigmoid": sigmoid,
     "truncated": truncated,
 }
-"""Each entry: a function (**options) -> Weight, or None for the bound as it is."""
+"""{name: function (**options) -> Weight, or None for the bound itself}."""
 
 
 def make_weight(name: str, options: Mapping, gammas: tuple[float, float]) -> Weight | None:
-    """The weight `name`, checked to be finite, nowhere negative and somewhere positive on `gammas`.
+    """Build the weight `name`; None for the ELBO.
 
-    None for the ELBO.
+    Args:
+      name: key of `WEIGHTS`.
+      options: the weight's own options.
+      gammas: (lowest, highest) gamma, over which it is checked on a grid.
 
     Raises:
-      ConfigError: no such weight or option, or a weight that is not one.
+      ConfigError: an unknown weight or option, or values that are not finite, negative or all 0.
     """
     build = choose("objective.weight.name", name, WEIGHTS, "weight")
     check_options(f"objective.weight.{name}", options, inspect.signature(build).parameters)

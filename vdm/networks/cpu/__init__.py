@@ -1,1 +1,1 @@
-"""Convolutions made for CPUs: Winograd's tiles and their gradients."""
+"""Convolutions for CPUs: Winograd's tiles and their gradients."""

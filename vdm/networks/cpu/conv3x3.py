@@ -1,8 +1,8 @@
-"""The 3x3 convolution, in the form that is fastest where it runs.
+"""3x3 convolution in the form that is fastest on the device.
 
-On an accelerator that is XLA's own. On a CPU, where matrix products are what XLA computes at the
-machine's speed, many channels take Winograd's tiles (`vdm.networks.cpu.winograd`), whose gradients have
-the same form. In a loop they keep their speed; XLA's own gradients take up to 45 times as long there.
+On an accelerator that is XLA's own. On a CPU XLA computes matrix products fastest, so convolutions with
+many channels go by Winograd's tiles (`vdm.networks.cpu.winograd`), and so do their gradients. These are
+as fast inside a loop as outside; XLA's own gradients take up to 45 times as long in a loop.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from vdm.networks.base import on_one_cpu
 from vdm.networks.cpu.winograd import conv_by_tiles, kernel_gradient_by_tiles
 
 MIN_CHANNELS_OF_TILES = 64
-"""Of input and output: with fewer, the transforms cost more than the products save."""
+"""Least width of input and output for tiles: below it the transforms cost more than they save."""
 
 
 def conv3x3(
@@ -26,10 +26,16 @@ def conv3x3(
     in_loop: bool = False,
     name: str | None = None,
 ) -> nn.Conv:
-    """A 3x3 convolution that keeps the image size, optionally starting at zero.
+    """Return a 3x3 convolution that keeps the image size.
 
-    `train`: it is differentiated, in reverse only. `in_loop`: within a loop; written out, tiles in
-    training take twice as long to compile and, in deep networks, to run.
+    Args:
+      channels: number of output channels.
+      dtype: dtype of the computation.
+      zero: whether the kernel starts at zero.
+      train: whether it will be differentiated, in reverse mode only.
+      in_loop: whether the call is inside `lax.scan`. The gradients by tiles pay off only there: written
+        out, they take twice as long to compile and, in deep networks, to run.
+      name: name of the module, and so of its parameters.
     """
     init = nn.initializers.zeros if zero else nn.linear.default_kernel_init
 
@@ -50,13 +56,13 @@ def conv3x3(
 
 
 def conv_forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B,H,W,C] and [3,3,C,C'] -> [B,H,W,C'], padded with zeros; by tiles where that is faster."""
+    """Convolve x [B,H,W,C], padded with zeros, with a kernel [3,3,C,C'] -> [B,H,W,C']."""
     return conv_by_tiles(x, kernel) if _suits_tiles(x, kernel) else _plain_conv(x, kernel)
 
 
 @jax.custom_vjp
 def conv_for_training(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same, with gradients that are as fast in a loop as outside; no forward-mode derivative."""
+    """Return `conv_forward` with reverse-mode gradients that are as fast in a loop as outside."""
     return conv_forward(x, kernel)
 
 
@@ -67,7 +73,7 @@ def _forward(x, kernel):
 def _backward(residuals, dy):
     x, kernel = residuals
     by_input = conv_forward(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-    # Its sum over images is one exchange between devices, where tiles would make sixteen.
+    # The sum over images is one exchange between devices; tiles would make sixteen.
     by_tiles = on_one_cpu() and _suits_tiles(x, kernel)
     form = kernel_gradient_by_tiles if by_tiles else kernel_gradient_by_products
     return by_input, form(x, dy).astype(kernel.dtype)
@@ -77,9 +83,10 @@ conv_for_training.defvjp(_forward, _backward)
 
 
 def kernel_gradient_by_products(x: jax.Array, dy: jax.Array) -> jax.Array:
-    """The gradient in the kernel as nine matrix products, [3,3,C,C'].
+    """Return the gradient by the kernel as nine matrix products, [3,3,C,C'].
 
-    In a loop on one device, as a ninth of the kernels compile; of several, each turn would exchange.
+    On one device they run in a loop, with a ninth of the code to compile. With several devices every
+    iteration would exchange sums, so there they are written out.
     """
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = dy.reshape(-1, dy.shape[-1])
@@ -99,6 +106,7 @@ def kernel_gradient_by_products(x: jax.Array, dy: jax.Array) -> jax.Array:
 
 
 def _suits_tiles(x: jax.Array, kernel: jax.Array) -> bool:
+    """Return True if tiles apply (even height and width) and are faster (float32, many channels)."""
     even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
     return even and x.dtype == jnp.float32 and min(kernel.shape[2:]) >= MIN_CHANNELS_OF_TILES
 

@@ -1,12 +1,12 @@
-"""The 3x3 convolution by Winograd's algorithm F(2x2, 3x3), in 1/2.25 of the multiplications.
+"""3x3 convolution by Winograd's algorithm F(2x2, 3x3), in 1/2.25 of the multiplications.
 
-In tiles of 2x2 outputs Y, from 4x4 inputs d and a kernel g (Lavin & Gray 2016),
+A tile of 2x2 outputs Y follows from 4x4 inputs d and a kernel g (Lavin & Gray 2016, arXiv:1509.09308),
 
     Y = A^T [(G g G^T) (.) (B^T d B)] A,
 
-where (.) is 16 products of matrices [B H/2 W/2, C] and [C, C']. No digits worth the name are lost: the
-entries of A and B are 0 and +-1, those of G halves. The products run in loops: written out, each
-brings kernels of its own, which take three times as long to compile.
+where (.) is 16 products of matrices [B H/2 W/2, C] and [C, C']. Float32 accuracy is kept: the entries
+of A and B are 0 and +-1, those of G multiples of 1/2. The products run in loops, because each product
+that is written out compiles kernels of its own, in all for three times as long.
 """
 
 import itertools
@@ -21,11 +21,17 @@ _INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1))  # B^T
 _KERNEL = np.array([(1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)], np.float32)  # G
 _OUTPUT = ((1, 1, 1, 0), (0, 1, -1, 1))  # A^T
 _KERNEL_BOTH_WAYS = np.kron(_KERNEL, _KERNEL)
-"""[16, 9]: G g G^T of the nine entries of g."""
+"""Matrix [16,9] that maps the nine entries of g to the 16 of G g G^T."""
 
 
 class _Line(NamedTuple):
-    """A row of B^T or A, and where in pairs of pixels it looks: d[2 p + odd] + sign d[2 p' + odd']."""
+    """Row of B^T or A as a sum of two pixels of a tile, d[2 pair + odd] + sign d[2 pair' + odd'].
+
+    Attributes:
+      pair, odd: place of the first pixel, as a pair of pixels and a place within it.
+      other_pair, other_odd: place of the second.
+      sign: its factor, 0 for a row with one entry.
+    """
 
     pair: int | jax.Array
     odd: int | jax.Array
@@ -35,7 +41,7 @@ class _Line(NamedTuple):
 
 
 def _line(row: Sequence[int]) -> _Line:
-    """Of a row with an entry 1 and at most one other; where there is none, the sign is 0."""
+    """Convert a row with one entry 1 and at most one other to a `_Line`."""
     first, second = sorted(range(len(row)), key=lambda i: (row[i] == 0, -row[i]))[:2]
     return _Line(*divmod(first, 2), *divmod(second, 2), float(row[second]))
 
@@ -44,9 +50,9 @@ _LINES = [_line(row) for row in _INPUT]
 _OUTPUT_LINES = [_line(row) for row in zip(*_OUTPUT, strict=True)]
 
 
-@jax.jit  # a name of its own, by which operations are counted as those of a convolution
+@jax.jit  # under its name in a program the benchmark counts its operations
 def conv_by_tiles(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B,H,W,C] and [3,3,C,C'] -> [B,H,W,C'], padded with zeros, for even H and W."""
+    """Convolve x [B,H,W,C], padded with zeros, with a kernel [3,3,C,C'] -> [B,H,W,C']; H, W even."""
     pairs, tiles, entries = _padded_pairs(x), _num_tiles(x), kernel.reshape(9, -1)
     weights = (_KERNEL_BOTH_WAYS @ entries).reshape(4, 4, *kernel.shape[2:])
 
@@ -61,7 +67,7 @@ def conv_by_tiles(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.jit
 def kernel_gradient_by_tiles(x: jax.Array, dy: jax.Array) -> jax.Array:
-    """The adjoint in the kernel, G^T [(B^T d B)^T (.) (A dy A^T)] G, [3,3,C,C']."""
+    """Return the gradient by the kernel, G^T [(B^T d B)^T (.) (A dy A^T)] G, [3,3,C,C']."""
     pairs, outputs, tiles = _padded_pairs(x), _pairs(dy), _num_tiles(x)
 
     def one_product(_, lines):
@@ -75,7 +81,7 @@ def kernel_gradient_by_tiles(x: jax.Array, dy: jax.Array) -> jax.Array:
 
 
 def _both_ways(lines: Sequence[_Line]) -> tuple[_Line, _Line]:
-    """Every pair of lines, down and across."""
+    """Return every pair of lines, the one down and the one across, stacked for a loop."""
     down, across = zip(*itertools.product(lines, lines), strict=True)
     return _stacked(down), _stacked(across)
 
@@ -91,18 +97,25 @@ def _num_tiles(x: jax.Array) -> tuple[int, int]:
 
 
 def _pairs(x: jax.Array) -> jax.Array:
-    """Pairs of rows and of columns, [B, H/2, 2, W/2, 2, C]."""
+    """Group rows and columns into pairs, [B,H/2,2,W/2,2,C]."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
 
 
 def _padded_pairs(x: jax.Array) -> jax.Array:
-    """The same of the padded image, [B, H/2 + 1, 2, W/2 + 1, 2, C]."""
+    """Pad an image by one pixel and group it into pairs, [B,H/2+1,2,W/2+1,2,C]."""
     return _pairs(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
 
 
 def _transformed(pairs: jax.Array, tiles: tuple[int, int], down: _Line, across: _Line) -> jax.Array:
-    """One entry of B^T d B, or of A dy A^T, for every tile, [B H/2 W/2, C]."""
+    """Return one entry of B^T d B, or of A dy A^T, for every tile, [B H/2 W/2,C].
+
+    Args:
+      pairs: pixels in pairs, see `_pairs`.
+      tiles: number of tiles down and across.
+      down: row of the transform that is applied down.
+      across: row of the transform that is applied across.
+    """
     batch, *_, channels = pairs.shape
     size = (batch, tiles[0], 1, tiles[1], 1, channels)
 
@@ -114,17 +127,17 @@ def _transformed(pairs: jax.Array, tiles: tuple[int, int], down: _Line, across: 
         other = entry(pair, odd, across.other_pair, across.other_odd)
         return entry(pair, odd, across.pair, across.odd) + across.sign * other
 
-    found = along(down.pair, down.odd) + down.sign * along(down.other_pair, down.other_odd)
-    return found.reshape(-1, channels)
+    entries = along(down.pair, down.odd) + down.sign * along(down.other_pair, down.other_odd)
+    return entries.reshape(-1, channels)
 
 
 def _from_products(m: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """A^T m, for four arrays m; A^T is that of `_OUTPUT`."""
+    """Apply A^T, which is `_OUTPUT`, to four arrays."""
     return m[0] + m[1] + m[2], m[1] - m[2] + m[3]
 
 
 def _join(columns: Sequence[Sequence[jax.Array]], shape: tuple[int, ...]) -> jax.Array:
-    """Outputs [B,H,W,C'] from columns[j][i], the entry (i, j) of every 2x2 output."""
+    """Join columns[j][i], the entry (i, j) of every 2x2 output, to outputs [B,H,W,C']."""
     batch, height, width, channels = shape
     split = (batch, height // 2, width // 2, channels)
     rows = [jnp.stack([c[i].reshape(split) for c in columns], axis=3) for i in range(2)]
