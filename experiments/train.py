@@ -14,6 +14,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run writes; runs/CONFIG-TIME if not given."
 )
+_LIST = flags.DEFINE_bool("list", False, "Show every configuration with its cost and bits/dim.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show shapes, sizes and one step; write nothing.")
 _VERIFY_DATA = flags.DEFINE_bool("verify_data", False, "Hash all pixels of the data again.")
 _ALLOW_CHANGE = flags.DEFINE_list(

@@ -1,6 +1,6 @@
 """Cost of minimising the bound's variance in a training step: ratios of FLOPs and of time.
 
-    python -m experiments.benchmarks.shape_cost --config=configs/digits_learned.py
+    python -m experiments.benchmarks.shape_cost --config=configs/digits.py:learned
 
 The same step with the shape on the variance and on the bound. FLOPs by XLA's count; time by blocks of
 steps that take turns in the order ABBA, so that a machine that slows down slows both.

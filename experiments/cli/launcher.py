@@ -28,7 +28,8 @@ from typing import NoReturn
 import absl.logging  # noqa: F401
 from absl import flags
 
-from experiments.cli import parsing
+from experiments.cli import listing, parsing
+from experiments.cli.config_files import list_configs
 from experiments.cli.stdout import outlive_readers
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
 from vdm.runs.config import flatten
@@ -61,6 +62,13 @@ def run(
     own = own_flags(argv[0])
     if _HELP & set(argv[1:]):
         print(usage(doc, own))
+        sys.exit(0)
+    if (
+        "list" in own
+        and {"--list", "-list", "--list=true"} & set(argv[1:])
+        and Path("configs").is_dir()
+    ):
+        print(listing.format_configs())
         sys.exit(0)
     # Read from the words, because parsing itself may be what fails.
     debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
@@ -99,7 +107,7 @@ def usage(doc: str | None, own: Sequence[str]) -> str:
         lines.append(f"  --{name}: {' '.join(text.split())}{default}")
     if "config" in own:
         lines.append("  --config.FIELD=VALUE: override one field, after --config.")
-        lines.append(f"Configurations: {', '.join(parsing.list_configs()) or 'none in configs/'}")
+        lines.append(f"Configurations: {', '.join(list_configs()) or 'none in configs/'}")
     return "\n".join(lines)
 
 

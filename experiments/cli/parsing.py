@@ -6,8 +6,6 @@ flag gets its file and its overrides checked here first; absl then only has valu
 """
 
 import difflib
-import importlib.machinery
-import importlib.util
 import re
 import traceback
 from collections.abc import Sequence
@@ -17,6 +15,8 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_dict, config_flags
 
+from experiments.cli.config_files import list_configs, run_file
+from experiments.cli.former_configs import present_name, present_words
 from vdm.errors import ConfigError
 from vdm.runs.config import flatten
 
@@ -56,6 +56,8 @@ def parse(argv: Sequence[str], own: Sequence[str]) -> None:
     Raises:
       ConfigError: for any mistake, as one line.
     """
+    if "config" in own:
+        argv = present_words(argv)
     words = read_words(argv[1:])
     default = _check_config(words) if "config" in own else None
     # absl otherwise stops at the first positional and drops every flag behind it.
@@ -80,11 +82,6 @@ def read_words(argv: Sequence[str]) -> list[Word]:
             following = "" if after.startswith("--") else after
             words.append(Word(match[1], following if match[2] is None else match[2]))
     return words
-
-
-def list_configs() -> list[str]:
-    """The configurations that `--config` offers."""
-    return [str(path) for path in sorted(Path("configs").glob("*.py")) if path.stem[0] != "_"]
 
 
 def name_flags(message: str, own: Sequence[str]) -> str:
@@ -120,17 +117,19 @@ def _check_config(words: list[Word]) -> config_dict.ConfigDict:
 
 
 def load_config(path: str) -> config_dict.ConfigDict:
-    """Run `get_config()` of a file; `path` may end in `:argument`, which it is then given."""
+    """Run `get_config()` of a file; `path` may end in `:variant`, which it is then given.
+
+    Raises:
+      ConfigError: no such file or variant, or a file that raises.
+    """
+    path = present_name(path)
     file, *arguments = path.split(":", 1)
     if not Path(file).is_file() or not file.endswith(".py"):
         raise ConfigError(f"--config={path}: no such Python file; {_offer_configs(file)}")
-    loader = importlib.machinery.SourceFileLoader("config_to_check", file)
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        loader.exec_module(module)
-        config = module.get_config(*arguments)
+        config = run_file(file, *arguments)
+    except ConfigError:
+        raise
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(line.filename).name}:{line.lineno}"

@@ -2,7 +2,7 @@
 
     python -m experiments.studies.per_pixel --workdir=runs/pixel_study
 
-Trains a line, a polynomial per pixel and one conditional on the image from configs/digits_study.py, 9
+Trains a line, a polynomial per pixel and one conditional on the image from configs/digits.py:study, 9
 runs of about a minute on two idle cores, and prints all four terms with intervals between seeds. Run it
 again to resume; what is trained is not trained again. Writes pixel_study.csv and .tex, and
 pixel_study_steps.csv with the time of a training step, measured in turns.
@@ -13,7 +13,7 @@ from absl import flags
 from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
-_CONFIG_FILE = flags.DEFINE_string("config_file", "configs/digits_study.py", "What is varied.")
+_CONFIG_FILE = flags.DEFINE_string("config_file", "configs/digits.py:study", "What is varied.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Training seeds of each, 0 upwards.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("num_steps", None, "Steps of each run; the file's if not given.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "How often a step is timed.", lower_bound=3)

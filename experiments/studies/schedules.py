@@ -2,7 +2,7 @@
 
     python -m experiments.studies.schedules --workdir=runs/study
 
-Trains what `experiments.studies.schedules_summary` lists from configs/digits_study.py, 27 runs of at
+Trains what `experiments.studies.schedules_summary` lists from configs/digits.py:study, 27 runs of at
 most 45 seconds on two idle cores, then measures the variance of each one's bound: about 25 minutes in
 all. Run it again to resume; what is trained or measured is not done again. Writes index.html, study.csv
 and study.png.
@@ -13,7 +13,7 @@ from absl import flags
 from experiments.cli import launcher
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of all runs.", required=True)
-_CONFIG_FILE = flags.DEFINE_string("config_file", "configs/digits_study.py", "What is varied.")
+_CONFIG_FILE = flags.DEFINE_string("config_file", "configs/digits.py:study", "What is varied.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Training seeds per schedule, 0 upwards.", lower_bound=1)
 _DRAWS = flags.DEFINE_integer("draws", 32, "Times and noises per image.", lower_bound=2)
 _STEPS = flags.DEFINE_integer("num_steps", None, "Steps of each run; the file's if not given.")

@@ -40,8 +40,9 @@ FIXED_FIELDS = {
 
 
 def default_workdir(config_path: str) -> Path:
-    """runs/{config}-{time}."""
-    stem = Path(config_path.partition(":")[0]).stem
+    """Return runs/{config}-{time}, or runs/{config}_{variant}-{time} where a variant is chosen."""
+    file, _, variant = config_path.partition(":")
+    stem = "_".join(filter(None, (Path(file).stem, variant)))
     return Path("runs") / f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
