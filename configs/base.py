@@ -1,4 +1,4 @@
-"""The base configuration: every field of vdm/runs/defaults.py, which has each one's reason.
+"""The base configuration: every field of vdm/runs/defaults, which has each one's reason.
 
 The other files in this folder change only what differs. Fields that hold None decide for themselves.
 Override any of them on the command line: --config=configs/digits.py --config.train.num_steps=500

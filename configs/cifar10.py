@@ -58,7 +58,7 @@ def mulan() -> config_dict.ConfigDict:
     """
     config = paper()
     config.schedule.name = "conditional_polynomial"
-    config.schedule.conditional_polynomial.learned_endpoints = False
+    config.schedule.learned_endpoints = False
     config.schedule.gamma_0, config.schedule.gamma_1 = -13.3, 5.0
     config.context.name = "categorical"
     config.context.categorical.num_variables, config.context.categorical.num_classes = 50, 2

@@ -61,7 +61,7 @@ def learned() -> config_dict.ConfigDict:
     config = digits()
     config.schedule.name = "monotone_network"
     # The interior has a thousand weights, whose mean counts: each may move faster than an end point.
-    config.optimizer.shape_learning_rate = 4e-3
+    config.optimizer.interior_learning_rate = 4e-3
     return config
 
 
@@ -109,9 +109,9 @@ def per_pixel() -> config_dict.ConfigDict:
     """
     config = digits()
     config.schedule.name = "pixel_polynomial"
-    config.schedule.pixel_polynomial.learned_endpoints = False
+    config.schedule.learned_endpoints = False
     # As in the study of docs/guide/schedules.md; not tuned.
-    config.optimizer.shape_learning_rate = 4e-3
+    config.optimizer.interior_learning_rate = 4e-3
     return config
 
 
@@ -123,7 +123,6 @@ def conditional() -> config_dict.ConfigDict:
     """
     config = per_pixel()
     config.schedule.name = "conditional_polynomial"
-    config.schedule.conditional_polynomial.learned_endpoints = False
     config.context.name = "gaussian"
     return config
 
@@ -132,11 +131,9 @@ def study() -> config_dict.ConfigDict:
     """Return few steps with fixed end points, equal for every schedule that is put in."""
     config = digits()
     config.schedule.name = "linear"
-    learned = ("monotone_network", "piecewise_linear", "rational_spline")
-    for name in (*learned, "pixel_polynomial", "conditional_polynomial"):
-        config.schedule[name].learned_endpoints = False
+    config.schedule.learned_endpoints = False
     # Fixed end points cannot run away, and the interior has few steps.
-    config.optimizer.shape_learning_rate = 2e-2
+    config.optimizer.interior_learning_rate = 2e-2
     config.optimizer.warmup_steps = 50
     config.train.num_steps = 400
     config.train.evaluate_every_steps = 0

@@ -2,8 +2,8 @@
 
     python -m experiments.train --config=configs/folder.py --config.data.folder.path=photos
 
-Images of different sizes: --config.data.folder.crop=N cuts out the central square, and
---config.data.folder.size=N resizes it. Folders train/, val/ and test/ in it are those splits.
+Images of different sizes: --config.data.resize.crop=N cuts out the central square, and
+--config.data.resize.size=N resizes it. Folders train/, val/ and test/ in it are those splits.
 """
 
 from ml_collections import config_dict

@@ -180,8 +180,11 @@ def test_the_paper_s_hyper_parameters(name, repository, monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"objective.shape": "variance", "objective.num_timesteps": 10}, "with T = 10 steps"),
-        ({"objective.shape": "var"}, "no such objective of the shape"),
+        (
+            {"objective.interior_loss": "variance", "objective.num_timesteps": 10},
+            "with T = 10 steps",
+        ),
+        ({"objective.interior_loss": "var"}, "no such loss of the interior"),
         (
             {"objective.times": "adaptve"},
             "no such density of times; choose one of adaptive, uniform",

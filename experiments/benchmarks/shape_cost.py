@@ -29,7 +29,7 @@ def main():
     config = _CONFIG.value.to_dict()
     steps, states, flops = {}, {}, {}
     for shape in ("elbo", "variance"):
-        parts = build({**config, "objective": {**config["objective"], "shape": shape}})
+        parts = build({**config, "objective": {**config["objective"], "interior_loss": shape}})
         host = train_batch(parts.dataset, 0, 0, config["train"]["batch_size"])
         batch, states[shape] = devices.place_batch(host, parts.mesh), parts.fresh_state()
         steps[shape] = parts.train_step().lower(states[shape], batch).compile()  # type: ignore[attr-defined]

@@ -19,6 +19,7 @@ from experiments.cli.config_files import list_configs, run_file
 from experiments.cli.former_configs import present_name, present_words
 from vdm.errors import ConfigError
 from vdm.runs.config import flatten
+from vdm.runs.former_fields import FORMER_NAMES
 
 FLAGS = flags.FLAGS
 SHARED_FLAGS = (
@@ -155,6 +156,9 @@ def check_field(config: config_dict.ConfigDict, word: Word) -> None:
     if inside:
         some = ", ".join(f"--config.{name}" for name in inside[:4])
         raise ConfigError(f"{_show(word)}: a group of fields; set one of them, such as {some}")
+    if field not in fields and field in FORMER_NAMES:
+        present = FORMER_NAMES[field]
+        raise ConfigError(f"{_show(word)}: this field is now --config.{present}={word.value}")
     if field not in fields:
         raise ConfigError(f"{_show(word)}: no such field; {_offer_fields(field, list(fields))}")
     group, _, leaf = field.rpartition(".")

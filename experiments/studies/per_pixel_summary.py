@@ -18,9 +18,9 @@ from vdm.types import TERM_NAMES
 REFERENCE = "linear"
 KINDS = {
     REFERENCE: {},
-    "pixel_polynomial": {"optimizer.shape_learning_rate": ("0.004",)},
+    "pixel_polynomial": {"optimizer.interior_learning_rate": ("0.004",)},
     "conditional_polynomial": {
-        "optimizer.shape_learning_rate": ("0.004",),
+        "optimizer.interior_learning_rate": ("0.004",),
         "context.name": ("gaussian",),
     },
 }

@@ -34,7 +34,7 @@ def check(config: Mapping[str, Any]) -> None:
             value = config[group][field]
             if not value >= least:
                 raise ConfigError(f"config.{group}.{field}={value}: must be at least {least}")
-    for field in ("shape_learning_rate", "encoder_learning_rate"):
+    for field in ("interior_learning_rate", "encoder_learning_rate"):
         value = config["optimizer"].get(field)
         if value is not None and not value >= 0:
             raise ConfigError(f"config.optimizer.{field}={value}: must be at least 0, or None")

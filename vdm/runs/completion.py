@@ -8,6 +8,7 @@ from vdm.errors import ConfigError
 from vdm.runs.config import as_tuples, flatten
 from vdm.runs.config_identity import EARLIER_DEFAULTS, replaced
 from vdm.runs.defaults import KINDS, default_config
+from vdm.runs.former_fields import FORMER_NAMES
 
 EXPECTED = {
     bool: "True or False",
@@ -29,6 +30,8 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"config={config!r}: expected a dictionary, such as {{'seed': 1}}")
     given, defaults = as_tuples(_plain(config)), default_config()
     for field, value in unknown_fields(given):
+        if present := FORMER_NAMES.get(field):
+            raise ConfigError(f"config.{field}={value!r}: this field is now config.{present}")
         raise ConfigError(f"config.{field}={value!r}: no such field; {_offer(field)}")
     known = flatten(defaults)
     for field, value in flatten(given).items():

@@ -14,6 +14,7 @@ from vdm.data import Dataset
 from vdm.data.augment import Augmentation
 from vdm.data.base import NotPrepared
 from vdm.errors import DataError
+from vdm.runs.former_fields import RESIZED_SOURCES
 from vdm.runs.progress import Progress
 
 SHARED = ("bits", "num_validation", "source_dir")
@@ -83,7 +84,7 @@ def load(
     with _Bars() as bars:
         return data.load(
             section["name"],
-            section.get(section["name"].partition(":")[0], {}),
+            source_options(section),
             cache_dir,
             verify=verify,
             with_tfds=with_tfds,
@@ -99,9 +100,15 @@ def command(section: Mapping[str, Any], cache_dir: str | os.PathLike | None) -> 
     words = ["python", "-m", "experiments.prepare_data", f"--dataset={section['name']}"]
     if cache_dir:
         words.append(f"--data_dir={cache_dir}")
-    options = section.get(section["name"].partition(":")[0], {})
-    values = {**{name: section.get(name) for name in SHARED}, **options}
+    values = {**{name: section.get(name) for name in SHARED}, **source_options(section)}
     return words + [f"--{name}={value}" for name, value in values.items() if value]
+
+
+def source_options(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the source that `section` names, with "resize" where it takes that."""
+    source = section["name"].partition(":")[0]
+    resize = section.get("resize", {}) if source in RESIZED_SOURCES else {}
+    return {**resize, **section.get(source, {})}
 
 
 def make_augmentation(section: Mapping[str, Any]) -> Augmentation:

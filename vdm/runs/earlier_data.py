@@ -83,7 +83,7 @@ def _find_recorded(section, saved, cache_dir, verify: bool) -> Dataset | None:
     return data.find_earlier(
         saved["data"]["content_hash"],
         section["name"],
-        section["folder"],
+        dataset.source_options(section),
         cache_dir,
         **{name: section.get(name) for name in dataset.SHARED},
         verify=verify,

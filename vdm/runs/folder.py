@@ -18,6 +18,7 @@ import numpy as np
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.runs.config import as_tuples, differences
 from vdm.runs.config_identity import config_changes
+from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.runtime import locks
 from vdm.runtime.files import write_whole
 from vdm.runtime.processes import is_first
@@ -67,7 +68,10 @@ def _is_read_only(path: Path) -> bool:
 
 
 def read_identity(workdir: Path) -> dict[str, Any] | None:
-    """The contents of config.json, lists as tuples; None when there is none."""
+    """Return the contents of config.json, lists as tuples; None when there is none.
+
+    The configuration of an earlier revision comes with its fields under their present names.
+    """
     path = workdir / "config.json"
     if not path.exists():
         return None
@@ -75,6 +79,8 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
         found = as_tuples(json.loads(path.read_text()))
         if not {"config", "data"} <= set(found):
             raise ValueError("no configuration in it")
+        if isinstance(found["config"], dict):
+            found["config"] = upgrade(found["config"])
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error}); restore it or delete the folder"
@@ -122,6 +128,8 @@ def check_resumable(
 def check_changeable(names: Sequence[str]) -> None:
     """ConfigError unless each of `names` may be allowed to change."""
     for name in names:
+        if name in FORMER_NAMES:
+            raise ConfigError(f"allow_change={name}: this field is now {FORMER_NAMES[name]}")
         if name in FIXED_FIELDS:
             raise ConfigError(
                 f"allow_change={name}: {FIXED_FIELDS[name]}; start a run in another workdir"

@@ -13,6 +13,7 @@ from vdm.errors import CheckpointError, ConfigError
 from vdm.models import make_family
 from vdm.models.base import Model
 from vdm.runs.completion import complete_saved, unknown_fields
+from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.types import DataSpec
 
 
@@ -43,9 +44,11 @@ def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise _damaged(workdir, '"config" is no group of fields')
     if _numbers(_writer(identity)) > _numbers(vdm.__version__):
         raise _newer(workdir, identity, "")
-    for field, value in unknown_fields(config):
+    for field, value in unknown_fields(upgrade(config)):
+        if field in FORMER_NAMES:
+            continue  # counts for nothing, see `upgrade`
         raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
-    return complete_saved(config)
+    return complete_saved(upgrade(config))
 
 
 def build_model(

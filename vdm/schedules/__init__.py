@@ -40,7 +40,8 @@ def make_schedule(
 ) -> Schedule:
     """The schedule `name` between `endpoints`, with its own options.
 
-    `facts` ("shape" of the images, "context_size") complete the options of schedules that ask for them.
+    `facts` ("shape" of the images, "context_size", and options that stand once for several schedules)
+    complete the options of schedules that ask for them.
     """
     build = choose("schedule.name", name, SCHEDULES, "schedule")
     options = options or {}

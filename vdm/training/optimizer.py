@@ -86,7 +86,7 @@ KINDS = {
     "encoder": Kind(("encoder_learning_rate", "learning_rate"), "clip_norm", decays=True),
     "endpoints": Kind(("schedule_learning_rate",), "schedule_clip_norm", decays=False),
     "shape": Kind(
-        ("shape_learning_rate", "schedule_learning_rate"), "schedule_clip_norm", decays=False
+        ("interior_learning_rate", "schedule_learning_rate"), "schedule_clip_norm", decays=False
     ),
 }
 """End points and shape of a schedule have gradients of different things: they are clipped apart."""

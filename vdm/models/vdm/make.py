@@ -23,6 +23,10 @@ TIMES = {"uniform": False, "adaptive": True}
 """Whether times are drawn from a density that follows the loss."""
 
 
+OF_SEVERAL_SCHEDULES = ("learned_endpoints", "sharing", "rank")
+"""Options that stand once for all schedules that take them."""
+
+
 def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
     """The model that a whole configuration describes, for data of `spec`.
 
@@ -52,7 +56,7 @@ def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Ob
     times = options.get("times", "uniform")
     return Objective(
         num_timesteps=options["num_timesteps"],
-        shape=options["shape"],
+        shape=options["interior_loss"],
         weight=make_weight(name, weighting.get(name, {}), gammas),
         adaptive_times=choose("config.objective.times", times, TIMES, "density of times"),
         num_microbatches=config["train"].get("num_microbatches", 1),
@@ -72,8 +76,8 @@ def make_model(
       spec: gives shape and number of levels.
       model: "parameterisation", "reconstruction" ("expected" or "sampled"), and "gamma_input" ("map" or
         "mean"; "map" where it is missing).
-      schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), and under the
-        schedule's name its own options.
+      schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), perhaps some of
+        OF_SEVERAL_SCHEDULES, and under the schedule's name its own options.
       denoiser: "name", and under that name its own options.
       context: "name" ("none" for none), under that name its own options, and "encoder"; None = none.
 
@@ -93,6 +97,7 @@ def make_model(
     context = context or {"name": NONE}
     drawn = make_context(context["name"], context.get(context["name"]))
     facts = {"shape": spec.shape, "context_size": 0 if drawn is None else drawn.size}
+    facts |= {name: schedule[name] for name in OF_SEVERAL_SCHEDULES if name in schedule}
     built = make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"]), facts)
     told = model.get("gamma_input", "map")
     sees_map = choose("model.gamma_input", told, GAMMA_INPUTS, "input of the denoiser")

@@ -160,5 +160,5 @@ def make_per_pixel(
 ) -> PerPixel:
     """The schedule that section schedule.`name` of a configuration describes, for images of `shape`."""
     ends = dataclasses.replace(endpoints, learned=learned_endpoints)
-    shared = make_sharing(f"schedule.{name}", sharing, shape, rank)
+    shared = make_sharing("schedule", sharing, shape, rank)
     return PerPixel(ends, form, shared, conditioner)
