@@ -52,12 +52,12 @@ def keep_earlier_defaults(
     before, after = effective_fields(saved), effective_fields(now)
     defaults = flatten(as_tuples(default_config()))
     # Values that count for nothing are part of the hash that the run's evaluations carry.
-    kept = with_former_values(now, upgrade(as_tuples(saved)))
+    resumed = with_former_values(now, upgrade(as_tuples(saved)))
     for name, old in EARLIER_DEFAULTS.items():
         chosen = before[name] != old or after[name] != defaults[name]
         if not chosen and name not in allowed:
-            kept = replaced(kept, name.split("."), old)
-    return kept
+            resumed = replaced(resumed, name.split("."), old)
+    return resumed
 
 
 def replaced(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
