@@ -12,7 +12,7 @@ from vdm.runs.defaults import KINDS, default_config
 
 
 def get_config() -> config_dict.ConfigDict:
-    """Return the defaults: a run on the digits with the network of the paper, which no laptop finishes."""
+    """Return the defaults: a run on the digits with the network of the paper, too long for a laptop."""
     return config_dict.ConfigDict(_typed(default_config()))
 
 
