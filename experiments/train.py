@@ -12,12 +12,15 @@ from ml_collections import config_flags
 from experiments.cli import evaluation_flags, launcher
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration, a Python file with get_config(). Required."
+    "config", None, "Configuration, FILE.py with get_config() or FILE.py:VARIANT. Required."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Work folder that the run writes into; one that holds a run resumes it. Default: runs/CONFIG-TIME.",
+)
+_LIST = flags.DEFINE_bool(
+    "list", False, "Print every configuration and variant with its cost and bits/dim, and end."
 )
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Print shapes and sizes, take one step from fresh parameters, write nothing."

@@ -1,7 +1,9 @@
-"""Every configuration is built, shrunk and stepped, and says how to run it."""
+"""Every configuration and variant is built, shrunk and stepped, and says what it costs and gives."""
 
 import ast
+import dataclasses
 import functools
+import os
 from pathlib import Path
 
 import jax
@@ -9,17 +11,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.cli.listing import list_variants
 from experiments.cli.parsing import load_config
 from vdm.errors import ConfigError
 from vdm.models import make_family
+from vdm.networks import DENOISERS
 from vdm.runs.config import flatten
+from vdm.runs.defaults import default_config
 from vdm.runs.parts import build
 from vdm.types import Batch, DataSpec
 
-CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
+ROOT = Path(__file__).parent.parent
 
 
-VARIANTS = [*CONFIGS, *(f"{name}:gpu" for name in ("cifar10_small", "fashion_mnist", "mnist"))]
+def collect():
+    """{value of --config, without its folder and ending: its record or None}; of the repository."""
+    before = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        named = {path: variant for path, variant, _ in list_variants()}
+    finally:
+        os.chdir(before)
+    return {path.removeprefix("configs/").replace(".py", ""): v for path, v in named.items()}
+
+
+RECORDS = collect()
+VARIANTS = list(RECORDS)
+CONFIGS = sorted({name.partition(":")[0] for name in VARIANTS})
 SHAPES = {
     "arrays": (6, 5, 2),
     "folder": (6, 5, 2),
@@ -78,7 +96,7 @@ def test_built_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
     build_and_step(shrink(open_config(name), tmp_path), tmp_path)
 
 
-UNETS = ("base", "cifar10_aug", "fashion_mnist:gpu")
+UNETS = ("base", "cifar10:aug", "mnist:fashion_gpu")
 """Blocks written out; attention everywhere and augmentation; bfloat16."""
 
 
@@ -105,13 +123,19 @@ def test_its_own_network_in_full_size(name, repository, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "base"])
-def test_opens_with_its_command(name, repository):
-    doc = ast.get_docstring(ast.parse((repository / "configs" / f"{name}.py").read_text()))
+def test_opens_with_its_command(name):
+    doc = ast.get_docstring(ast.parse((ROOT / "configs" / f"{name}.py").read_text()))
     assert f"python -m experiments.train --config=configs/{name}.py" in doc
-    assert "bits/dim" in doc
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "base"])
+@pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record])
+def test_a_variant_says_what_it_costs_and_gives(name):
+    record = RECORDS[name]
+    assert record.line.endswith(".") and len(record.line) <= 96
+    assert record.cost and ("bits/dim" in record.expected or "measured" in record.expected)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "base"])
 def test_only_fields_of_the_base(name, repository, monkeypatch):
     monkeypatch.chdir(repository)
     """And of what it names itself: a new schedule's or family's options need no line there."""
@@ -124,17 +148,27 @@ def test_only_fields_of_the_base(name, repository, monkeypatch):
     assert [field for field in found.keys() - base.keys() if not field.startswith(own)] == []
 
 
-def test_a_setting_that_does_not_exist_lists_the_choices(repository, monkeypatch):
+@pytest.mark.parametrize("name", ["unet", "mlp"])
+def test_a_network_built_without_a_configuration_has_the_same_defaults(name):
+    options = default_config()["denoiser"][name]
+    fields = {field.name: field.default for field in dataclasses.fields(DENOISERS[name])}
+    for option in ("dropout", "attention", "remat"):
+        assert options.get(option) == fields.get(option)
+
+
+def test_a_variant_that_does_not_exist_lists_the_choices(repository, monkeypatch):
     monkeypatch.chdir(repository)
-    with pytest.raises(ConfigError, match=r"'tpu': no such setting; choose one of cpu, gpu"):
+    with pytest.raises(ConfigError, match=r"mnist\.py:tpu: no such variant.*mnist\.py:fashion_gpu"):
         open_config("mnist:tpu")
+    with pytest.raises(ConfigError, match=r"imagenet\.py: no such variant.*:32, .*:64"):
+        open_config("imagenet")
 
 
 PAPER = {
     "cifar10": (128, 32, 0.1, 128, "learned_linear", False),
-    "cifar10_aug": (256, 32, 0.05, 1024, "monotone_network", True),
-    "imagenet32": (256, 32, 0.1, 512, "learned_linear", False),
-    "imagenet64": (256, 64, 0.1, 512, "learned_linear", False),
+    "cifar10:aug": (256, 32, 0.05, 1024, "monotone_network", True),
+    "imagenet:32": (256, 32, 0.1, 512, "learned_linear", False),
+    "imagenet:64": (256, 64, 0.1, 512, "learned_linear", False),
 }
 """Channels, blocks, dropout, batch, schedule, attention (Kingma 2021, app. B)."""
 
@@ -151,15 +185,17 @@ def test_the_paper_s_hyper_parameters(name, repository, monkeypatch):
         0.01,
         0.9999,
     )
-    assert any(config.data.augment.values()) == (name == "cifar10_aug")
-    assert "not yet measured" in (repository / "configs" / f"{name}.py").read_text()
+    assert any(config.data.augment.values()) == (name == "cifar10:aug")
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"objective.shape": "variance", "objective.num_timesteps": 10}, "with T = 10 steps"),
-        ({"objective.shape": "var"}, "no such objective of the shape"),
+        (
+            {"objective.interior_loss": "variance", "objective.num_timesteps": 10},
+            "with T = 10 steps",
+        ),
+        ({"objective.interior_loss": "var"}, "no such loss of the interior"),
         (
             {"objective.times": "adaptve"},
             "no such density of times; choose one of adaptive, uniform",

@@ -1,6 +1,6 @@
 """Cost of minimising the bound's variance in a training step: ratios of FLOPs and of time.
 
-    python -m experiments.benchmarks.shape_cost --config=configs/digits_learned.py
+    python -m experiments.benchmarks.shape_cost --config=configs/digits.py:learned
 
 The same training step with the schedule's interior minimising the bound's variance, and the bound
 itself. FLOPs are XLA's count; times are of blocks of steps in the order ABBA, so that a machine that
@@ -36,7 +36,7 @@ def main():
     # program.
     steps, states, flops = {}, {}, {}
     for shape in ("elbo", "variance"):
-        parts = build({**config, "objective": {**config["objective"], "shape": shape}})
+        parts = build({**config, "objective": {**config["objective"], "interior_loss": shape}})
         host = train_batch(parts.dataset, 0, 0, config["train"]["batch_size"])
         batch, states[shape] = devices.place_batch(host, parts.mesh), parts.fresh_state()
         steps[shape] = parts.train_step().lower(states[shape], batch).compile()  # type: ignore[attr-defined]

@@ -29,13 +29,15 @@ from typing import NoReturn
 import absl.logging  # noqa: F401
 from absl import flags
 
-from experiments.cli import parsing
+from experiments.cli import listing, parsing
+from experiments.cli.config_files import list_configs
 from experiments.cli.stdout import outlive_readers
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
 from vdm.runs.config import flatten
 
 FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
+_LIST = {"--list", "-list", "--list=true"}
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _LEVELS = {-3: "CRITICAL", -2: "ERROR", -1: "WARNING", 0: "INFO", 1: "DEBUG"}
 _VERBOSITY_HELP = (
@@ -68,6 +70,9 @@ def run(
     flag_names = own_flags(argv[0])
     if _HELP & set(argv[1:]):
         print(usage(doc, flag_names, distributed))
+        sys.exit(0)
+    if "list" in flag_names and _LIST & set(argv[1:]) and Path("configs").is_dir():
+        print(listing.format_configs())
         sys.exit(0)
 
     # Read from the words, because parsing itself may be what fails.
@@ -104,7 +109,7 @@ def usage(doc: str | None, flag_names: Sequence[str], distributed: bool = False)
     lines += [_flag_usage(name) for name in flag_names]
     if "config" in flag_names:
         lines.append("  --config.FIELD=VALUE: Override one field; given after --config.")
-        lines.append(f"Configurations: {', '.join(parsing.list_configs()) or 'none in configs/'}")
+        lines.append(f"Configurations: {', '.join(list_configs()) or 'none in configs/'}")
     shared = [n for n in parsing.SHARED_FLAGS if distributed or n not in parsing.DISTRIBUTED_FLAGS]
     lines += ["", "Flags of every launcher:", *map(_flag_usage, shared)]
     return "\n".join(lines)

@@ -6,8 +6,6 @@ flag gets its file and its overrides checked here first; absl then only has valu
 """
 
 import difflib
-import importlib.machinery
-import importlib.util
 import re
 import traceback
 from collections.abc import Sequence
@@ -17,8 +15,11 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_dict, config_flags
 
+from experiments.cli.config_files import list_configs, run_file
+from experiments.cli.former_configs import present_name, present_words
 from vdm.errors import ConfigError
 from vdm.runs.config import flatten
+from vdm.runs.former_fields import FORMER_NAMES
 
 FLAGS = flags.FLAGS
 DISTRIBUTED_FLAGS = (
@@ -62,6 +63,8 @@ def parse(argv: Sequence[str], flag_names: Sequence[str]) -> None:
     Raises:
       ConfigError: for any mistake, as one line.
     """
+    if "config" in flag_names:
+        argv = present_words(argv)
     # The configuration first: absl would read it only when it is used, and then with a traceback.
     words = read_words(argv[1:])
     default = _check_config(words) if "config" in flag_names else None
@@ -90,11 +93,6 @@ def read_words(argv: Sequence[str]) -> list[Word]:
             following = "" if after.startswith("--") else after
             words.append(Word(match[1], following if match[2] is None else match[2]))
     return words
-
-
-def list_configs() -> list[str]:
-    """Return the paths of the configurations that `--config` offers."""
-    return [str(path) for path in sorted(Path("configs").glob("*.py")) if path.stem[0] != "_"]
 
 
 def name_flags(message: str, flag_names: Sequence[str]) -> str:
@@ -141,22 +139,21 @@ def load_config(path: str) -> config_dict.ConfigDict:
     """Return what `get_config()` of a configuration file returns.
 
     Args:
-      path: FILE.py, or FILE.py:ARGUMENT, which `get_config` is then given.
+      path: FILE.py, or FILE.py:VARIANT, which `get_config` is then given; a former name is told its new
+        one and read as that.
 
     Raises:
-      ConfigError: no such file, or its code raises, or it returns no ConfigDict.
+      ConfigError: no such file or variant, or its code raises, or it returns no ConfigDict.
     """
+    path = present_name(path)
     file, *arguments = path.split(":", 1)
     if not Path(file).is_file() or not file.endswith(".py"):
         raise ConfigError(f"--config={path}: no such Python file; {_offer_configs(file)}")
-    loader = importlib.machinery.SourceFileLoader("config_to_check", file)
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
     # Any exception: the file is the user's own code, and a line of it is named.
     try:
-        loader.exec_module(module)
-        config = module.get_config(*arguments)
+        config = run_file(file, *arguments)
+    except ConfigError:
+        raise
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(line.filename).name}:{line.lineno}"
@@ -187,6 +184,9 @@ def check_field(config: config_dict.ConfigDict, word: Word) -> None:
     if inside:
         some = ", ".join(f"--config.{name}" for name in inside[:4])
         raise ConfigError(f"{_show(word)}: a group of fields; set one of them, such as {some}")
+    if field not in fields and field in FORMER_NAMES:
+        present = FORMER_NAMES[field]
+        raise ConfigError(f"{_show(word)}: this field is now --config.{present}={word.value}")
     if field not in fields:
         raise ConfigError(f"{_show(word)}: no such field; {_offer_fields(field, list(fields))}")
 

@@ -18,8 +18,8 @@ _WORKDIR = flags.DEFINE_string(
 )
 _CONFIG_FILE = flags.DEFINE_string(
     "config_file",
-    "configs/digits_study.py",
-    "Configuration that all runs start from, a Python file.",
+    "configs/digits.py:study",
+    "Configuration that all runs start from, FILE.py or FILE.py:VARIANT.",
 )
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Number of training seeds per schedule: 0, 1, ...", lower_bound=1

@@ -22,9 +22,9 @@ REFERENCE = "linear"
 """Schedule that the others are compared with."""
 KINDS = {
     REFERENCE: {},
-    "pixel_polynomial": {"optimizer.shape_learning_rate": ("0.004",)},
+    "pixel_polynomial": {"optimizer.interior_learning_rate": ("0.004",)},
     "conditional_polynomial": {
-        "optimizer.shape_learning_rate": ("0.004",),
+        "optimizer.interior_learning_rate": ("0.004",),
         "context.name": ("gaussian",),
     },
 }

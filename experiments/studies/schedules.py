@@ -2,7 +2,7 @@
 
     python -m experiments.studies.schedules --workdir=runs/study
 
-Trains what `experiments.studies.schedules_summary` lists from configs/digits_study.py, 27 runs of at
+Trains what `experiments.studies.schedules_summary` lists from configs/digits.py:study, 27 runs of at
 most 45 seconds on two idle cores, then measures the variance of each one's bound: about 25 minutes in
 all. Run it again to resume; nothing is trained or measured twice. Writes index.html, study.csv
 and study.png.
@@ -17,8 +17,8 @@ _WORKDIR = flags.DEFINE_string(
 )
 _CONFIG_FILE = flags.DEFINE_string(
     "config_file",
-    "configs/digits_study.py",
-    "Configuration that all runs start from, a Python file.",
+    "configs/digits.py:study",
+    "Configuration that all runs start from, FILE.py or FILE.py:VARIANT.",
 )
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Number of training seeds per schedule: 0, 1, ...", lower_bound=1

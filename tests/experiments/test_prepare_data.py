@@ -56,7 +56,7 @@ def train(run_python, tmp_path):
     def run(config, overrides, *flags):
         fields = {**SHRUNK, "data.cache_dir": tmp_path / "cache", **overrides}
         words = ["-m", "experiments.train", f"--workdir={tmp_path / 'run'}"]
-        words += [f"--config=configs/{config}.py", *flags]
+        words += [f"--config=configs/{config}", *flags]
         words += [f"--config.{name}={value}" for name, value in fields.items()]
         return run_python(words, devices=1, check=False)
 
@@ -113,7 +113,7 @@ def test_without_the_extra_the_one_command_is_printed(launcher, prepare, train, 
     if launcher == "prepare":
         process = prepare("--dataset=mnist")
     else:
-        process = train("mnist", {}, *(["--dry_run"] if launcher == "dry_run" else []))
+        process = train("mnist.py", {}, *(["--dry_run"] if launcher == "dry_run" else []))
     assert process.returncode == 3, process.stderr
     line = error_of(process)
     assert "python -m vdm.runs.prepare_data --dataset=mnist" in line
@@ -130,11 +130,11 @@ def test_a_run_on_a_folder_prepares_it_trains_resumes_and_evaluates(
 ):
     overrides = {"data.folder.path": photos, "data.bits": 5}
     augment = {f"data.augment.{name}": True for name in ("flip", "rotate", "permute_channels")}
-    first = train("folder", {**overrides, **augment})
+    first = train("folder.py", {**overrides, **augment})
     assert first.returncode == 0, first.stdout + first.stderr
     note = "5 of 8 bits per channel (floor of code / 8): not comparable with 8-bit numbers"
     assert note in first.stdout
-    more = train("folder", {**overrides, **augment, **RESUMED}, "--allow_change=train.num_steps")
+    more = train("folder.py", {**overrides, **augment, **RESUMED}, "--allow_change=train.num_steps")
     assert more.returncode == 0 and "resuming" in more.stdout, more.stdout + more.stderr
     assert "reading images" not in more.stdout
     # The trained run needs neither the folder nor where it was.
@@ -151,7 +151,7 @@ def test_missing_images_are_printed_with_the_number(train, shared_dir, tmp_path)
     source = shared_dir / "data" / "cifar10"
     overrides = {"data.source_dir": source, "evaluate.split": "validation"}
     overrides |= {"evaluate.batch_size": 500, "evaluate.randomisations": 1}
-    process = train("cifar10_small", overrides)
+    process = train("cifar10.py:small", overrides)
     assert process.returncode == 0, process.stdout + process.stderr
     table = process.stdout[process.stdout.index("total  ") :]
     assert "1000 images of cifar10/validation" in table
@@ -163,7 +163,7 @@ def test_augmentation_that_does_not_fit_is_refused_at_the_start(train, photos):
     Image.fromarray(np.zeros((5, 4, 3), np.uint8)).save(photos / "wide.png")
     for path in photos.glob("0*.png"):
         Image.open(path).crop((0, 0, 4, 5)).save(path)
-    process = train("folder", overrides)
+    process = train("folder.py", overrides)
     assert process.returncode == 2, process.stderr
     assert "data.augment.rotate=True: images of 5 x 4 are not square" in error_of(process)
 

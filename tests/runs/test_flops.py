@@ -45,8 +45,8 @@ def test_attention_counts_alike_however_it_is_computed(config, tmp_path, monkeyp
 def test_a_conditional_schedule_is_counted_with_its_encoder(tmp_path, monkeypatch):
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
     found = []
-    for name in ("digits_per_pixel", "digits_conditional"):
-        config = load_config(f"configs/{name}.py")
+    for name in ("per_pixel", "conditional"):
+        config = load_config(f"configs/digits.py:{name}")
         config.denoiser.unet.channels, config.train.batch_size = 8, 8
         found.append(train_step_flops(build(config.to_dict(), tmp_path)))
     assert found[1] > found[0] > 0

@@ -141,7 +141,7 @@ def test_contexts_that_are_missing_or_of_another_size_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sharing": "row"}, r"pixel_polynomial\.sharing='row'.*channel, low_rank, pixel"),
+        ({"sharing": "row"}, r"schedule\.sharing='row'.*channel, low_rank, pixel"),
         ({"sharing": "low_rank", "rank": 4}, r"rank=4: images of 3x4 take 1 to 3"),
         ({"sharing": "low_rank", "rank": 0}, r"rank=0"),
     ],

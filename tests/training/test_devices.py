@@ -51,11 +51,11 @@ print(json.dumps(dict(
 
 
 CASES = [
-    ("mlp", 0, "digits"),
-    ("mlp", 1000, "digits"),
+    ("mlp", 0, "digits.py"),
+    ("mlp", 1000, "digits.py"),
     # Compiling convolutions for eight devices takes a minute; the encoder of contexts has two.
-    pytest.param("unet", 0, "digits", marks=pytest.mark.slow),
-    pytest.param("mlp", 0, "digits_conditional", marks=pytest.mark.slow),
+    pytest.param("unet", 0, "digits.py", marks=pytest.mark.slow),
+    pytest.param("mlp", 0, "digits.py:conditional", marks=pytest.mark.slow),
 ]
 
 
@@ -63,7 +63,7 @@ CASES = [
 def test_one_and_eight_devices_agree(run_python, tmp_path, network, timesteps, config):
     import numpy as np
 
-    settings = {"timesteps": timesteps, "network": network, "config": f"configs/{config}.py"}
+    settings = {"timesteps": timesteps, "network": network, "config": f"configs/{config}"}
     code = CODE.format(cache=str(tmp_path), **settings)
     one, eight = (json.loads(run_python(code, devices=n, timeout=280).stdout) for n in (1, 8))
     assert (one["count"], eight["count"]) == (1, 8)

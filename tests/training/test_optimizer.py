@@ -148,7 +148,7 @@ def test_a_huge_gradient_of_one_group_leaves_the_other_alone():
 @pytest.mark.parametrize("rate", [0.0, 3e-3, None])
 def test_the_shape_may_have_a_rate_of_its_own(rate):
     """The first step of Adam has the size of the rate; None is the schedule's."""
-    options = {**OPTIONS, "shape_learning_rate": rate, "schedule_learning_rate": 1e-3}
+    options = {**OPTIONS, "interior_learning_rate": rate, "schedule_learning_rate": 1e-3}
     optimizer = make_optimizer(
         {**options, "warmup_steps": 1, "decay": "constant"}, NUM_STEPS, group_kinds(), group_labels
     )

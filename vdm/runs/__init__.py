@@ -20,7 +20,7 @@ __all__ = ["Run", "build", "open"]
 
 
 def open(workdir: str | os.PathLike, *, cache_dir: str | os.PathLike | None = None) -> "Run":
-    """The run in `workdir`; no data are touched until they are asked for.
+    """Return the run in `workdir`; its data are opened only when they are asked for.
 
     Args:
       workdir: the folder that the run was trained in.
@@ -36,7 +36,7 @@ def open(workdir: str | os.PathLike, *, cache_dir: str | os.PathLike | None = No
 
 
 def build(config: Mapping[str, Any], *, cache_dir: str | os.PathLike | None = None) -> "Parts":
-    """The data, model, devices and training step that `config` describes.
+    """Return the data, model, devices and training step that `config` describes.
 
     Args:
       config: a nested dictionary; the fields that it lacks have their defaults, see
@@ -44,7 +44,8 @@ def build(config: Mapping[str, Any], *, cache_dir: str | os.PathLike | None = No
       cache_dir: where prepared data live, unless `config` says.
 
     Raises:
-      ConfigError: a field that does not exist, or a value that does not fit.
+      ConfigError: a field that does not exist or has another name now, or a value that does not fit;
+        the message offers the choices.
       DataError: unsuitable data.
     """
     from vdm.runs import parts

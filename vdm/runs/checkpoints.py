@@ -1,4 +1,4 @@
-"""The checkpoints of a work folder, as launchers use them."""
+"""Checkpoints of a work folder: opened, restored with their record, and checked to be there."""
 
 import dataclasses
 import logging
@@ -21,11 +21,17 @@ from vdm.training.writers import read_json_lines
 from vdm.types import Params
 
 HAS_CHECKPOINTS = "has_checkpoints"
-"""Entry of config.json: whether the run has saved a checkpoint."""
+"""Entry of config.json that is true once the run has saved a checkpoint."""
 
 
 def open_checkpoints(workdir: Path, *, read_only: bool = False, **options: Any) -> Checkpoints:
-    """Those of `workdir`; warnings go to stderr."""
+    """Open the checkpoints of `workdir`; warnings go to stderr.
+
+    Args:
+      workdir: the work folder.
+      read_only: whether nothing is made or renamed in it.
+      **options: of `Checkpoints`, such as keep_latest.
+    """
     with _quiet_orbax():
         return Checkpoints(
             workdir / "checkpoints",
@@ -37,7 +43,7 @@ def open_checkpoints(workdir: Path, *, read_only: bool = False, **options: Any) 
 
 @contextmanager
 def _quiet_orbax() -> Iterator[None]:
-    """Without Orbax's warnings that a folder opened to be read cannot be written."""
+    """Silence Orbax's warnings that a folder opened to be read cannot be written."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -48,7 +54,7 @@ def _quiet_orbax() -> Iterator[None]:
 
 
 def restore_state(checkpoints: Checkpoints, parts: Parts) -> tuple[TrainState, dict[str, Any]]:
-    """The newest undamaged state, and the record saved with it."""
+    """Return the newest undamaged state, and the record saved with it."""
     abstract = parts.abstract_state()
     step, state, ema = checkpoints.restore(_without_ema(abstract), abstract.ema_params)
     return dataclasses.replace(state, ema_params=ema), checkpoints.read_record(step)[1]
@@ -57,7 +63,14 @@ def restore_state(checkpoints: Checkpoints, parts: Parts) -> tuple[TrainState, d
 def save_state(
     checkpoints: Checkpoints, state: TrainState, record: dict, metrics: dict[str, float]
 ) -> None:
-    """Commits `state`; its averaged parameters become an item of their own."""
+    """Commit `state`; its averaged parameters become an item of their own, restored without the rest.
+
+    Args:
+      checkpoints: where it goes.
+      state: the training state.
+      record: configuration, data identity and progress, as JSON.
+      metrics: numbers by which checkpoints are ranked; empty where the step was not validated.
+    """
     step = int(state.step)
     checkpoints.save(step, _without_ema(state), state.ema_params, record, metrics)
 
@@ -67,12 +80,29 @@ def _without_ema(state: TrainState) -> TrainState:
 
 
 def load_ema(parts: Parts, workdir: Path, which: str | int) -> tuple[int, Params]:
-    """(step, averaged parameters) of checkpoint "latest", "best" or a step number."""
+    """Return (step, averaged parameters) of a checkpoint of a run whose data are open.
+
+    Args:
+      parts: the run's model and devices.
+      workdir: the work folder.
+      which: "latest", "best" or a step number.
+    """
     return load_params(parts.model, parts.mesh, workdir, which)
 
 
 def load_params(model: Model, mesh: Mesh, workdir: Path, which: str | int) -> tuple[int, Params]:
-    """`load_ema` without a data set: the averaged parameters of `model`, a copy on every device."""
+    """Return (step, averaged parameters) of a checkpoint, a copy on every device.
+
+    Args:
+      model: gives the shapes of the parameters; no data are needed.
+      mesh: the devices.
+      workdir: the work folder.
+      which: "latest", "best" (of the validated ones) or a step number.
+
+    Raises:
+      CheckpointError: no such checkpoint, or a damaged one.
+      ConfigError: `which` is none of these.
+    """
     checkpoints = open_checkpoints(workdir, read_only=True)
     step = _resolve(checkpoints, which)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
@@ -80,6 +110,7 @@ def load_params(model: Model, mesh: Mesh, workdir: Path, which: str | int) -> tu
 
 
 def _resolve(checkpoints: Checkpoints, which: str | int) -> int | None:
+    """Return the step number that `which` names; None for the latest undamaged one."""
     if which == "latest":
         return None
     if which == "best":
@@ -93,12 +124,16 @@ def _resolve(checkpoints: Checkpoints, which: str | int) -> int | None:
 
 
 def check_present(folder: Path, saved: Mapping | None, config: Mapping) -> None:
-    """CheckpointError where a run saved checkpoints in `folder` and none is there.
+    """Check that a folder in which a run saved checkpoints still holds one.
 
     Args:
       folder: the work folder.
       saved: the contents of its config.json, or None.
       config: the configuration now; its periods stand in for those of a config.json that is gone.
+
+    Raises:
+      CheckpointError: the checkpoints are gone, for instance because their disk is not mounted; a run
+        that starts again there would pass for the one that was resumed.
     """
     checkpoints = folder / "checkpoints"
     if checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir()):
@@ -119,7 +154,7 @@ def _state(path: Path) -> str:
 
 
 def _traces_of_checkpoints(folder: Path, saved: Mapping | None, config: Mapping) -> str:
-    """What in the folder tells that a checkpoint was saved, in words; "" if nothing does."""
+    """Return the evidence that a checkpoint was saved, in words, or ""."""
     if saved and saved.get(HAS_CHECKPOINTS):
         return "config.json says that the run saved some"
     if any((folder / "evaluations").glob("*.json")):
@@ -135,7 +170,7 @@ def _traces_of_checkpoints(folder: Path, saved: Mapping | None, config: Mapping)
 
 
 def _logged_steps(path: Path) -> list[float]:
-    """Steps in a metrics file; none of a line that is no record, since it proves nothing."""
+    """Return the steps in a metrics file; a line that is no record proves nothing and gives none."""
     try:
         records = read_json_lines(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Numbers out of range, refused before anything is built from a configuration."""
+"""Checks of a configuration's numbers, before anything is built from it."""
 
 import logging
 from collections.abc import Mapping
@@ -14,11 +14,15 @@ from vdm.runtime import devices
 from vdm.training.writers import check_writers
 
 SEEDS = (0, 2**32 - 1)
-"""The least and the greatest seed."""
+"""Smallest and largest seed; a JAX key takes 32 bits."""
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """ConfigError for numbers out of range: they would end inside a library, or train nonsense."""
+    """Check the numbers of a whole configuration.
+
+    Raises:
+      ConfigError: the first number out of range; it would end inside a library, or train nonsense.
+    """
     at_least = {
         "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
         | {"num_microbatches": 1, "steps_per_call": 1}
@@ -34,14 +38,17 @@ def check(config: Mapping[str, Any]) -> None:
             value = config[group][field]
             if not value >= least:
                 raise ConfigError(f"config.{group}.{field}={value}: must be at least {least}")
-    for field in ("shape_learning_rate", "encoder_learning_rate"):
+    # Rates that fall back on another one where they are None.
+    for field in ("interior_learning_rate", "encoder_learning_rate"):
         value = config["optimizer"].get(field)
         if value is not None and not value >= 0:
             raise ConfigError(f"config.optimizer.{field}={value}: must be at least 0, or None")
+    # Decay rates of running means: 1 would never move from the start.
     for field in ("ema_decay", "b1", "b2"):
         value = config["optimizer"][field]
         if not 0 <= value < 1:
             raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
+    # JAX would fold a larger seed silently into 32 bits.
     for name, seed in (("seed", config["seed"]), ("evaluate.seed", config["evaluate"]["seed"])):
         if not 0 <= seed < 2**32:
             raise ConfigError(f"config.{name}={seed}: must be in 0..{2**32 - 1}")
@@ -51,6 +58,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _check_steps_per_call(train: Mapping) -> None:
+    """ConfigError unless every period ends together with a call of several steps."""
     size = train["steps_per_call"]
     for field, value in train.items():
         if (field == "num_steps" or field.endswith("_every_steps")) and value % size:
@@ -61,7 +69,11 @@ def _check_steps_per_call(train: Mapping) -> None:
 
 
 def check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
-    """ConfigError for a dtype that the devices of `mesh` lack; a warning for a useless one."""
+    """Check that the devices of `mesh` have the denoiser's dtype; warn where it gains nothing.
+
+    Raises:
+      ConfigError: a dtype that they lack.
+    """
     name = denoiser["name"]
     dtype = denoiser.get(name, {}).get("dtype", "float32")
     devices.check_dtype(f"config.denoiser.{name}.dtype", dtype, mesh)
@@ -71,6 +83,7 @@ def check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
 
 
 def _check_denoiser(denoiser: Mapping) -> None:
+    """ConfigError for sizes, a dropout rate or a dtype that no network takes."""
     name = denoiser["name"]
     options = denoiser.get(name, {})
     for field, value in options.items():
@@ -86,14 +99,19 @@ def _check_denoiser(denoiser: Mapping) -> None:
 
 
 def check_integers(**arguments: tuple[Any, int, int | None]) -> None:
-    """ConfigError for the first argument that is no integer in its range.
+    """Check that arguments are integers in their ranges.
 
     Args:
-      **arguments: (value, least, most) by name; a value of None is not given, a most of None is none.
+      **arguments: (value, least, most) by name; a value of None was not given, and a most of None is no
+        limit.
+
+    Raises:
+      ConfigError: the first argument that is no integer or lies outside its range.
     """
     for name, (value, least, most) in arguments.items():
         if value is None:
             continue
+        # A bool is an int to Python; as a number of images it is a mistake.
         fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not fits or value < least or (most is not None and value > most):
             allowed = f"of at least {least}" if most is None else f"in {least}..{most}"

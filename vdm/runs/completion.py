@@ -1,4 +1,4 @@
-"""A part of a configuration -> all of it; what does not exist is refused."""
+"""Completion of a partial configuration with defaults; fields that do not exist are refused."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from vdm.errors import ConfigError
 from vdm.runs.config import as_tuples, flatten
 from vdm.runs.config_identity import EARLIER_DEFAULTS, replaced
 from vdm.runs.defaults import KINDS, default_config
+from vdm.runs.former_fields import FORMER_NAMES
 
 EXPECTED = {
     bool: "True or False",
@@ -16,19 +17,21 @@ EXPECTED = {
     str: "a string",
     tuple: "a tuple",
 }
-"""The kinds of fields, in words."""
+"""{type of a field: its name in messages}."""
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with the defaults of every field that it lacks.
+    """Return `config` with the defaults of every field that it lacks.
 
     Raises:
-      ConfigError: a field that does not exist, or a value of another kind.
+      ConfigError: a field that does not exist or has another name now, or a value of another type.
     """
     if not _is_group(config):
         raise ConfigError(f"config={config!r}: expected a dictionary, such as {{'seed': 1}}")
     given, defaults = as_tuples(_plain(config)), default_config()
     for field, value in unknown_fields(given):
+        if present := FORMER_NAMES.get(field):
+            raise ConfigError(f"config.{field}={value!r}: this field is now config.{present}")
         raise ConfigError(f"config.{field}={value!r}: no such field; {_offer(field)}")
     known = flatten(defaults)
     for field, value in flatten(given).items():
@@ -37,7 +40,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of an earlier revision; what it lacks has the default it was added with."""
+    """Return the whole configuration of a run that an earlier revision saved.
+
+    Fields that it lacks have the default they were added with, not today's.
+    """
     defaults = default_config()
     for field, value in EARLIER_DEFAULTS.items():
         defaults = replaced(defaults, field.split("."), value)
@@ -45,7 +51,10 @@ def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown_fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every group or field that the defaults lack, or have as the other."""
+    """Yield (dotted name, value) of every entry that the defaults lack.
+
+    A group where the defaults have a field, and a field where they have a group, count as lacking.
+    """
     return _unknown(config, default_config(), "")
 
 
@@ -58,24 +67,29 @@ def _unknown(given: Mapping, defaults: Mapping, prefix: str) -> Iterator[tuple[s
 
 
 def _is_group(value: Any) -> bool:
+    """Return whether a value is a group of fields; a ConfigDict is no Mapping."""
     return hasattr(value, "items")
 
 
 def _plain(config: Any) -> dict[str, Any]:
+    """Return a ConfigDict or mapping with all its groups as dictionaries."""
     return {n: _plain(value) if _is_group(value) else value for n, value in config.items()}
 
 
 def _merged(defaults: Mapping, given: Mapping) -> dict[str, Any]:
-    found = dict(defaults)
+    """Return `defaults` with the fields of `given` in their place, group by group."""
+    merged = dict(defaults)
     for name, value in given.items():
-        found[name] = _merged(found.get(name, {}), value) if _is_group(value) else value
-    return found
+        merged[name] = _merged(merged.get(name, {}), value) if _is_group(value) else value
+    return merged
 
 
 def _check_kind(field: str, value: Any, default: Any) -> None:
+    """ConfigError unless `value` has the type of the default, or the one that a None stands for."""
     kind = KINDS[field] if default is None else type(default)
     if value is None and default is None:
         return
+    # Compared exactly: a bool is an int to Python, and no number here.
     allowed = (int, float) if kind is float else (kind,)
     if type(value) not in allowed:
         or_none = " or None" if default is None else ""
@@ -83,7 +97,7 @@ def _check_kind(field: str, value: Any, default: Any) -> None:
 
 
 def _offer(field: str) -> str:
-    """The fields that may have been meant, or the choices where nothing is close."""
+    """Return the fields that may have been meant, or the choices where nothing is close."""
     *groups, leaf = field.split(".")
     siblings = default_config()
     for name in groups:
@@ -92,6 +106,7 @@ def _offer(field: str) -> str:
         kind = "a group of fields" if _is_group(siblings[leaf]) else "one field, no group of them"
         return f"config.{field} is {kind}"
     prefix = ".".join(["config", *groups])
+    # Misspelt in its own group, or right but looked for in another one.
     close = [f"{prefix}.{name}" for name in difflib.get_close_matches(leaf, siblings)]
     everywhere = flatten(default_config())
     close += [f"config.{name}" for name in everywhere if name.rpartition(".")[2] == leaf]

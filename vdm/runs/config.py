@@ -1,11 +1,11 @@
-"""Nested mappings such as configurations: their fields by dotted names, and how two differ."""
+"""Nested mappings such as configurations: fields by dotted names, and the differences of two."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every field of a nested mapping under its dotted name, sorted."""
+    """Return {dotted name: value} of every field of a nested mapping, sorted within each group."""
     fields: dict[str, Any] = {}
     for name, value in sorted(config.items()):
         is_group = isinstance(value, Mapping) or hasattr(value, "items")
@@ -14,7 +14,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """{dotted field: (saved, now)} where two nested mappings differ."""
+    """Return {dotted field: (saved, now)} where two mappings differ; None = no such field."""
     before, after = flatten(saved), flatten(now)
     names = sorted(before.keys() | after.keys())
     pairs = {name: (before.get(name), after.get(name)) for name in names}
@@ -22,7 +22,7 @@ def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
 
 
 def as_tuples(value: Any) -> Any:
-    """A nested value with JSON's lists as the tuples they were."""
+    """Return a nested value with JSON's lists as the tuples that they were before they were written."""
     if isinstance(value, Mapping):
         return {name: as_tuples(item) for name, item in value.items()}
     return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,7 +1,12 @@
-"""Which run a configuration describes: completed with defaults, compared field by field, hashed.
+"""Identity of the run that a configuration describes: completed with defaults, compared, hashed.
 
 A configuration of an earlier revision lacks the fields added since; it means the default that each had
 when it was added. Hashes leave out every field at that default, so adding a field changes no hash.
+
+Hashes are taken in the layout of the first release, whatever fields are called now: `config_hash` names
+each field as `vdm.runs.former_fields.former_layout` does. Renaming a field, or taking one that stood
+several times together, therefore changes no hash either, and a stored evaluation stays current. Runs
+are compared field by field under today's names.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -9,6 +14,7 @@ from typing import Any
 
 from vdm.runs.config import as_tuples, differences, flatten
 from vdm.runs.defaults import default_config
+from vdm.runs.former_fields import former_layout, upgrade, with_former_values, without_former
 from vdm.runtime.hashes import json_hash
 
 EARLIER_DEFAULTS: dict[str, Any] = {"evaluate.repeats": 1}
@@ -18,65 +24,83 @@ ADDED_FIELDS = frozenset({"data.folder.splits", "model.family"})
 
 
 def historical_defaults() -> dict[str, Any]:
-    """{dotted field: the default it was added with}."""
+    """Return {dotted field: the default it was added with}, under today's names."""
     return flatten(as_tuples(default_config())) | EARLIER_DEFAULTS
+
+
+def effective_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {dotted field: value} of a configuration of any revision, under today's names.
+
+    Fields that it lacks have the default they were added with.
+    """
+    return historical_defaults() | without_former(flatten(as_tuples(upgrade(config))))
 
 
 def keep_earlier_defaults(
     saved: Mapping[str, Any], now: Mapping[str, Any], allowed: Container[str] = ()
 ) -> dict[str, Any]:
-    """`now` as a run saved before a default changed goes on with it: at the default of its time.
+    """Return `now` as a run that an earlier revision saved goes on with it.
 
     A field of EARLIER_DEFAULTS that holds its old default in `saved` and its new one in `now` was
-    chosen by nobody; `allowed` names those that are to change all the same.
+    chosen by nobody, and keeps the old one.
+
+    Args:
+      saved: the configuration in config.json.
+      now: the configuration that the run is resumed with.
+      allowed: fields that are to change all the same.
     """
-    before, after = flatten(as_tuples(saved)), flatten(as_tuples(now))
-    defaults, kept = flatten(as_tuples(default_config())), dict(now)
+    before, after = effective_fields(saved), effective_fields(now)
+    defaults = flatten(as_tuples(default_config()))
+    # Values that count for nothing are part of the hash that the run's evaluations carry.
+    resumed = with_former_values(now, upgrade(as_tuples(saved)))
     for name, old in EARLIER_DEFAULTS.items():
-        chosen = before.get(name, old) != old or after.get(name) != defaults[name]
+        chosen = before[name] != old or after[name] != defaults[name]
         if not chosen and name not in allowed:
-            kept = replaced(kept, name.split("."), old)
-    return kept
+            resumed = replaced(resumed, name.split("."), old)
+    return resumed
 
 
 def replaced(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """`config` with `value` at the field whose groups and name are `path`."""
+    """Return `config` with `value` at the field whose groups and name are `path`."""
     name, *rest = path
     return {**config, name: replaced(config[name], rest, value) if rest else value}
 
 
 def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """`differences` of two configurations, each completed with the historical defaults."""
-    defaults = historical_defaults()
-    before, after = (flatten(as_tuples(config)) for config in (saved, now))
-    return differences(defaults | before, defaults | after)
+    """Return {dotted field: (saved, now)} where two configurations differ in a field that counts."""
+    return differences(effective_fields(saved), effective_fields(now))
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the fields that differ from their historical default.
+    """Return the SHA-256 of the fields that differ from their historical default.
 
     Section "evaluate" and the place of prepared data do not count: neither changes what was trained.
     """
     defaults = historical_defaults()
-    fields = _trained_fields(config)
-    return json_hash(
-        {n: v for n, v in fields.items() if n not in defaults or defaults[n] != as_tuples(v)}
-    )
+    former_defaults = former_layout(default_config(), defaults) | EARLIER_DEFAULTS
+    fields = _trained_fields(former_layout(config, defaults))
+    differing = {
+        name: value
+        for name, value in fields.items()
+        if name not in former_defaults or as_tuples(former_defaults[name]) != as_tuples(value)
+    }
+    return json_hash(differing)
 
 
 def earlier_config_hash(config: Mapping[str, Any]) -> str | None:
-    """SHA-256 as revisions before ADDED_FIELDS computed it, of every field that they had.
+    """Return the SHA-256 as revisions before ADDED_FIELDS computed it, of every field that they had.
 
     None where an added field differs from its default: such a run did not exist then.
     """
-    fields, defaults = _trained_fields(config), historical_defaults()
+    defaults = historical_defaults()
+    fields = _trained_fields(former_layout(config, defaults))
     if any(fields.get(name, defaults[name]) != defaults[name] for name in ADDED_FIELDS):
         return None
     return json_hash({n: v for n, v in fields.items() if n not in ADDED_FIELDS})
 
 
-def _trained_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    fields = flatten(config)
+def _trained_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that decide what is trained."""
     return {
         n: v for n, v in fields.items() if not n.startswith("evaluate.") and n != "data.cache_dir"
     }

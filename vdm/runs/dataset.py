@@ -1,4 +1,4 @@
-"""Section "data" of a configuration -> an open data set, prepared first where that is needed."""
+"""Data sets of section "data" of a configuration, opened, and prepared first where that is needed."""
 
 import importlib.util
 import os
@@ -14,10 +14,11 @@ from vdm.data import Dataset
 from vdm.data.augment import Augmentation
 from vdm.data.base import NotPrepared
 from vdm.errors import DataError
+from vdm.runs.former_fields import RESIZED_SOURCES
 from vdm.runs.progress import Progress
 
 SHARED = ("bits", "num_validation", "source_dir")
-"""Fields that every source has."""
+"""Fields of section "data" that every source has."""
 
 
 def open_dataset(
@@ -27,15 +28,16 @@ def open_dataset(
     verify: bool = False,
     prepare: bool = True,
 ) -> Dataset:
-    """The data that `section` describes, from the cache.
+    """Return the data that `section` describes, from the cache.
 
-    What is not there is prepared: here from files, in a process of its own through TensorFlow Datasets.
+    Data that are not there are prepared: from files in this process, through TensorFlow Datasets in a
+    process of its own, whose memory and threads end with it.
 
     Args:
       section: "data" of a configuration.
       cache_dir: where prepared arrays live.
       verify: hash all pixels again.
-      prepare: False raises NotPrepared instead.
+      prepare: whether data that are not in the cache are prepared; False raises NotPrepared instead.
 
     Raises:
       NotPrepared: TensorFlow Datasets is needed and not installed; the message has the command to run.
@@ -66,7 +68,16 @@ def prepare(
     *,
     verify: bool = False,
 ) -> Dataset:
-    """Prepares in this process, with TensorFlow Datasets where it is needed and installed."""
+    """Prepare data in this process, with TensorFlow Datasets where it is needed and installed.
+
+    Args:
+      section: "data" of a configuration.
+      cache_dir: where prepared arrays live.
+      verify: hash all pixels again.
+
+    Raises:
+      NotPrepared: TensorFlow Datasets is needed and not installed.
+    """
     try:
         return load(section, cache_dir, verify=verify, with_tfds=has_tfds())
     except NotPrepared as error:
@@ -81,11 +92,19 @@ def load(
     with_tfds: bool = False,
     prepare: bool = True,
 ) -> Dataset:
-    """`vdm.data.load` with progress on the terminal."""
+    """Call `vdm.data.load` with progress on the terminal.
+
+    Args:
+      section: "data" of a configuration.
+      cache_dir: where prepared arrays live.
+      verify: hash all pixels again.
+      with_tfds: whether TensorFlow Datasets may be used in this process.
+      prepare: whether data that are not in the cache are prepared.
+    """
     with _Bars() as bars:
         return data.load(
             section["name"],
-            section.get(section["name"].partition(":")[0], {}),
+            source_options(section),
             cache_dir,
             verify=verify,
             with_tfds=with_tfds,
@@ -97,27 +116,33 @@ def load(
 
 
 def command(section: Mapping[str, Any], cache_dir: str | os.PathLike | None) -> list[str]:
-    """The command line that prepares what `section` describes."""
+    """Return the command line, in words, that prepares what `section` describes."""
     words = ["python", "-m", "vdm.runs.prepare_data", f"--dataset={section['name']}"]
     if cache_dir:
         words.append(f"--data_dir={cache_dir}")
-    options = section.get(section["name"].partition(":")[0], {})
-    values = {**{name: section.get(name) for name in SHARED}, **options}
+    values = {**{name: section.get(name) for name in SHARED}, **source_options(section)}
     return words + [f"--{name}={value}" for name, value in values.items() if value]
 
 
+def source_options(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the source that `section` names, with "resize" where it takes that."""
+    source = section["name"].partition(":")[0]
+    resize = section.get("resize", {}) if source in RESIZED_SOURCES else {}
+    return {**resize, **section.get(source, {})}
+
+
 def make_augmentation(section: Mapping[str, Any]) -> Augmentation:
-    """What `section` says of augmentation; runs from before it existed had none."""
+    """Return the transforms of training images; runs from before they existed have none."""
     return Augmentation(**section.get("augment", {}))
 
 
 def listed() -> str:
-    """The names of all data sets."""
+    """Return the names of all data sets, for messages."""
     return ", ".join([*data.SOURCES, *data.RECIPES])
 
 
 def has_tfds() -> bool:
-    """Whether the extra "data" is installed; imports nothing."""
+    """Return whether the extra "data" is installed; imports nothing."""
     packages = ("tensorflow", "tensorflow_datasets")
     return all(importlib.util.find_spec(name) is not None for name in packages)
 
@@ -125,6 +150,7 @@ def has_tfds() -> bool:
 def _advice(
     problem: NotPrepared, section: Mapping[str, Any], cache_dir: str | os.PathLike | None
 ) -> str:
+    """Return a NotPrepared message with the commands that install the package and prepare the data."""
     words = shlex.join(command(section, cache_dir))
     forms = "" if section.get("source_dir") else data.local_forms(section["name"])
     local = f"; or give a folder that holds {forms} (source_dir)" if forms else ""
@@ -135,7 +161,7 @@ def _advice(
 
 
 class _Bars:
-    """One progress bar after another, as the work changes its name."""
+    """Progress bars one after another: a new one whenever the work changes its title."""
 
     def __init__(self) -> None:
         self._title = ""

@@ -23,67 +23,71 @@ def open_earlier(
     cache_dir: str | os.PathLike | None,
     verify: bool = False,
 ) -> Dataset | None:
-    """The data that a run on a folder was trained on, where an earlier revision read them.
+    """Return the data that a run on a folder was trained on, where an earlier revision read them.
 
-    A line on stderr says so where they are read in another way now.
+    A line on stderr says so where they are read in another way now. The routes are tried from the
+    cheapest to the dearest; each must give the content hash that config.json has.
 
     Args:
       section: "data" of its configuration.
-      saved: config.json.
+      saved: the contents of config.json.
       cache_dir: where prepared arrays live.
       verify: hash all pixels again.
 
     Returns:
-      None where they are read as ever, or have changed since.
+      The data; None where they are read as ever, or have changed since.
     """
     if not _is_folder(section) or not _is_folder(saved["config"]["data"]):
         return None
-    # As ever: found without listing any files.
+    # Read as ever: told from the cache's index, without listing any files.
     if _matching(lambda: dataset.load(section, cache_dir, prepare=False), saved):
         return None
+    # The files are as they were: one pool of all splits, from the cache with labels.
     pool = {**section, "folder": {**section["folder"], "splits": "none"}}
-    found = _matching(lambda: _find_recorded(section, saved, cache_dir, verify), saved)
-    found = found or _matching(
+    opened_data = _matching(lambda: _find_recorded(section, saved, cache_dir, verify), saved)
+    opened_data = opened_data or _matching(
         lambda: dataset.load(pool, cache_dir, verify=verify, prepare=False), saved
     )
-    pooled = found is not None and folder.holds_splits(_names(section))
-    if found is None:
-        found = _matching(lambda: _open_stored(saved, cache_dir, verify), saved)
-        pooled = found is not None
-    if found is None and "splits" not in saved["config"]["data"]["folder"]:
-        found = _matching(lambda: _read_again(pool, cache_dir), saved)
-        pooled = found is not None
+    pooled = opened_data is not None and folder.holds_splits(_names(section))
+    # The files are gone or have changed: the pool by its hash, without labels.
+    if opened_data is None:
+        opened_data = _matching(lambda: _open_stored(saved, cache_dir, verify), saved)
+        pooled = opened_data is not None
+    # The cache is gone: the pool once more from the files, for a run that predates the option.
+    if opened_data is None and "splits" not in saved["config"]["data"]["folder"]:
+        opened_data = _matching(lambda: _read_again(pool, cache_dir), saved)
+        pooled = opened_data is not None
     if pooled and is_first():
         print(_warning(section, saved), file=sys.stderr, flush=True)
-    return found
+    return opened_data
 
 
 def _is_folder(section: Mapping[str, Any]) -> bool:
-    """Whether the images come from a folder whose splits are recognised."""
+    """Return whether the images come from a folder whose splits are recognised."""
     options = section.get("folder", {})
     return section["name"].partition(":")[0] == "folder" and options.get("splits", "auto") == "auto"
 
 
 def _matching(opened, saved: Mapping[str, Any]) -> Dataset | None:
-    """What `opened` gives, if it is the data of the run."""
+    """Return what `opened` gives if it is the data of the run; otherwise None."""
     try:
-        found = opened()
+        candidate = opened()
     except DataError:
         return None
     wanted = saved["data"]
-    same = found and (found.spec.name, found.spec.content_hash) == (
+    same = candidate and (candidate.spec.name, candidate.spec.content_hash) == (
         wanted["name"],
         wanted["content_hash"],
     )
-    return found if same else None
+    return candidate if same else None
 
 
 def _find_recorded(section, saved, cache_dir, verify: bool) -> Dataset | None:
-    """With labels; its record holds for the files as they are now."""
+    """Return the pool with labels, where its record in the cache holds for the files as they are."""
     return data.find_earlier(
         saved["data"]["content_hash"],
         section["name"],
-        section["folder"],
+        dataset.source_options(section),
         cache_dir,
         **{name: section.get(name) for name in dataset.SHARED},
         verify=verify,
@@ -91,7 +95,7 @@ def _find_recorded(section, saved, cache_dir, verify: bool) -> Dataset | None:
 
 
 def _open_stored(saved, cache_dir, verify: bool) -> Dataset | None:
-    """A pool of splits by its hash, without labels; the files are gone, or have changed."""
+    """Return a pool of splits by its hash, without labels; its files are gone or have changed."""
     content_hash = saved["data"]["content_hash"]
     folders = data.classes_of_content(content_hash, cache_dir)
     if not folder.holds_splits([f"{name}/image" for name in folders]):
@@ -100,7 +104,7 @@ def _open_stored(saved, cache_dir, verify: bool) -> Dataset | None:
 
 
 def _read_again(pool: Mapping[str, Any], cache_dir) -> Dataset | None:
-    """The pool of splits, where it is no longer in the cache."""
+    """Read the pool of splits from its files again; None where they hold no splits."""
     return dataset.load(pool, cache_dir) if folder.holds_splits(_names(pool)) else None
 
 

@@ -1,4 +1,4 @@
-"""The evaluations in a work folder, trusted only while they are those of its checkpoint.
+"""Files of evaluations in a work folder, trusted only while they belong to its checkpoint.
 
 A record is JSON under a SHA-256 of itself, with the SHA-256 of the .npz beside it. It is current when
 its hashes of checkpoint, configuration and data, and its settings, are those asked for. Any other
@@ -33,7 +33,7 @@ SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A record as it was found.
+    """A stored record and its state.
 
     Attributes:
       facts: its content; empty where it cannot be read.
@@ -48,16 +48,16 @@ class Stored:
 
 
 def write(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> None:
-    """Writes a record, and beside it a .npz of `arrays`; sets aside what is not its equal.
+    """Write a record, and beside it an .npz of `arrays`; set aside a record that is not its equal.
 
     Args:
       path: the record's file, *.json.
       facts: the record, JSON-able; its hashes and SETTINGS decide whether an older one is its equal.
       arrays: values per image.
     """
-    found = read(path, facts)
-    if found is not None and found.fault:
-        set_aside(path, found)
+    present = read(path, facts)
+    if present is not None and present.fault:
+        set_aside(path, present)
     record = dict(json.loads(json.dumps(facts)))
     if arrays is not None:
         content = npz(arrays)
@@ -67,7 +67,7 @@ def write(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, Any] | None
 
 
 def read(path: Path, wanted: Mapping[str, Any]) -> Stored | None:
-    """The record at `path` compared with the one `wanted`; None where there is none.
+    """Return the record at `path`, compared with the one `wanted`; None where there is none.
 
     Args:
       path: the record's file, *.json.
@@ -91,30 +91,40 @@ def read(path: Path, wanted: Mapping[str, Any]) -> Stored | None:
     )
 
 
-def set_aside(path: Path, found: Stored) -> None:
-    """Renames a record that is not current, and its .npz, to FAULT-NAME, and says so on stderr."""
+def set_aside(path: Path, stored: Stored) -> None:
+    """Rename a record that is not current, and its .npz, to FAULT-NAME, and say so on stderr.
+
+    Args:
+      path: the record's file, *.json.
+      stored: the record as `read` returned it.
+
+    Raises:
+      DiskError: the file cannot be renamed.
+    """
     if not is_first():
         return
-    target, number = path.with_name(f"{found.fault}-{path.name}"), 1
+    target, number = path.with_name(f"{stored.fault}-{path.name}"), 1
+    # A number of its own for each: nothing that was measured is overwritten.
     while target.exists():
         number += 1
-        target = path.with_name(f"{found.fault}-{number}-{path.name}")
+        target = path.with_name(f"{stored.fault}-{number}-{path.name}")
     try:
         path.rename(target)
         if path.with_suffix(".npz").exists():
             path.with_suffix(".npz").rename(target.with_suffix(".npz"))
     except OSError as error:
         raise DiskError(
-            f"{path}: is {found.fault} and cannot be renamed ({error.strerror}); delete it"
+            f"{path}: is {stored.fault} and cannot be renamed ({error.strerror}); delete it"
         ) from None
     print(
-        f"WARNING: {path} is not used: {found.reason}; it is now {target.name}",
+        f"WARNING: {path} is not used: {stored.reason}; it is now {target.name}",
         file=sys.stderr,
         flush=True,
     )
 
 
 def _sealed(path: Path, facts: dict[str, Any], wanted: Mapping[str, Any]) -> Stored:
+    """Return a record that carries a hash over itself, checked against it and the one wanted."""
     content = {name: value for name, value in facts.items() if name != SEAL}
     if json_hash(content) != facts[SEAL]:
         return Stored(facts, "damaged", "the hash over it differs")
@@ -126,23 +136,23 @@ def _sealed(path: Path, facts: dict[str, Any], wanted: Mapping[str, Any]) -> Sto
 
 
 def present_form(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as it is written now, where it was written in either of the two earlier formats.
+    """Return a record in today's form.
 
-    They were those of `evaluate` ("bound" a sentence, no "rows") and of `evaluate --bound=...` ("terms"
-    and "rows", no "bits_per_dim").
+    Two earlier formats are read: that of `evaluate` ("bound" a sentence, no "rows") and that of
+    `evaluate --bound=...` ("terms" and "rows", no "bits_per_dim").
     """
-    found = dict(facts)
-    if "bits_per_dim" not in found and "rows" in found:
-        rows, terms = found["rows"], found.pop("terms", {})
+    record = dict(facts)
+    if "bits_per_dim" not in record and "rows" in record:
+        rows, terms = record["rows"], record.pop("terms", {})
         named = [("total", rows[0])] if terms else [(row["row"], row) for row in rows]
-        found["bits_per_dim"] = {**terms, **{name: row["estimate"] for name, row in named}}
-    if str(found.get("bound", "")).startswith("negative ELBO"):
-        found |= {"bound": "elbo", "num_timesteps": found["timesteps_eval"]}
-    return found
+        record["bits_per_dim"] = {**terms, **{name: row["estimate"] for name, row in named}}
+    if str(record.get("bound", "")).startswith("negative ELBO"):
+        record |= {"bound": "elbo", "num_timesteps": record["timesteps_eval"]}
+    return record
 
 
 def _differing(facts: Mapping[str, Any], wanted: Mapping[str, Any], earlier: bool) -> str:
-    """The first thing in which a record is not the one wanted, or ""."""
+    """Return the first hash or setting in which a record is not the one wanted; "" if none is."""
     for name, value in wanted["hashes"].items():
         valid = {value}
         if earlier and name == "config":
@@ -155,6 +165,7 @@ def _differing(facts: Mapping[str, Any], wanted: Mapping[str, Any], earlier: boo
 
 
 def _file_hash(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

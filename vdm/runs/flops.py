@@ -1,4 +1,4 @@
-"""How many floating-point operations a training step takes."""
+"""Floating-point operations of a training step, by XLA's cost analysis."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from vdm.runtime import devices
 
 
 def train_step_flops(parts: Parts) -> float | None:
-    """XLA's cost analysis of one step on the whole batch; None where the backend gives none.
+    """Return the FLOPs of one step on the whole batch; None where the backend gives none.
 
-    Of the program before optimisation, so the same on every kind of device. Loops over blocks and
-    images are written out first: the analysis counts the body of a loop once.
+    The program is analysed before optimisation, so the number is the same on every kind of device.
+    Loops over blocks and images are written out first: the analysis counts the body of a loop once.
     """
     parts = _unrolled(parts)
     batch = train_batch(parts.dataset, 0, 0, parts.config["train"]["batch_size"])
@@ -31,12 +31,13 @@ def train_step_flops(parts: Parts) -> float | None:
 
 
 def _unrolled(parts: Parts) -> Parts:
+    """Return `parts` with the model of `without_loops`."""
     config = without_loops(parts.config)
     return dataclasses.replace(parts, config=config, model=make_family(parts.dataset.spec, config))
 
 
 def without_loops(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with blocks written out and all images attended to at once."""
+    """Return `config` with blocks written out and all images attended to at once."""
     denoiser = dict(config["denoiser"])
     options = dict(denoiser.get(denoiser["name"], {}))
     if "unroll" in options:

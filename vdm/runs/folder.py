@@ -1,4 +1,4 @@
-"""A work folder: who it belongs to, the lock on it, and the files of an evaluation.
+"""Work folders: the run that one belongs to, its lock, and files written whole.
 
 config.json   configuration, data identity, and where the run was started from
 checkpoints/  metrics.jsonl  tensorboard/  evaluations/*.json + *.npz
@@ -18,13 +18,14 @@ import numpy as np
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.runs.config import as_tuples, differences
 from vdm.runs.config_identity import config_changes
+from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.runtime import locks
 from vdm.runtime.files import write_whole
 from vdm.runtime.processes import is_first
 from vdm.types import DataSpec
 
 CHANGEABLE_GROUPS = ("train", "evaluate", "optimizer", "devices")
-"""What may be allowed to change: the rest would make it another model, or other data."""
+"""Sections of a run that --allow_change may name; the rest would make another model."""
 CHANGEABLE_FIELDS = (
     "data.cache_dir",
     "data.source_dir",
@@ -36,23 +37,24 @@ FIXED_FIELDS = {
     "evaluate.seed": "validations before and after would not compare",
     "evaluate.num_timesteps": "validations before and after would not compare",
 }
-"""Of those groups, what may not change within a run, and why."""
+"""{field of those sections that may not change within a run: the reason}."""
 
 
 def default_workdir(config_path: str) -> Path:
-    """runs/{config}-{time}."""
-    stem = Path(config_path.partition(":")[0]).stem
+    """Return runs/{config}-{time}, or runs/{config}_{variant}-{time} where a variant is chosen."""
+    file, _, variant = config_path.partition(":")
+    stem = "_".join(filter(None, (Path(file).stem, variant)))
     return Path("runs") / f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def data_identity(spec: DataSpec) -> dict[str, Any]:
-    """What tells one data set from another."""
+    """Return the facts that tell one data set from another, as JSON."""
     facts = {"name": spec.name, "shape": list(spec.shape), "num_levels": spec.num_levels}
     return {**facts, "split_sizes": dict(spec.split_sizes), "content_hash": spec.content_hash}
 
 
 def check_writable(workdir: Path, argument: str = "workdir") -> None:
-    """ConfigError unless the folder, or the nearest one above it, can be written. Makes nothing."""
+    """ConfigError unless the folder, or the nearest one above it that exists, can be written."""
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ConfigError(f"{argument}={workdir}: {existing} is a file; choose another folder")
@@ -61,37 +63,43 @@ def check_writable(workdir: Path, argument: str = "workdir") -> None:
 
 
 def _is_read_only(path: Path) -> bool:
+    """Return whether a folder lies on a disk that is mounted to be read only."""
     # Root may write anywhere, says os.access; Windows knows no statvfs.
     return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def read_identity(workdir: Path) -> dict[str, Any] | None:
-    """The contents of config.json, lists as tuples; None when there is none."""
+    """Return the contents of config.json, lists as tuples; None when there is none.
+
+    The configuration of an earlier revision comes with its fields under their present names.
+    """
     path = workdir / "config.json"
     if not path.exists():
         return None
     try:
-        found = as_tuples(json.loads(path.read_text()))
-        if not {"config", "data"} <= set(found):
+        identity = as_tuples(json.loads(path.read_text()))
+        if not {"config", "data"} <= set(identity):
             raise ValueError("no configuration in it")
+        if isinstance(identity["config"], dict):
+            identity["config"] = upgrade(identity["config"])
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error}); restore it or delete the folder"
         ) from None
-    return found
+    return identity
 
 
 def require_identity(workdir: Path, argument: str = "workdir") -> dict[str, Any]:
-    """The contents of config.json of a folder that must hold a run."""
-    found = read_identity(workdir) if workdir.is_dir() else None
-    if found is None:
+    """Return the contents of config.json; CheckpointError unless the folder holds a run."""
+    identity = read_identity(workdir) if workdir.is_dir() else None
+    if identity is None:
         what = "holds no run" if workdir.is_dir() else "is no folder"
         raise CheckpointError(f"{argument}={workdir}: {what}; train first, or correct the path")
-    return found
+    return identity
 
 
 def distinct_names(folders: Sequence[str]) -> list[str]:
-    """The folders' own names, numbered where they repeat."""
+    """Return the last component of every path, numbered where it repeats."""
     stems = [Path(f).resolve().name for f in folders]
     return [s if stems.count(s) == 1 else f"{s} ({n})" for n, s in enumerate(stems, start=1)]
 
@@ -99,7 +107,13 @@ def distinct_names(folders: Sequence[str]) -> list[str]:
 def check_resumable(
     saved: Mapping, config: Mapping, data: Mapping, allowed: Sequence[str]
 ) -> dict[str, list]:
-    """{field: [saved, now]} of the changes that `allowed` covers.
+    """Return {field: [saved, now]} of the changes that `allowed` covers.
+
+    Args:
+      saved: the contents of config.json.
+      config: the configuration now.
+      data: the identity of the data now, see `data_identity`.
+      allowed: fields that may differ.
 
     Raises:
       DataError: the folder belongs to other data.
@@ -107,6 +121,7 @@ def check_resumable(
     """
     changes = config_changes(saved["config"], config)
     refused = {n: pair for n, pair in changes.items() if n not in allowed}
+    # Other pixels under an unchanged configuration: the files have changed, not the user's mind.
     data_changes = differences(saved["data"], as_tuples(dict(data)))
     if data_changes and not any(n not in CHANGEABLE_FIELDS for n in refused):
         raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
@@ -119,8 +134,10 @@ def check_resumable(
 
 
 def check_changeable(names: Sequence[str]) -> None:
-    """ConfigError unless each of `names` may be allowed to change."""
+    """ConfigError unless each of `names` is a field that may change within a run."""
     for name in names:
+        if name in FORMER_NAMES:
+            raise ConfigError(f"allow_change={name}: this field is now {FORMER_NAMES[name]}")
         if name in FIXED_FIELDS:
             raise ConfigError(
                 f"allow_change={name}: {FIXED_FIELDS[name]}; start a run in another workdir"
@@ -137,7 +154,7 @@ def _is_changeable(name: str) -> bool:
 
 
 def check_same_data(saved: Mapping, spec: DataSpec) -> None:
-    """DataError unless `spec` is the data a run was trained on."""
+    """DataError unless `spec` describes the data that a run was trained on."""
     if changes := differences(saved, as_tuples(data_identity(spec))):
         raise DataError(f"data is not what this folder was trained on: {_list(changes)}")
 
@@ -154,9 +171,12 @@ def _offer(changeable: list[str], num_refused: int) -> str:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Makes the folder and holds its lock, which ends with the process, however that ends.
+    """Make the folder and hold its lock, which ends with the process, however that ends.
 
-    Of several processes only the first one holds it.
+    Of several processes of one run only the first takes the lock.
+
+    Raises:
+      ConfigError: another run holds it, or the folder cannot be written.
     """
     if not is_first():
         yield
@@ -177,7 +197,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes the whole file or nothing; of several processes only the first one writes."""
+    """Write the whole file or nothing; of several processes only the first one writes."""
     if not is_first():
         return
     try:
@@ -188,17 +208,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes the whole file or nothing."""
+    """Write a JSON file, the whole file or nothing."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """A compressed .npz, the whole file or nothing."""
+    """Write a compressed .npz, the whole file or nothing."""
     write_bytes(path, npz(arrays))
 
 
 def npz(arrays: Mapping[str, Any]) -> bytes:
-    """The bytes of a compressed .npz; the same arrays give the same bytes."""
+    """Return the bytes of a compressed .npz; the same arrays give the same bytes."""
     file = io.BytesIO()
     content: Any = dict(arrays)
     np.savez_compressed(file, **content)

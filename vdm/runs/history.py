@@ -1,4 +1,4 @@
-"""What a run logged while it learned."""
+"""Curves of a run, read from its metrics.jsonl."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,22 +21,23 @@ _VALIDATION = {"step": "step", "validation": "validation_bits_per_dim"}
 
 
 def training_curves(workdir: Path) -> Curves:
-    """{"step", "images", "seconds", "train"}: the training loss in bits/dim; empty at first."""
+    """Return {"step", "images", "seconds", "train"}: the training loss in bits/dim; empty at first."""
     return _columns(workdir, _TRAIN)
 
 
 def validation_curves(workdir: Path) -> Curves:
-    """{"step", "validation"}: bits/dim of the averaged parameters on the validation split."""
+    """Return {"step", "validation"}: bits/dim of the averaged parameters on the validation split."""
     return _columns(workdir, _VALIDATION)
 
 
 def drawn_gammas(workdir: Path) -> Curves:
-    """{"images", "0.05", ..., "0.95"}: quantiles of the gammas that training drew."""
+    """Return {"images", "0.05", ..., "0.95"}: quantiles of the gammas that training drew."""
     shares = {f"{share:g}": f"{DRAWN}{share:g}" for share in QUANTILES}
     return _columns(workdir, {"images": "images_seen", **shares})
 
 
 def _columns(workdir: Path, columns: Mapping[str, str]) -> Curves:
+    """Return {column: values} of the records that have every one of the keys `columns` names."""
     lines = read_json_lines(workdir / "metrics.jsonl")
     logged = [line for line in lines if set(columns.values()) <= set(line)]
     return {name: np.array([line[key] for line in logged]) for name, key in columns.items()}

@@ -1,4 +1,4 @@
-"""Configuration -> data, model, devices and the parts of training: what launchers have in common."""
+"""Data, model, devices and training step of a configuration: what all launchers build."""
 
 import dataclasses
 import logging
@@ -40,7 +40,14 @@ Config = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What a configuration describes, before any parameters exist."""
+    """A configuration's data, model and devices, before any parameters exist.
+
+    Attributes:
+      config: every field.
+      dataset: the open data, all splits.
+      model: the model for images of that shape.
+      mesh: the devices that batches and parameters are laid over.
+    """
 
     config: Config
     dataset: Dataset
@@ -49,13 +56,14 @@ class Parts:
 
     @property
     def steps_per_call(self) -> int:
-        """Steps that one call of `train_step` makes."""
+        """Number of steps that one call of `train_step` makes."""
         return self.config["train"].get("steps_per_call", 1)
 
     def train_batch(self, step: int) -> Batch:
-        """Training batch number `step`, augmented as configured, on the devices.
+        """Return training batch number `step`, augmented as configured, on the devices.
 
-        With several steps per call, all those that one call takes from there, stacked.
+        Images are [B,H,W,C]; with K > 1 steps per call, the K batches that one call takes from there
+        are stacked, [K,B,H,W,C].
         """
         if self.steps_per_call == 1:
             return devices.place_share(self._host_batch(step), self.mesh)
@@ -64,6 +72,7 @@ class Parts:
         return devices.place_share(stacked, self.mesh, leading_axes=1)
 
     def _host_batch(self, step: int) -> Batch:
+        """Return this process's share of a training batch, as numpy arrays."""
         share = (jax.process_index(), jax.process_count())
         size, augmentation = self.config["train"]["batch_size"], self.augmentation
         return train_batch(
@@ -72,22 +81,22 @@ class Parts:
 
     @property
     def augmentation(self) -> Augmentation:
-        """Transforms of training images."""
+        """Random transforms of training images."""
         return make_augmentation(self.config["data"])
 
     def abstract_state(self) -> TrainState:
-        """Shapes, dtypes and shardings of the training state, without arrays."""
+        """Return the shapes, dtypes and shardings of the training state, without arrays."""
         shapes = jax.eval_shape(self._init, jax.random.key(0))
         return devices.abstract_like(shapes, devices.state_shardings(shapes, self.mesh))
 
     def fresh_state(self) -> TrainState:
-        """The state before step 0."""
+        """Return the state before step 0, initialised from the configuration's seed."""
         shapes = jax.eval_shape(self._init, jax.random.key(0))
         init = jax.jit(self._init, out_shardings=devices.state_shardings(shapes, self.mesh))
         return init(stream_key(self.config["seed"], "initialisation"))
 
     def train_step(self) -> TrainStep:
-        """The compiled training step; with several steps per call, on as many stacked batches."""
+        """Return the compiled training step; it takes one batch, or those of a call stacked."""
         config, state = self.config, self.abstract_state()
         step = make_train_step(
             self.model,
@@ -100,7 +109,7 @@ class Parts:
         return jit_train_step(several_steps(step) if several else step, self.mesh, state, several)
 
     def optimizer(self) -> optax.GradientTransformation:
-        """The optimizer of all parameter groups."""
+        """Return the optimizer of all parameter groups."""
         options, num_steps = self.config["optimizer"], self.config["train"]["num_steps"]
         return make_optimizer(options, num_steps, self.model.group_kinds(), self.model.groups)
 
@@ -115,11 +124,11 @@ def build(
     verify_data: bool = False,
     saved: Mapping[str, Any] | None = None,
 ) -> Parts:
-    """The parts `config` describes; its data are prepared in `cache_dir` where it names none.
+    """Return the parts that a whole configuration describes.
 
     Args:
       config: every field.
-      cache_dir: where prepared arrays live.
+      cache_dir: where prepared arrays live, unless `config` says.
       verify_data: hash all pixels again.
       saved: config.json of the run that is resumed, which keeps the splits it was trained on.
 
@@ -127,18 +136,24 @@ def build(
       ConfigError: a value that does not fit, named.
       DataError: unsuitable data.
     """
+    # Numbers before devices before data: the cheapest mistakes are answered first.
     checks.check(config)
     mesh = mesh_of(config)
     cache_dir = config["data"]["cache_dir"] or cache_dir
     dataset = open_earlier(config["data"], saved, cache_dir, verify_data) if saved else None
     dataset = dataset or open_dataset(config["data"], cache_dir, verify=verify_data)
     parts = _assemble(config, mesh, dataset)
-    parts.abstract_state()  # refuses parameters that cannot be split
+    # Refuses parameters that cannot be split over the devices, before anything is written.
+    parts.abstract_state()
     return parts
 
 
 def mesh_of(config: Config) -> Mesh:
-    """The mesh for training; it can share out the batch."""
+    """Return the devices for training.
+
+    Raises:
+      ConfigError: more than there are, or a number that does not divide the batch.
+    """
     mesh, train = devices.make_mesh(**devices.options_of(config)), config["train"]
     devices.check_divisible(
         "config.train.batch_size", train["batch_size"], mesh, train["num_microbatches"]
@@ -148,66 +163,83 @@ def mesh_of(config: Config) -> Mesh:
 
 
 def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> Parts:
-    """The parts of a run, from its config.json, on however many devices there are now.
+    """Return the parts of a trained run, on however many devices there are now.
 
-    Parameters are not split: evaluation and sampling need no optimizer's state, which is most of them.
-    `verify_data` hashes all pixels again. Raises DataError when its data have changed since.
+    Parameters are copied to every device: evaluation and sampling need no optimizer state, which takes
+    most of the memory.
+
+    Args:
+      identity: the contents of its config.json.
+      verify_data: hash all pixels again.
+
+    Raises:
+      DataError: its data are gone or have changed since.
     """
     dataset = open_trained_data(identity, verify_data=verify_data)
     return _assemble(identity["config"], devices.make_mesh(), dataset)
 
 
 def open_trained_data(identity: Mapping[str, Any], *, verify_data: bool = False) -> Dataset:
-    """The data of a run, from its config.json; DataError where they are gone or have changed."""
-    found = _find_trained(identity, verify_data)
-    check_same_data(identity["data"], found.spec)
-    return found
+    """Return the data that a run was trained on.
+
+    Args:
+      identity: the contents of its config.json.
+      verify_data: hash all pixels again.
+
+    Raises:
+      DataError: they are gone or have changed since.
+    """
+    dataset = _find_trained(identity, verify_data)
+    check_same_data(identity["data"], dataset.spec)
+    return dataset
 
 
 def _find_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
-    """Prepared data, by their hash where the files they came from are gone."""
+    """Return prepared data, by their hash where the files they came from are gone."""
     data, saved = identity["config"]["data"], identity["data"]
     cache_dir = data["cache_dir"]
     if data["name"].partition(":")[0] in RECIPES:
         try:
-            found = open_dataset(data, cache_dir, verify=verify_data, prepare=False)
+            dataset = open_dataset(data, cache_dir, verify=verify_data, prepare=False)
         except DataError:
-            found = None
-        if found is not None and found.spec.content_hash == saved["content_hash"]:
-            return found
-        if found := open_earlier(data, identity, cache_dir, verify_data):
-            return found
-        # Without labels, which belong to the request.
-        found = open_content(saved["content_hash"], cache_dir, verify_data)
-        if found is not None and found.spec.name == saved["name"]:
-            return found
+            dataset = None
+        if dataset is not None and dataset.spec.content_hash == saved["content_hash"]:
+            return dataset
+        # A folder that an earlier revision split in another way.
+        if dataset := open_earlier(data, identity, cache_dir, verify_data):
+            return dataset
+        # The files have changed or are gone: by hash, without labels, which belong to the request.
+        dataset = open_content(saved["content_hash"], cache_dir, verify_data)
+        if dataset is not None and dataset.spec.name == saved["name"]:
+            return dataset
     try:
         return open_dataset(data, cache_dir, verify=verify_data)
     except DataError:
-        found = open_content(saved["content_hash"], cache_dir, verify_data)
-        if found is None or found.spec.name != saved["name"]:
+        dataset = open_content(saved["content_hash"], cache_dir, verify_data)
+        if dataset is None or dataset.spec.name != saved["name"]:
             raise
-        return found
+        return dataset
 
 
 def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
+    """Return parts on data that are open, once what depends on their shape is known to fit."""
     devices.check_divisible("config.evaluate.batch_size", config["evaluate"]["batch_size"], mesh)
     make_augmentation(config["data"]).check(dataset.spec.shape)
     return Parts(config, dataset, make_family(dataset.spec, config), mesh)
 
 
 def use_compilation_cache() -> None:
-    """Compiled programs are kept in ~/.cache/vdm/jax, unless JAX_COMPILATION_CACHE_DIR says where."""
+    """Keep compiled programs in ~/.cache/vdm/jax, unless JAX_COMPILATION_CACHE_DIR says where."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path("~/.cache/vdm/jax").expanduser()
         try:
             # Private: whoever can write here decides what others run.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            found = folder.stat()
+            status = folder.stat()
         except OSError:
             return  # only slower
         # Windows has neither owners' numbers nor these bits.
-        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
             logging.getLogger(__name__).warning(
                 f"{folder}: others can write there, so no compiled programs are kept; chmod 700 it"
             )

@@ -1,4 +1,4 @@
-"""Progress on a long task: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a long task: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -7,12 +7,21 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 PLAIN_EVERY_SECONDS = 10.0
+"""Seconds between two plain lines."""
 
 
 class Progress:
-    """Counts up to `total`; `update` may add values to show. Use as a context manager."""
+    """A counter up to `total`, shown on the terminal; a context manager."""
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0):
+        """Start the counter.
+
+        Args:
+          title: words before the count.
+          total: units when the task is done.
+          unit: their name, such as "steps".
+          done: units done before, by an earlier process; they do not count for the speed.
+        """
         self._title, self._total, self._unit = title, total, unit
         self._first = self._done = done
         self._started = self._printed = time.monotonic()
@@ -34,7 +43,13 @@ class Progress:
         self._bar.close()
 
     def update(self, done: int, text: str = "", *, show: bool = False) -> None:
-        """`done` of the total are done; `show` prints a plain line now."""
+        """Set the count.
+
+        Args:
+          done: units done in all.
+          text: values to show beside it.
+          show: whether a plain line is printed now, whatever the time since the last.
+        """
         self._bar.update(done - self._done)
         self._done = done
         if text:
@@ -45,11 +60,12 @@ class Progress:
             self.write(f"{self._title} {done}/{self._total} {self._unit}  {text}  {self._left()}")
 
     def write(self, line: str) -> None:
-        """A line of its own that stays."""
+        """Print a line of its own that stays above the bar."""
         with tqdm.external_write_mode(file=sys.stdout):
             print(line, flush=True)
 
     def _left(self) -> str:
+        """Return the time left at the mean speed so far, or the whole time once all is done."""
         since = self._done - self._first
         if not since or self._done >= self._total:
             return f"{format_seconds(time.monotonic() - self._started)} in all"
@@ -58,14 +74,14 @@ class Progress:
 
 
 def format_seconds(seconds: float) -> str:
-    """75 -> "1:15", 3675 -> "1:01:15"."""
+    """Return seconds as text: 75 -> "1:15", 3675 -> "1:01:15"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def evaluation_progress(bar: Progress, check: Callable[[], None]) -> Callable[[int, int], None]:
-    """A callback for `vdm.evaluation.evaluate`; `check` may raise to stop it within a batch."""
+    """Return a callback for `vdm.evaluation.evaluate`; `check` may raise to stop it after a batch."""
 
     def report(done: int, total: int) -> None:
         del total

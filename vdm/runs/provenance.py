@@ -1,4 +1,4 @@
-"""Where a number comes from: configuration, versions, git revision, devices, precision."""
+"""Provenance of a number: configuration, versions, git revision, devices, precision."""
 
 import functools
 import importlib.metadata
@@ -14,7 +14,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def header(config: Any = None) -> str:
-    """What a launcher prints at its start, one fact a line.
+    """Return the lines that a launcher prints at its start, one fact each.
 
     Args:
       config: the resolved configuration, a ConfigDict or a nested mapping; None without one.
@@ -28,7 +28,7 @@ def header(config: Any = None) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """The same facts as a record for a JSON file, without the configuration."""
+    """Return the same facts as a record for a JSON file, without the configuration."""
     return {
         "versions": versions(),
         "git_revision": _revision_at_start(),
@@ -38,15 +38,15 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, of Python and of the libraries that numbers depend on."""
+    """Return the versions of this package, of Python and of the libraries that numbers depend on."""
     import vdm
 
-    found = {"vdm": vdm.__version__, "python": platform.python_version()}
-    return found | {name: _version(name) for name in _PACKAGES}
+    packages = {"vdm": vdm.__version__, "python": platform.python_version()}
+    return packages | {name: _version(name) for name in _PACKAGES}
 
 
 def git_revision(root: Path = _ROOT) -> str:
-    """The commit of the repository, with "+changes" if tracked files differ; or "unknown"."""
+    """Return the commit of the repository, with "+changes" if tracked files differ; or "unknown"."""
     revision = _git(root, "rev-parse", "--short=12", "HEAD")
     if not revision:
         return "unknown"
@@ -56,22 +56,22 @@ def git_revision(root: Path = _ROOT) -> str:
 
 @functools.cache
 def _revision_at_start() -> str:
-    """What runs: a repository that moves on under a long run is not what its numbers come from."""
+    """Return the revision when the process began; the repository may move on under a long run."""
     return git_revision()
 
 
 def devices() -> str:
-    """Such as "8 x cpu (cpu), 1 process"."""
+    """Return the devices as text, such as "8 x cpu (cpu), 1 process"."""
     import jax
 
-    found = jax.devices()
+    all_devices = jax.devices()
     count = jax.process_count()
-    kind = f"{len(found)} x {found[0].device_kind} ({found[0].platform})"
+    kind = f"{len(all_devices)} x {all_devices[0].device_kind} ({all_devices[0].platform})"
     return f"{kind}, {count} process{'es' if count > 1 else ''}"
 
 
 def matmul_precision() -> str:
-    """JAX's default precision of matrix products; "default" means the device's own choice."""
+    """Return JAX's default precision of matrix products; "default" means the device's own choice."""
     import jax
 
     # Only the attribute sees jax.default_matmul_precision(...); it is defined at run time.

@@ -1,4 +1,4 @@
-"""The number a user publishes: an evaluation of one checkpoint, printed and written with its facts."""
+"""Records of evaluations: bits/dim of one checkpoint with the facts that belong beside them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,9 +25,11 @@ from vdm.types import Params
 
 
 def make_estimation(options: Mapping[str, Any], trained_timesteps: int | None) -> Estimation:
-    """The estimation that section "evaluate" of a configuration describes.
+    """Return the estimation that section "evaluate" of a configuration describes.
 
-    `trained_timesteps`: T of training; None for a model that has none.
+    Args:
+      options: the section.
+      trained_timesteps: T of training; None for a model that has none.
     """
     timesteps = options["num_timesteps"]
     return Estimation(
@@ -45,7 +47,17 @@ def run_evaluation(
     check: Callable,
     title: str = "",
 ) -> Evaluation:
-    """One pass over `split` with the compiled `step`; `check` may raise to stop within a batch."""
+    """Evaluate the bound on every image of a split, with progress on the terminal.
+
+    Args:
+      parts: data, model and devices.
+      params: the parameters to evaluate.
+      split: train, validation or test.
+      estimation: T, times per image, randomisations and seed.
+      step: the compiled step of `make_evaluation_step`.
+      check: called after every batch; it may raise to stop.
+      title: words for the progress bar; "" = the split.
+    """
     batches = eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"])
     with Progress(
         f"evaluating {title or split}", len(batches) * estimation.randomisations, "batches"
@@ -55,34 +67,44 @@ def run_evaluation(
 
 
 def describe(
-    parts: Parts, params: Params, found: BoundEvaluation, split: str, step: int
+    parts: Parts, params: Params, evaluation: BoundEvaluation, split: str, step: int
 ) -> dict[str, Any]:
-    """Everything that must stand beside a number of any bound, and the number, as JSON.
+    """Return bits/dim of any bound and everything that must stand beside them, as JSON.
 
-    "bits_per_dim" holds the estimate of every term and their "total", or of every row where a bound
-    is no sum of terms; "rows" what the table of several bounds shows.
+    Args:
+      parts: data, model and devices that were evaluated.
+      params: the parameters, for their hash.
+      evaluation: the evaluation, per image in nats.
+      split: the images that were evaluated.
+      step: the step of the checkpoint.
+
+    Returns:
+      The record. "bits_per_dim" holds the estimate of every term and their "total", or of every
+      row where a bound is no sum of terms; "rows" holds what the table of several bounds shows.
     """
-    rows = {"total": next(iter(found.rows.values()))} if found.terms else found.rows
+    rows = {"total": next(iter(evaluation.rows.values()))} if evaluation.terms else evaluation.rows
     return {
-        "bits_per_dim": {n: vars(found.estimate(v)) for n, v in {**found.terms, **rows}.items()},
-        "rows": [row_facts(row) for row in table_rows([found])],
-        **found.bound.facts(),
+        "bits_per_dim": {
+            n: vars(evaluation.estimate(v)) for n, v in {**evaluation.terms, **rows}.items()
+        },
+        "rows": [row_facts(row) for row in table_rows([evaluation])],
+        **evaluation.bound.facts(),
         **identity(parts, params, split, step),
-        "timesteps_eval": found.bound.num_timesteps,
-        "randomisations": found.randomisations,
-        "evaluation_seed": found.seed,
-        "network_evaluations": float(found.evaluations.mean()),
-        "seconds": found.seconds,
+        "timesteps_eval": evaluation.bound.num_timesteps,
+        "randomisations": evaluation.randomisations,
+        "evaluation_seed": evaluation.seed,
+        "network_evaluations": float(evaluation.evaluations.mean()),
+        "seconds": evaluation.seconds,
     }
 
 
 def row_facts(row: Row) -> dict[str, Any]:
-    """A row of the table, as JSON."""
+    """Return a row of the table, as JSON."""
     return {**vars(row), "estimate": vars(row.estimate)}
 
 
 def settings(estimation: Estimation) -> dict[str, int]:
-    """The part of a record that says how the bound was estimated."""
+    """Return the part of a record that says how the bound was estimated."""
     return {
         "timesteps_eval": estimation.num_timesteps,
         "repeats": estimation.repeats,
@@ -94,12 +116,12 @@ def settings(estimation: Estimation) -> dict[str, int]:
 def wanted(
     config: Mapping[str, Any], hashes: Mapping[str, str], step: int, estimation: Estimation
 ) -> dict[str, Any]:
-    """The identity by which `evaluations.read` tells whether a stored record may be shown.
+    """Return the identity by which `evaluations.read` tells whether a stored record may be shown.
 
     Args:
       config: the run's configuration now.
       hashes: {"checkpoint", "data"} now.
-      step: the checkpoint's.
+      step: the step of the checkpoint.
       estimation: how the bound is to be estimated.
     """
     return {
@@ -112,7 +134,14 @@ def wanted(
 
 
 def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, Any]:
-    """What was evaluated and on what, however it was: the same for every number of a checkpoint."""
+    """Return the facts that are the same for every number of a checkpoint on a split.
+
+    Args:
+      parts: data, model and devices.
+      params: the parameters, for their hash.
+      split: the images that were evaluated.
+      step: the step of the checkpoint.
+    """
     config, spec = parts.config, parts.dataset.spec
     return {
         "split": split,
@@ -133,7 +162,7 @@ def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, A
 
 
 def format_report(facts: Mapping[str, Any]) -> str:
-    """The table of terms of a bound that has some, and the facts that belong to it."""
+    """Return the printed table of a record's terms, and the facts that belong to it."""
     rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
     precision = facts["provenance"]["matmul_precision"]
     trained = facts["timesteps_train"]
@@ -154,25 +183,29 @@ def format_report(facts: Mapping[str, Any]) -> str:
 
 
 def report_path(workdir: Path, split: str, step: int, estimation: Estimation) -> Path:
-    """Where the JSON of an evaluation of bound "elbo" goes."""
+    """Return the path of the JSON of an evaluation of bound "elbo"."""
     name = estimation.bound.record_name(estimation.randomisations, estimation.seed)
     return record_path(workdir, split, step, name)
 
 
 def record_path(workdir: Path, split: str, step: int, name: str) -> Path:
-    """Where a record goes: a file per split, checkpoint step and `name`, see `Bound.record_name`."""
+    """Return the path of a record, a file per split, step and name (see `Bound.record_name`)."""
     return workdir / "evaluations" / f"{split}-step{step}-{name}.json"
 
 
-def write_report(path: Path, facts: Mapping[str, Any], found: BoundEvaluation) -> None:
-    """The JSON, and beside it per image in nats: index [N], terms and rows [R,N]."""
-    arrays = {"index": found.index, "network_evaluations": found.evaluations, **found.terms}
-    rows = {f"total: {name}": values for name, values in found.rows.items()}
+def write_report(path: Path, facts: Mapping[str, Any], evaluation: BoundEvaluation) -> None:
+    """Write the JSON, and beside it an .npz of nats per image: index [N], terms and rows [R,N]."""
+    arrays = {
+        "index": evaluation.index,
+        "network_evaluations": evaluation.evaluations,
+        **evaluation.terms,
+    }
+    rows = {f"total: {name}": values for name, values in evaluation.rows.items()}
     evaluations.write(path, facts, {**arrays, **rows})
 
 
 def steps_name(num_timesteps: int | None) -> str:
-    """T as it is printed; None for a model that has none."""
+    """Return T as it is printed; None stands for a model that has none."""
     if num_timesteps is None:
         return "none"
     return str(num_timesteps) if num_timesteps else "continuous"

@@ -1,4 +1,4 @@
-"""A work folder as an object: its configuration, model, parameters, numbers and samples.
+"""Work folders as objects: configuration, model, parameters, numbers and samples of a run.
 
 The model is built from config.json, which knows the shape of the images: data are opened when `data` or
 `evaluate` asks for them, and not before.
@@ -88,7 +88,7 @@ class Run:
         return devices.make_mesh()
 
     def params(self, step: str | int = "latest") -> Params:
-        """The averaged parameters of a checkpoint, compared with the hashes they were saved with.
+        """Return the averaged parameters of a checkpoint, checked against the hashes saved with them.
 
         Args:
           step: "latest", "best" (of those that were validated), or a number in `steps`.
@@ -100,7 +100,7 @@ class Run:
 
     @functools.cached_property
     def data(self) -> Dataset:
-        """The data it was trained on; opened, and prepared where need be, when first asked for.
+        """Data that the run was trained on; opened, and prepared where needed, when first asked for.
 
         Raises:
           DataError: they are gone, or are not what they were.
@@ -120,7 +120,7 @@ class Run:
 
     @property
     def evaluations(self) -> dict[str, Stored]:
-        """{file name: record}, each with what is wrong with it ("" = of this very run)."""
+        """Stored evaluations {file name: record}; each has a fault, "" where it is of this very run."""
         return stored.read_all(self.workdir, self.identity)
 
     def evaluate(
@@ -135,15 +135,15 @@ class Run:
         batch_size: int | None = None,
         write: bool = False,
     ) -> Evaluated:
-        """The bound on every image of a split, term by term; None = as the configuration says.
+        """Evaluate the bound on every image of a split, term by term; None = as the configuration says.
 
         Args:
-          split: which images.
-          step: which checkpoint, see `params`.
+          split: train, validation or test.
+          step: the checkpoint, see `params`.
           timesteps: T of the bound; 0 = continuous time.
           repeats: times per image in one randomisation.
           randomisations: independent ones; 2 or more give a Monte Carlo error.
-          seed: of times and noise.
+          seed: seed of times and noise.
           batch_size: images at once; changes no number.
           write: whether the record goes to evaluations/.
         """
@@ -171,14 +171,14 @@ class Run:
         step: str | int = "latest",
         batch_size: int | None = None,
     ) -> Trajectory:
-        """Images drawn from the model, as numpy arrays.
+        """Draw images from the model, as numpy arrays.
 
         Args:
-          num: how many.
+          num: number of images.
           steps: steps from noise to image.
           sampler: a name in `vdm.samplers.SAMPLERS`; None = the first that serves the model.
-          seed: of all noise.
-          step: which checkpoint, see `params`.
+          seed: seed of all noise.
+          step: the checkpoint, see `params`.
           batch_size: samples at once, 64 if there are so many; changes no sample.
 
         Returns:
@@ -195,7 +195,7 @@ class Run:
         return checkpoints.load_params(self.model, self.mesh, self.workdir, step)
 
     def _batch_size(self, given: int | None, default: int) -> int:
-        """Where none is given, the default rounded up to what the devices can share."""
+        """Return the size given, or the default rounded up to a multiple of the number of devices."""
         count = self.mesh.devices.size
         if given is None:
             return -(-default // count) * count
@@ -203,23 +203,24 @@ class Run:
         return given
 
     def _evaluate(self, parts: Parts, at: int, params: Params, write: bool) -> Evaluated:
+        """Return the evaluation of the parameters of step `at`, stored where `write` says so."""
         options = parts.config["evaluate"]
         split = options["split"]
         estimation = record.make_estimation(options, self.model.timesteps_train)
         compiled = _evaluation_step(self.model, estimation, self.mesh)
         batches = eval_batches(parts.dataset, split, options["batch_size"])
-        found = evaluate(self.model, params, batches, estimation, self.mesh, step=compiled)
-        of_bound = found.of_bound()
+        evaluation = evaluate(self.model, params, batches, estimation, self.mesh, step=compiled)
+        of_bound = evaluation.of_bound()
         facts = record.describe(parts, params, of_bound, split, at)
         if not write:
-            return Evaluated(facts, found)
+            return Evaluated(facts, evaluation)
         path = record.report_path(self.workdir, split, at, estimation)
         record.write_report(path, facts, of_bound)
-        return Evaluated(facts, found, path)
+        return Evaluated(facts, evaluation, path)
 
 
 def open_run(workdir: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> Run:
-    """See `vdm.runs.open`."""
+    """Return the run in `workdir`; see `vdm.runs.open`."""
     folder = Path(workdir).expanduser()
     identity = require_identity(folder)
     config = saved_model.read_config(folder, identity)
@@ -227,6 +228,7 @@ def open_run(workdir: str | os.PathLike, cache_dir: str | os.PathLike | None = N
     model = saved_model.build_model(folder, identity, spec, config)
     cache = None if cache_dir is None else Path(cache_dir).expanduser()
     run = Run(folder, identity, config, spec, model, cache)
+    # A run that saved checkpoints and lost them is told so; one that saved none yet is unfinished.
     if not run.steps:
         checkpoints.check_present(folder, identity, config)
         raise CheckpointError(

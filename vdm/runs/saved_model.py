@@ -1,6 +1,6 @@
-"""config.json -> the configuration and the model of a run, without its data.
+"""Configuration and model of a run from its config.json, without its data.
 
-It may have been damaged since, or written by a version that knows more than this one.
+The file may have been damaged since, or written by a version that knows more than this one.
 """
 
 import re
@@ -13,11 +13,12 @@ from vdm.errors import CheckpointError, ConfigError
 from vdm.models import make_family
 from vdm.models.base import Model
 from vdm.runs.completion import complete_saved, unknown_fields
+from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.types import DataSpec
 
 
 def read_spec(workdir: Path, identity: Mapping[str, Any]) -> DataSpec:
-    """What config.json knows of the data; CheckpointError where it is damaged."""
+    """Return shape, levels and hash of the data in config.json; CheckpointError if it is damaged."""
     try:
         data = identity["data"]
         height, width, channels = (int(size) for size in data["shape"])
@@ -33,7 +34,7 @@ def read_spec(workdir: Path, identity: Mapping[str, Any]) -> DataSpec:
 
 
 def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field of the configuration in config.json.
+    """Return every field of the configuration in config.json, under its present name.
 
     Raises:
       CheckpointError: it is damaged, or a newer version wrote it.
@@ -43,15 +44,23 @@ def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise _damaged(workdir, '"config" is no group of fields')
     if _numbers(_writer(identity)) > _numbers(vdm.__version__):
         raise _newer(workdir, identity, "")
-    for field, value in unknown_fields(config):
+    for field, value in unknown_fields(upgrade(config)):
+        if field in FORMER_NAMES:
+            continue  # counts for nothing, see `upgrade`
         raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
-    return complete_saved(config)
+    return complete_saved(upgrade(config))
 
 
 def build_model(
     workdir: Path, identity: Mapping[str, Any], spec: DataSpec, config: Mapping[str, Any]
 ) -> Model:
-    """The model that `config` describes for images as in `spec`.
+    """Return the model that `config` describes for images as in `spec`.
+
+    Args:
+      workdir: the work folder, for messages.
+      identity: the contents of config.json, for the version that wrote it.
+      spec: shape and levels of the data.
+      config: every field, see `read_config`.
 
     Raises:
       CheckpointError: this version knows no such model.
@@ -65,7 +74,7 @@ def build_model(
 
 
 def _writer(identity: Mapping[str, Any]) -> str:
-    """The version that wrote config.json; "" where it does not say."""
+    """Return the version that wrote config.json; "" where it does not say."""
     try:
         return str(identity["provenance"]["versions"]["vdm"])
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""All evaluations in a work folder, each compared with the run as it is now."""
+"""Stored evaluations of a work folder, each compared with the run as it is now."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from vdm.training.checkpoint_folder import saved_ema_hash
 
 
 def read_all(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Stored]:
-    """{file name: record} of evaluations/, sorted by name.
+    """Return {file name: record} of evaluations/, sorted by name.
 
     A record is compared with the hashes of its configuration, its data and its own checkpoint; where
     that checkpoint is gone it is "unverified".
@@ -26,18 +26,22 @@ def read_all(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Stored]:
 
 
 def _read(path: Path, workdir: Path, identity: Mapping[str, Any]) -> Stored:
+    """Return one record, compared first with the run and then with its own checkpoint."""
     hashes = {
         "data": identity["data"]["content_hash"],
         "config": config_hash(identity["config"]),
     }
     wanted = {"hashes": hashes, "earlier_config_hash": earlier_config_hash(identity["config"])}
-    found = evaluations.read(path, wanted)
-    assert found is not None
-    if found.fault and not found.facts:
-        return found
+    record = evaluations.read(path, wanted)
+    assert record is not None
+    if record.fault and not record.facts:
+        return record
+    # Only the record says which checkpoint is its own, and that one may be gone.
     try:
-        step = int(found.facts["checkpoint_step"])
+        step = int(record.facts["checkpoint_step"])
         hashes["checkpoint"] = saved_ema_hash(workdir / "checkpoints", step)
     except (CheckpointError, KeyError, TypeError, ValueError):
-        return found if found.fault else Stored(found.facts, "unverified", "its checkpoint is gone")
-    return evaluations.read(path, wanted) or found
+        return (
+            record if record.fault else Stored(record.facts, "unverified", "its checkpoint is gone")
+        )
+    return evaluations.read(path, wanted) or record

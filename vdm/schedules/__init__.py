@@ -52,8 +52,8 @@ def make_schedule(
       endpoints: gamma(0) and gamma(1), with whether they are learned.
       options: options of this schedule; those left out take their defaults.
       facts: what the data and the model know: "shape" (H, W, C) of the images and "context_size",
-        the length K of a context. Each is passed on to schedules that have an argument of that
-        name.
+        the length K of a context; and the options that stand once for several schedules. Each is
+        passed on to schedules that have an argument of that name.
 
     Raises:
       ConfigError: an unknown name, an unknown option, or one that is missing or out of range.

@@ -107,7 +107,7 @@ KINDS = {
     "encoder": Kind(("encoder_learning_rate", "learning_rate"), "clip_norm", decays=True),
     "endpoints": Kind(("schedule_learning_rate",), "schedule_clip_norm", decays=False),
     "shape": Kind(
-        ("shape_learning_rate", "schedule_learning_rate"), "schedule_clip_norm", decays=False
+        ("interior_learning_rate", "schedule_learning_rate"), "schedule_clip_norm", decays=False
     ),
 }
 """Kinds of parameter groups. The end points of a schedule and its interior ("shape", the name of

@@ -8,7 +8,7 @@ from vdm.errors import ConfigError, DataError
 from vdm.evaluation.statistics.between_seeds import BetweenSeeds, SeedGap, between_seeds, seed_gap
 from vdm.evaluation.statistics.estimate import holm
 from vdm.runs.config import differences, flatten
-from vdm.runs.config_identity import historical_defaults
+from vdm.runs.config_identity import effective_fields
 
 MIN_SEEDS = 3
 """Fewest seeds of a group: an interval from two has one degree of freedom."""
@@ -77,8 +77,7 @@ def group_runs(configs: Mapping[str, Mapping], fields: Sequence[str]) -> list[Gr
         twice, or fewer than MIN_SEEDS of them.
     """
     # A field that an older configuration lacks had its default.
-    defaults = historical_defaults()
-    flat = {name: defaults | flatten(config) for name, config in configs.items()}
+    flat = {name: effective_fields(config) for name, config in configs.items()}
     for field in fields:
         if missing := [name for name, values in flat.items() if field not in values]:
             raise ConfigError(f"--group_by={field}: {missing[0]} has no such field, as in seed")

@@ -151,7 +151,7 @@ def test_training_prepares_by_itself_from_local_archives_and_imports_neither(
     """By the name of a builder, so that TFDS reads the archives, in a process of its own."""
     fields = {**SHRUNK, "data.cache_dir": tmp_path, "data.source_dir": archives}
     fields["data.name"] = "tfds:fashion_mnist"
-    words = ["train", "--config=configs/fashion_mnist.py", f"--workdir={tmp_path / 'run'}"]
+    words = ["train", "--config=configs/mnist.py:fashion", f"--workdir={tmp_path / 'run'}"]
     words += [f"--config.{name}={value}" for name, value in fields.items()]
     process = run_python(TRACED.format(words=words), devices=1, timeout=280)
     assert "preparing data 'tfds:fashion_mnist' first: python -m vdm.runs." in process.stdout

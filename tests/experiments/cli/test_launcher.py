@@ -99,7 +99,7 @@ USAGE_MISTAKES = {
     "config is no Python": (["--config=configs/syntax.py"], ["SyntaxError", "syntax.py"]),
     "config of another kind": (["--config=configs/kind.py"], ["gave dict", "ConfigDict"]),
     "config twice": ([GOOD, GOOD], ["2 times", "keep one"]),
-    "config with an argument": ([GOOD + ":small"], ["TypeError", "good.py:small"]),
+    "variant of a file without": ([GOOD + ":small"], ["good.py:small", f"write {GOOD}"]),
     "override alone": (["--config.seed=1"], ["--config.seed=1", "configs/good.py"]),
     "override first": (["--config.seed=1", GOOD], ["--config.seed=1", f"put {GOOD} before"]),
     "unknown field": (

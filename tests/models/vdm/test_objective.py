@@ -280,7 +280,7 @@ def test_for_t_steps_the_shape_takes_the_bound_s_gradient(digits_model):
 
 
 def test_a_variance_objective_for_t_steps_is_refused(digits_model):
-    with pytest.raises(ConfigError, match=r"objective.shape='variance': with T = 10 steps"):
+    with pytest.raises(ConfigError, match=r"objective.interior_loss='variance': with T = 10 steps"):
         make_gradient(digits_model[0], 10, "variance")
 
 
@@ -338,5 +338,5 @@ def test_variance_minimisation_adds_at_most_3_percent_of_flops():
 
 
 def test_unknown_objective(digits_model):
-    with pytest.raises(ConfigError, match=r"objective.shape='var'.*elbo, variance"):
+    with pytest.raises(ConfigError, match=r"objective.interior_loss='var'.*elbo, variance"):
         make_gradient(digits_model[0], 0, "var")

@@ -391,7 +391,7 @@ def refusals():
     return {
         "variance": (
             lambda: make_gradient(model, 0, "variance"),
-            "shape='variance': with one gamma per",
+            "interior_loss='variance': with one gamma per",
         ),
         "weight": (
             lambda: make_gradient(model, 0, weight=weight),

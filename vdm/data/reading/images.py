@@ -50,10 +50,12 @@ class Resize:
     filter: str = "lanczos"
 
     def __post_init__(self):
-        choose("data.filter", self.filter, FILTERS, "filter")
+        choose("data.resize.filter", self.filter, FILTERS, "filter")
         for name in ("crop", "size"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name}={getattr(self, name)}: must be at least 0 (none)")
+                raise ConfigError(
+                    f"data.resize.{name}={getattr(self, name)}: must be at least 0 (none)"
+                )
 
     def describe(self) -> str:
         """Return the note that must stand beside every number; "" where images are unchanged."""

@@ -182,7 +182,7 @@ class _Uniformity:
         if image.shape != shape:
             raise DataError(
                 f"{path}/{name}: has shape {image.shape}, but {first} {shape}; images must be "
-                "alike: crop=N and size=N make them so (data.folder.crop, data.folder.size)"
+                "alike: crop=N and size=N make them so (data.resize.crop, data.resize.size)"
             )
         if num_levels != self.num_levels:
             raise DataError(

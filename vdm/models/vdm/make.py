@@ -23,6 +23,10 @@ TIMES = {"uniform": False, "adaptive": True}
 """{density of times: whether it follows the loss}."""
 
 
+OF_SEVERAL_SCHEDULES = ("learned_endpoints", "sharing", "rank")
+"""Options that stand once for all schedules that take them."""
+
+
 def make_vdm(spec: DataSpec, config: Mapping[str, Any]) -> VDM:
     """Build the model that a whole configuration describes.
 
@@ -61,7 +65,7 @@ def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Ob
     times = options.get("times", "uniform")
     return Objective(
         num_timesteps=options["num_timesteps"],
-        shape=options["shape"],
+        shape=options["interior_loss"],
         weight=make_weight(name, weighting.get(name, {}), gammas),
         adaptive_times=choose("config.objective.times", times, TIMES, "density of times"),
     )
@@ -80,8 +84,8 @@ def make_model(
       spec: facts of the data set, of which shape and number of levels are used.
       model: "parameterisation", "reconstruction" ("expected" or "sampled"), and "gamma_input" ("map" or
         "mean"; "map" where it is missing).
-      schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), and under the
-        schedule's name its own options.
+      schedule: "name", "gamma_0" and "gamma_1" (None: `default_gamma_0(L)` and 5), perhaps some of
+        OF_SEVERAL_SCHEDULES, and under the schedule's name its own options.
       denoiser: "name", and under that name its own options.
       context: "name" ("none" for none), under that name its own options, and "encoder"; None = none.
 
@@ -106,6 +110,7 @@ def make_model(
     context = context or {"name": NONE}
     drawn = make_context(context["name"], context.get(context["name"]))
     facts = {"shape": spec.shape, "context_size": 0 if drawn is None else drawn.size}
+    facts |= {name: schedule[name] for name in OF_SEVERAL_SCHEDULES if name in schedule}
     built = make_schedule(schedule["name"], endpoints, schedule.get(schedule["name"]), facts)
 
     # The network takes a map of gamma only where gamma differs between pixels, so that the parameters

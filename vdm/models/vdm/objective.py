@@ -154,11 +154,11 @@ def make_gradient(
     """
     scalar = model.has_scalar_gamma
     shape = shape or ("variance" if scalar and num_timesteps == 0 else "elbo")
-    by_variance = choose("objective.shape", shape, SHAPE_OBJECTIVES, "objective of the shape")
+    by_variance = choose("objective.interior_loss", shape, SHAPE_OBJECTIVES, "loss of the interior")
     if by_variance and num_timesteps > 0:
         raise ConfigError(
-            f"objective.shape='variance': with T = {num_timesteps} steps the bound itself depends on "
-            "the shape; choose 'elbo', or objective.num_timesteps=0"
+            f"objective.interior_loss='variance': with T = {num_timesteps} steps the bound itself "
+            "depends on the interior; choose 'elbo', or objective.num_timesteps=0"
         )
     if not scalar:
         _refuse_for_many_gammas(by_variance, weight, per_image)
@@ -172,7 +172,7 @@ def make_gradient(
 def _refuse_for_many_gammas(by_variance: bool, weight: Weight | None, per_image: bool) -> None:
     """Refuse with a ConfigError the options that need one gamma per time."""
     reasons = {
-        "objective.shape='variance'": (
+        "objective.interior_loss='variance'": (
             by_variance,
             "the path of gamma changes the bound itself, which its variance knows nothing of; "
             "choose 'elbo'",

@@ -185,5 +185,5 @@ def make_per_pixel(
       ConfigError: an unknown sharing, or a rank that the images do not admit.
     """
     ends = dataclasses.replace(endpoints, learned=learned_endpoints)
-    shared = make_sharing(f"schedule.{name}", sharing, shape, rank)
+    shared = make_sharing("schedule", sharing, shape, rank)
     return PerPixel(ends, form, shared, conditioner)
