@@ -190,6 +190,24 @@ def test_the_shape_descends_along_the_same_variance_from_other_times(toy):
     assert np.all(np.abs(errors_of(found, flatten(exact_gradient(model, params)))) < 4.5)
 
 
+@pytest.mark.parametrize("weight", [None, lambda gamma: jnp.exp(-0.1 * gamma)])
+def test_the_loss_of_every_image_is_that_of_its_time_whatever_drew_it(toy, weight):
+    """1/2 gamma' (eps - h)^2, with the denoiser's weight and without 1/p; the bound has 1/p."""
+    model, params = toy
+    times, eps = jnp.linspace(0.05, 0.95, 7), jnp.linspace(-2.0, 2.5, 7)
+    importance = jnp.linspace(0.3, 4.0, 7)
+    noise = Noise(times, eps.reshape(7, 1, 1, 1), jnp.zeros((7, 1, 1, 1)), importance=importance)
+    gradient = make_gradient(model, 0, "variance", weight, per_image=True)
+    _, metrics = jax.jit(gradient)(params, batch_of(7), noise, None)
+    values = gamma_and_derivative(model.schedule, params["schedule"], times)
+    gamma, slope = (np.float64(value).ravel() for value in values)
+    exact = 0.5 * slope * (np.float64(eps) - np.float64(answer(gamma))) ** 2
+    factor = 1.0 if weight is None else np.float64(weight(gamma))
+    np.testing.assert_allclose(metrics[objective.PER_IMAGE], factor * exact, rtol=2e-5)
+    reported = np.mean(np.float64(importance) * exact) / math.log(2)
+    assert float(metrics["denoising_matching"]) == pytest.approx(reported, rel=2e-5)
+
+
 def batch_of(size):
     ones = np.ones(size)
     images = np.full((size, 1, 1, 1), 100, np.uint8)
