@@ -353,6 +353,6 @@ print("same")
 
 
 @pytest.mark.slow
-def test_one_and_eight_devices_agree(run_python):
-    done = run_python(_DEVICES.format(options=repr(OPTIONS)), devices=8, timeout=280)
+def test_one_and_eight_devices_agree(fork_python):
+    done = fork_python(_DEVICES.format(options=repr(OPTIONS)), devices=8, timeout=280)
     assert done.stdout.endswith("same\n"), done.stdout
