@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.errors import ConfigError
 from vdm.models.microbatches import gradient as gradient_of
 from vdm.models.vdm import objective
@@ -21,6 +22,7 @@ from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise, training_noise
 from vdm.models.vdm.objective import make_elbo_loss, make_gradient
+from vdm.models.vdm.weights import make_weight
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import gamma_and_derivative
 from vdm.types import Batch, DataSpec
@@ -358,3 +360,14 @@ def test_variance_minimisation_adds_at_most_3_percent_of_flops():
 def test_unknown_objective(digits_model):
     with pytest.raises(ConfigError, match=r"objective.shape='var'.*elbo, variance"):
         make_gradient(digits_model[0], 0, "var")
+
+
+def test_what_needs_one_gamma_per_image_is_refused():
+    model = per_pixel.make_small()
+    told = per_pixel.make_small("conditional_polynomial", per_pixel.GAUSSIAN)
+    with pytest.raises(ConfigError, match="shape='variance': with one gamma per"):
+        make_gradient(model, 0, "variance")
+    with pytest.raises(ConfigError, match=r"objective\.weight: with one gamma"):
+        make_gradient(model, 0, weight=make_weight("sigmoid", {}, (-7.0, 5.0)))
+    with pytest.raises(ConfigError, match="times='adaptive': with one gamma"):
+        make_gradient(told, 0, per_image=True)
