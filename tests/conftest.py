@@ -1,7 +1,10 @@
 """Stricter numerics than in use, one shared compilation cache, and runs on simulated devices."""
 
+import ctypes
+import gc
 import getpass
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 # Before the first import of JAX. Two test processes share two cores, so each gets one thread.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "MPLBACKEND": "agg",
     "NPROC": "1",  # read by XLA for its thread pool
@@ -33,9 +37,35 @@ os.environ.setdefault(
 import jax
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.forking import Forked
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
+ROOT = Path(__file__).resolve().parent.parent
+MEMORY_LIMIT = 1_000_000_000
+"""Bytes of resident memory above which a test process forgets its compiled programs."""
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """After each test: drop the compiled programs of a process that has grown too large.
+
+    JAX keeps all of them, which is some 4 GB for the whole suite. What a later test needs again comes
+    from the persistent cache. The C library keeps freed memory until it is asked to return it.
+    """
+    yield
+    if _resident_bytes() > MEMORY_LIMIT:
+        jax.clear_caches()
+        gc.collect()
+        if hasattr(_LIBC, "malloc_trim"):
+            _LIBC.malloc_trim(0)
+
+
+_LIBC = ctypes.CDLL(None)
+
+
+def _resident_bytes() -> int:
+    """Resident memory of this process, 0 where the system does not tell."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
 
 
 @pytest.fixture(scope="session")
@@ -82,13 +112,10 @@ def _run_python(
       The finished process with `returncode`, `stdout` and `stderr` (text).
     """
     args = ["-c", code_or_args] if isinstance(code_or_args, str) else list(code_or_args)
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    settings = {"XLA_FLAGS": flags.strip(), "PYTHONPATH": str(ROOT)}
-    settings["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     process = subprocess.Popen(
         [sys.executable, *args],
         cwd=cwd,
-        env={**os.environ, **settings, **(env or {})},
+        env={**_environment(devices), **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -102,6 +129,42 @@ def _run_python(
         os.killpg(process.pid, signal.SIGKILL)
         stdout, stderr = process.communicate()
         pytest.fail(f"{args} took more than {timeout} s; killed.\n{stdout[-2000:]}{stderr[-2000:]}")
-    if check and process.returncode != 0:
-        pytest.fail(f"{args} ended with {process.returncode}:\n{stdout[-2000:]}{stderr[-4000:]}")
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    return _finished(args, process.returncode, stdout, stderr, check)
+
+
+@pytest.fixture(scope="session")
+def fork_python():
+    """`run_python` without the seconds of importing: for what does not ask how a process starts."""
+    return _fork_python
+
+
+def _fork_python(
+    code_or_args: str | list[str],
+    *,
+    devices: int = 8,
+    timeout: float = 120.0,
+    env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+    check: bool = True,
+) -> subprocess.CompletedProcess:
+    """Run a snippet, or `python -m MODULE ...`, as `_run_python` does, in a forked process."""
+    args = ["-c", code_or_args] if isinstance(code_or_args, str) else list(code_or_args)
+    process = Forked(args, {**_environment(devices), **(env or {})}, cwd)
+    try:
+        stdout, stderr = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"{args} took more than {timeout} s; killed.\n{process.read('stderr')[-4000:]}")
+    return _finished(args, process.returncode, stdout, stderr, check)
+
+
+def _environment(devices):
+    """This process's environment for a child on `devices` simulated devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags.strip(), "PYTHONPATH": str(ROOT)}
+
+
+def _finished(args, code, stdout, stderr, check):
+    if check and code != 0:
+        pytest.fail(f"{args} ended with {code}:\n{stdout[-2000:]}{stderr[-4000:]}")
+    return subprocess.CompletedProcess(args, code, stdout, stderr)

@@ -4,13 +4,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 
 import pytest
 
 from experiments.cli import parsing
+from tests.forking import Forked
 from vdm.runs.parts import build
 
 # An MLP: tracing the UNet in every process would take half of these tests' time.
@@ -47,21 +47,21 @@ def train_words(workdir, overrides=None):
 
 
 @pytest.fixture(scope="session")
-def launch(run_python, data_dir):
+def launch(fork_python, data_dir):
     """`launch("train", workdir, "--flag=…", overrides={field: value})` -> the finished process."""
 
     def run(name, workdir, *flags, devices=1, overrides=None, timeout=240.0):
         words = ["-m", f"experiments.{name}", f"--workdir={workdir}"]
         words = train_words(workdir, overrides) if name == "train" else words
         env = {"VDM_DATA_DIR": str(data_dir)}
-        return run_python([*words, *flags], devices=devices, timeout=timeout, env=env, check=False)
+        return fork_python([*words, *flags], devices=devices, timeout=timeout, env=env, check=False)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def train_command(data_dir, repository):
-    """`train_command(workdir, overrides)` -> what Popen needs for a training run."""
+    """`train_command(workdir, overrides)` -> what starts a training run in a new interpreter."""
     env = {**os.environ, "VDM_DATA_DIR": str(data_dir), "PYTHONPATH": str(repository)}
 
     def command(workdir, overrides=None):
@@ -77,22 +77,14 @@ def start_training(train_command):
     started = []
 
     def start(workdir, overrides=None):
-        process = subprocess.Popen(
-            **train_command(workdir, overrides),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        command = train_command(workdir, overrides)
+        process = Forked(command["args"][1:], command["env"], command["cwd"], merged=True)
         started.append(process)
         return process
 
     yield start
     for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
+        process.kill()
 
 
 @pytest.fixture(scope="session")

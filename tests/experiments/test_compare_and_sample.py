@@ -36,11 +36,11 @@ def other_seed(launch, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def compare(run_python, data_dir):
+def compare(fork_python, data_dir):
     def run(*folders, out, flags=()):
         words = ["-m", "experiments.compare", f"--workdirs={','.join(map(str, folders))}"]
         words += [f"--out={out}", "--randomisations=2", *flags]
-        return run_python(words, devices=1, env={"VDM_DATA_DIR": str(data_dir)}, check=False)
+        return fork_python(words, devices=1, env={"VDM_DATA_DIR": str(data_dir)}, check=False)
 
     return run
 

@@ -43,22 +43,22 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def prepare(run_python, tmp_path):
+def prepare(fork_python, tmp_path):
     def run(*words):
         words = ["-m", "experiments.prepare_data", f"--data_dir={tmp_path / 'cache'}", *words]
-        return run_python(words, devices=1, check=False)
+        return fork_python(words, devices=1, check=False)
 
     return run
 
 
 @pytest.fixture
-def train(run_python, tmp_path):
+def train(fork_python, tmp_path):
     def run(config, overrides, *flags):
         fields = {**SHRUNK, "data.cache_dir": tmp_path / "cache", **overrides}
         words = ["-m", "experiments.train", f"--workdir={tmp_path / 'run'}"]
         words += [f"--config=configs/{config}", *flags]
         words += [f"--config.{name}={value}" for name, value in fields.items()]
-        return run_python(words, devices=1, check=False)
+        return fork_python(words, devices=1, check=False)
 
     return run
 
@@ -126,7 +126,7 @@ RESUMED = {"train.num_steps": 6}
 
 @pytest.mark.slow
 def test_a_run_on_a_folder_prepares_it_trains_resumes_and_evaluates(
-    train, photos, run_python, tmp_path
+    train, photos, fork_python, tmp_path
 ):
     overrides = {"data.folder.path": photos, "data.bits": 5}
     augment = {f"data.augment.{name}": True for name in ("flip", "rotate", "permute_channels")}
@@ -140,7 +140,7 @@ def test_a_run_on_a_folder_prepares_it_trains_resumes_and_evaluates(
     # The trained run needs neither the folder nor where it was.
     photos.rename(tmp_path / "elsewhere")
     words = ["-m", "experiments.evaluate", f"--workdir={tmp_path / 'run'}", "--verify_data"]
-    found = run_python(words, devices=1, check=False)
+    found = fork_python(words, devices=1, check=False)
     assert found.returncode == 0 and note in found.stdout, found.stdout + found.stderr
     report = next((tmp_path / "run" / "evaluations").glob("test-step6-*.json"))
     assert note in json.loads(report.read_text())["data"]["notes"]
@@ -278,10 +278,10 @@ finally:
 """
 
 
-def test_training_imports_neither_tensorflow_nor_tfds(run_python, photos, tmp_path):
+def test_training_imports_neither_tensorflow_nor_tfds(fork_python, photos, tmp_path):
     fields = {**SHRUNK, "data.cache_dir": tmp_path / "cache", "data.folder.path": photos}
     words = ["train", "--config=configs/folder.py", f"--workdir={tmp_path / 'run'}"]
     words += [f"--config.{name}={value}" for name, value in fields.items()]
-    process = run_python(TRACED.format(words=[str(word) for word in words]), devices=1)
+    process = fork_python(TRACED.format(words=[str(word) for word in words]), devices=1)
     assert process.stdout.splitlines()[-1] == "imported: []"
     assert "total  " in process.stdout

@@ -176,7 +176,7 @@ def test_dry_run_writes_nothing(launch, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_arrays_train_without_tensorflow(run_python, tmp_path):
+def test_arrays_train_without_tensorflow(fork_python, tmp_path):
     images = np.random.default_rng(0).integers(0, 4, (60, 3, 5, 2), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     code = f"""
@@ -192,6 +192,6 @@ except SystemExit as done:
     assert not done.code, done.code
 print([m for m in ("tensorflow", "tensorflow_datasets", "diffrax") if m in sys.modules])
 """
-    done = run_python(code, devices=1)
+    done = fork_python(code, devices=1)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout
     assert "3 images of arrays/test" in done.stdout

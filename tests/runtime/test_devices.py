@@ -68,12 +68,12 @@ print([shard.data.tolist() for shard in array.addressable_shards])
 """
 
 
-def test_noise_is_the_same_on_1_2_and_8_devices(run_python):
-    assert run_python(SAME_EVERYWHERE, devices=8).stdout.strip() == "same on 8"
+def test_noise_is_the_same_on_1_2_and_8_devices(fork_python):
+    assert fork_python(SAME_EVERYWHERE, devices=8).stdout.strip() == "same on 8"
 
 
-def test_meshes_of_simulated_devices(run_python):
-    lines = run_python(MESHES, devices=8).stdout.splitlines()
+def test_meshes_of_simulated_devices(fork_python):
+    lines = fork_python(MESHES, devices=8).stdout.splitlines()
     divisors = {3: (8, "1, 2, 4, 8"), 16: (8, "1, 2, 4, 8"), 0: (6, "1, 2, 3, 6")}
     for line, (shards, (count, choices)) in zip(lines[:3], divisors.items(), strict=True):
         problem = f"parameter_shards={shards}: must divide the number of devices, {count}"
@@ -132,8 +132,8 @@ except ConfigError as error:
 """
 
 
-def test_parameters_are_split_along_their_longest_axis(run_python):
-    specs, error = run_python(SPLIT, devices=8).stdout.splitlines()
+def test_parameters_are_split_along_their_longest_axis(fork_python):
+    specs, error = fork_python(SPLIT, devices=8).stdout.splitlines()
     assert ast.literal_eval(specs) == {
         "conv": (None, None, None, "parameters"),
         "stacked": (None, "parameters"),

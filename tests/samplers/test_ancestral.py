@@ -1,11 +1,21 @@
 """Ancestral sampling against data whose exact denoiser, and so whose exact samples, are known."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.correlated_gaussian import (
+    backward,
+    guess_of,
+    make_exact,
+    path_gammas,
+    path_params,
+    scales,
+)
 from vdm.distributions.codes import bin_centres, log_prob, sample
 from vdm.models.vdm.model import VDM
 from vdm.samplers.ancestral import ancestral
@@ -91,3 +101,28 @@ def test_decoder_sample_has_the_decoder_probabilities():
     assert abs(exact.sum() - 1) < 1e-5
     share = np.bincount(drawn, minlength=5) / len(drawn)
     assert np.all(np.abs(share - exact) < 4 * np.sqrt(exact * (1 - exact) / len(drawn)))
+
+
+def path_recursion(path):
+    """The covariance of z_0 after ancestral sampling along `path`."""
+    covariance = np.eye(3)
+    for gamma_t, gamma_s in itertools.pairwise(path[::-1]):
+        from_z, from_x, variance = backward(gamma_s, gamma_t)
+        matrix = from_z + from_x @ guess_of(*scales(gamma_t))
+        covariance = matrix @ covariance @ matrix.T + variance
+    return covariance
+
+
+def test_samples_have_the_covariance_of_the_linear_recursion():
+    """40,000 samples of 5 steps; an entry's error is sqrt((S_ii S_jj + S_ij^2)/N)."""
+    far = "back and forth"
+    ends, num_steps, num = (-4.0, 5.0), 5, 40_000
+    draw = jax.jit(lambda i: ancestral(make_exact(ends), path_params(far), 0, i, num_steps).z[-1])
+    z_0 = np.float64(draw(jnp.arange(num))).reshape(num, 3)
+    expected = path_recursion(path_gammas(far, ends, num_steps))
+    variances = np.diag(expected)
+    error = np.sqrt((np.outer(variances, variances) + expected**2) / num)
+    np.testing.assert_array_less(np.abs(z_0.T @ z_0 / num - expected), 4 * error)
+    np.testing.assert_array_less(np.abs(z_0.mean(axis=0)), 4 * np.sqrt(variances / num))
+    straight = path_recursion(path_gammas("straight", ends, num_steps))
+    assert (np.abs(straight - expected) / error).max() > 20  # the path matters

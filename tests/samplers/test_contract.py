@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.errors import ConfigError
 from vdm.models.records import Support
 from vdm.models.vdm.make import make_model
@@ -112,3 +113,16 @@ def test_a_model_that_a_sampler_does_not_serve_is_refused(model_and_params):
     choosy = Choosy(**{f.name: getattr(model, f.name) for f in dataclasses.fields(model)})
     with pytest.raises(ConfigError, match=r"sampler='shrink'.*family 'vdm'.*ancestral"):
         Shrink()(choosy, params, 0, jnp.arange(2), 3)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_equal_gammas_give_the_samples_of_a_scalar_one(sampler):
+    found, name = [], "pixel_network"
+    for model, params in zip(
+        per_pixel.pair(name), per_pixel.paired_parameters(name, 0.1), strict=True
+    ):
+        draw = jax.jit(lambda i, m=model, p=params: make_sampler(sampler)(m, p, 0, i, 5, 2))
+        found.append(draw(jnp.arange(4)))
+    np.testing.assert_array_equal(found[0].images, found[1].images)
+    scale = float(jnp.abs(found[1].z).max(initial=0.0))
+    np.testing.assert_allclose(found[0].z, found[1].z, atol=1e-6 * scale)

@@ -60,12 +60,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("network", "timesteps", "config"), CASES)
-def test_one_and_eight_devices_agree(run_python, tmp_path, network, timesteps, config):
+def test_one_and_eight_devices_agree(fork_python, tmp_path, network, timesteps, config):
     import numpy as np
 
     settings = {"timesteps": timesteps, "network": network, "config": f"configs/{config}"}
     code = CODE.format(cache=str(tmp_path), **settings)
-    one, eight = (json.loads(run_python(code, devices=n, timeout=280).stdout) for n in (1, 8))
+    one, eight = (json.loads(fork_python(code, devices=n, timeout=280).stdout) for n in (1, 8))
     assert (one["count"], eight["count"]) == (1, 8)
     assert one["traces"] == eight["traces"] == 1
     for name in ("index", "times", "eps"):

@@ -73,7 +73,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("network", "unroll", "meshes"), CASES)
-def test_meshes_agree(run_python, tmp_path, network, unroll, meshes):
+def test_meshes_agree(fork_python, tmp_path, network, unroll, meshes):
     code = CODE.format(
         network=network,
         unroll=unroll,
@@ -81,7 +81,7 @@ def test_meshes_agree(run_python, tmp_path, network, unroll, meshes):
         cache=str(tmp_path / "cache"),
         workdir=str(tmp_path / "run"),
     )
-    printed = json.loads(run_python(code, devices=8, timeout=280).stdout)
+    printed = json.loads(fork_python(code, devices=8, timeout=280).stdout)
     found = printed["found"]
     for row in found:
         assert row["losses"] == pytest.approx(found[0]["losses"], rel=2e-5), row["mesh"]
@@ -125,10 +125,10 @@ for count in (1, 8):
 
 
 @pytest.mark.parametrize("network", ["mlp", pytest.param("unet", marks=pytest.mark.slow)])
-def test_eight_devices_do_eight_times_the_work_and_no_more(run_python, tmp_path, network):
+def test_eight_devices_do_eight_times_the_work_and_no_more(fork_python, tmp_path, network):
     """Operations per device are those of one device with its share; what is added is the sum itself."""
     code = WEAK_SCALING.format(network=network, cache=str(tmp_path / "cache"))
-    printed = run_python(code, devices=8, timeout=280).stdout.splitlines()
+    printed = fork_python(code, devices=8, timeout=280).stdout.splitlines()
     one, eight = (json.loads(line) for line in printed)
     assert one["collectives"] == {} and set(eight["collectives"]) == {"all-reduce"}
     summed = eight["collectives"]["all-reduce"]["bytes"] / 4

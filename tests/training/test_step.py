@@ -1,5 +1,6 @@
 """One training step: the average, the counter, the projection, the noise, one compilation."""
 
+import dataclasses
 import types
 
 import jax
@@ -8,12 +9,13 @@ import numpy as np
 import optax
 import pytest
 
+from tests import per_pixel
 from vdm.models.base import stateless
 from vdm.models.microbatches import gradient as gradient_of
 from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise
-from vdm.models.vdm.objective import make_elbo_loss
+from vdm.models.vdm.objective import make_elbo_loss, make_gradient
 from vdm.runtime.devices import make_mesh, place_batch, replicated
 from vdm.schedules.endpoints import GAMMA_LIMIT, MIN_WIDTH
 from vdm.training.optimizer import make_optimizer
@@ -194,3 +196,26 @@ def test_a_fixed_schedule_has_no_gradient_norm_and_trains():
     assert state.params["schedule"] == {}
     assert not np.array_equal(before, state.params["denoiser"]["dense_out"]["kernel"])
     assert float(metrics["gamma_1"]) == 5.0
+
+
+def test_a_training_step_moves_the_encoder_and_the_shape():
+    """Under a group of its own; without an encoder the optimizer's state is what it was."""
+    options = {"learning_rate": 1e-3, "schedule_learning_rate": 1e-3, "warmup_steps": 1}
+    options |= {"decay": "constant", "b1": 0.9, "b2": 0.99, "eps": 1e-8, "weight_decay": 0.0}
+    options |= {"clip_norm": 1.0, "schedule_clip_norm": 1.0, "encoder_learning_rate": 2e-3}
+    model = per_pixel.make_small("conditional_polynomial", per_pixel.BITS)
+    optimizer = make_optimizer(options, 10, group_kinds(encoder=True), group_labels)
+    state = jax.jit(lambda key: init_state(model, optimizer, key))(jax.random.key(0))
+    params = per_pixel.shaken(model)
+    state = dataclasses.replace(state, params=params, ema_params=params)
+    step = make_train_step(model, stateless(make_gradient(model, 0)), optimizer, 0, 0.9)
+    after, metrics = jax.jit(step)(state, per_pixel.make_batch(4))
+    assert float(metrics["auxiliary"]) > 0 and float(metrics["grad_norm/encoder"]) > 0
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, params)
+    assert max(jax.tree.leaves(moved["encoder"])) == pytest.approx(2e-3, rel=0.01)
+    assert max(jax.tree.leaves(moved["schedule"]["shape"])) == pytest.approx(1e-3, rel=0.01)
+    plain = per_pixel.make_small("learned_linear")
+    optimizer = make_optimizer(options, 10, group_kinds(), group_labels)
+    init = lambda key: optimizer.init(plain.init(key))  # noqa: E731
+    groups = jax.eval_shape(init, jax.random.key(0)).inner_states
+    assert set(groups) == {"denoiser", "schedule/endpoints", "schedule/shape"}

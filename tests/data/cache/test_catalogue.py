@@ -121,20 +121,25 @@ def start(repository, *words, code=None):
     )
 
 
-SLOW = """
+PAUSING = """
 import sys, time, pathlib
 from vdm.data import load
-folder, cache, flag = sys.argv[1:]
+folder, cache, started, go_on, waits = sys.argv[1:]
 def progress(what, done, total):
-    pathlib.Path(flag).touch()
-    time.sleep(0.02)
-data = load("folder:" + folder, {}, cache, progress=progress, wait=lambda line: print(line, flush=True))
+    pathlib.Path(started).touch()
+    while not pathlib.Path(go_on).exists():
+        time.sleep(0.01)
+def wait(line):
+    print(line, flush=True)
+    pathlib.Path(waits).touch()
+data = load("folder:" + folder, {}, cache, progress=progress, wait=wait)
 print(data.spec.content_hash)
 """
+"""Prepares until `started`, goes on once there is a file `go_on`, and says in `waits` that it waits."""
 
 
 def wait_for(path):
-    for _ in range(3000):
+    for _ in range(12_000):
         if path.exists():
             return
         time.sleep(0.01)
@@ -142,10 +147,10 @@ def wait_for(path):
 
 
 def test_the_second_of_two_processes_waits_and_finds_the_work_done(photos, tmp_path, repository):
-    cache, flag = tmp_path / "cache", tmp_path / "started"
-    first = start(repository, photos, cache, flag, code=SLOW)
-    wait_for(flag)
-    second = start(repository, photos, cache, tmp_path / "second", code=SLOW)
+    cache, started, waits = (tmp_path / name for name in ("cache", "started", "waits"))
+    first = start(repository, photos, cache, started, waits, tmp_path / "none", code=PAUSING)
+    wait_for(started)
+    second = start(repository, photos, cache, tmp_path / "second", waits, waits, code=PAUSING)
     try:
         outputs = [process.communicate(timeout=120) for process in (first, second)]
     finally:
@@ -162,9 +167,9 @@ def test_the_second_of_two_processes_waits_and_finds_the_work_done(photos, tmp_p
 
 
 def test_killed_while_preparing_it_starts_again_and_finishes(photos, tmp_path, repository):
-    cache, flag = tmp_path / "cache", tmp_path / "started"
-    process = start(repository, photos, cache, flag, code=SLOW)
-    wait_for(flag)
+    cache, started, never = (tmp_path / name for name in ("cache", "started", "never"))
+    process = start(repository, photos, cache, started, never, never, code=PAUSING)
+    wait_for(started)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert list((cache / "catalogue").glob(".scratch-*"))

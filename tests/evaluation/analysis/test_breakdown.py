@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.data import batches
 from vdm.data.cache import prepared
 from vdm.evaluation.analysis import breakdown
@@ -138,3 +139,18 @@ def test_extremes_are_chosen_and_valued_apart():
     assert np.mean(list(found.bits.values())) == pytest.approx(whole)
     with pytest.raises(ValueError, match="randomisations=1"):
         find_extremes(evaluated(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)
+
+
+def test_breaking_down_and_evaluating_charge_the_same_context():
+    model, batch = (
+        per_pixel.make_small("conditional_polynomial", per_pixel.GAUSSIAN),
+        per_pixel.make_batch(3),
+    )
+    params, estimation = per_pixel.shaken(model), Estimation(randomisations=2)
+    whole = evaluate(model, params, [batch], estimation, make_mesh(1))
+    parts = breakdown.break_down(model, params, [batch], estimation, make_mesh(1))
+    assert (whole.terms["auxiliary"] > 0).all()
+    for name, values in whole.terms.items():
+        np.testing.assert_allclose(parts.evaluation.terms[name], values, rtol=1e-4)
+    channels = parts.channels.sum(axis=2)
+    np.testing.assert_allclose(channels, parts.evaluation.total, rtol=1e-6)

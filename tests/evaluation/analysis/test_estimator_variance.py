@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
+from vdm.errors import ConfigError
 from vdm.evaluation.analysis import estimator_variance
 from vdm.evaluation.analysis.estimator_variance import Scatter
 from vdm.models.vdm.model import VDM
@@ -132,3 +134,11 @@ def test_padding_takes_no_stratum():
         patch.setitem(estimator_variance.TIMES, "stratified", record)
         measure("linear", "model", "stratified", num_draws=2, count=1)
     assert set(seen) == {62}
+
+
+def test_a_gamma_that_depends_on_the_image_is_refused():
+    model = per_pixel.make_small("conditional_polynomial", per_pixel.GAUSSIAN)
+    batches = [per_pixel.make_batch(2)]
+    message = "variance of the bound: needs one gamma per image.*PerPixel depends on the image"
+    with pytest.raises(ConfigError, match=message):
+        estimator_variance.scatter(model, per_pixel.shaken(model), batches, "model", "iid", 2, 0)

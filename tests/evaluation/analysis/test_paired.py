@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.data import batches
 from vdm.data.cache import prepared
+from vdm.errors import ConfigError
 from vdm.evaluation.analysis.noise_levels import bin_paired, bin_values, decisive_band, profile
 from vdm.evaluation.analysis.paired import (
     all_differences,
@@ -243,3 +245,12 @@ def test_bands_of_a_profile_hold_all_bins_at_once():
         hits += np.all(gap <= curve.simultaneous)
         single.append(np.mean(gap <= curve.pointwise))
     assert hits / 200 > 0.9 and abs(np.mean(single) - 0.95) < 0.03
+
+
+def test_runs_with_a_gamma_per_pixel_have_no_common_gammas():
+    with pytest.raises(
+        ConfigError, match=r"PerPixel: runs are paired .* at equal gamma.*timesteps=T"
+    ):
+        make_paired_step(
+            per_pixel.make_small(), Estimation(randomisations=1), (-7.0, 5.0), make_mesh(1)
+        )

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.errors import ConfigError
 from vdm.evaluation import bounds
 from vdm.evaluation.bounds import BOUNDS, base, make_bound
@@ -358,6 +359,58 @@ print("same")
 
 
 @pytest.mark.slow
-def test_one_and_eight_devices_agree(run_python):
-    done = run_python(_DEVICES.format(options=repr(OPTIONS)), devices=8, timeout=280)
+def test_one_and_eight_devices_agree(fork_python):
+    done = fork_python(_DEVICES.format(options=repr(OPTIONS)), devices=8, timeout=280)
     assert done.stdout.endswith("same\n"), done.stdout
+
+
+@pytest.mark.parametrize("name", ["dense", "iwae", pytest.param("ode", marks=pytest.mark.slow)])
+def test_equal_gammas_give_the_bounds_of_a_scalar_one(name):
+    options = {"dense": {"num_timesteps": 4}, "iwae": {"num_timesteps": 4, "num_weights": 2}}
+    options["ode"] = {"tolerance": 1e-5}
+    batch, found, schedule = per_pixel.make_batch(3), [], "pixel_polynomial"
+    for model, params in zip(
+        per_pixel.pair(schedule), per_pixel.paired_parameters(schedule, 0.1), strict=True
+    ):
+        bound = make_bound(name, options)
+        found.append(evaluate_bound(bound, model, params, [batch], make_mesh(1), 1))
+    for row, values in found[0].rows.items():
+        # The ODE's time is t for one and gamma for the other: equal up to the solver's error.
+        rtol = 1e-3 if name == "ode" else 1e-6
+        np.testing.assert_allclose(values, found[1].rows[row], rtol=rtol)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_every_bound_serves_a_context_and_charges_it(name):
+    context = per_pixel.BITS if name in ("dense", "iwae") else per_pixel.GAUSSIAN
+    model = dataclasses.replace(
+        per_pixel.make_small("conditional_polynomial", context), denoiser=per_pixel.Smooth()
+    )
+    params, batch = per_pixel.shaken(model, 0.1), per_pixel.make_batch(3)
+    options = {n: {"num_timesteps": 3} for n in ("discrete", "dense", "consistency", "iwae")}
+    options["ode"], options["iwae"]["num_weights"] = {"tolerance": 1e-3}, 2
+    found = evaluate_bound(make_bound(name, options), model, params, [batch], make_mesh(1), 2)
+    assert all(np.isfinite(values).all() for values in found.rows.values())
+    if found.terms:
+        assert (found.terms["auxiliary"] > 0).all()
+        np.testing.assert_array_equal(*found.terms["auxiliary"])  # exact: without noise
+        np.testing.assert_allclose(sum(found.terms.values()), next(iter(found.rows.values())))
+
+
+class Deaf(base.Bound):
+    """A bound that knows nothing of contexts."""
+
+    name = "deaf"
+
+    def network_evaluations(self):
+        return 0
+
+    def make_step(self, model, seed, mesh):
+        raise AssertionError("was run")
+
+
+def test_a_bound_that_knows_nothing_of_contexts_is_refused():
+    model = per_pixel.make_small("conditional_polynomial", per_pixel.GAUSSIAN)
+    batches = [per_pixel.make_batch(2)]
+    with pytest.raises(ConfigError, match=r"bound=deaf: takes no context.*conditional"):
+        evaluate_bound(Deaf(), model, per_pixel.shaken(model), batches, make_mesh(1), 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +10,17 @@ import pytest
 from scipy import stats
 from scipy.special import ndtri
 
+from tests import correlated_gaussian as exact
+from vdm.distributions import codes, make_context
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds import make_bound, probability_flow
 from vdm.evaluation.bounds.dequantisation import DEQUANTISATIONS
 from vdm.evaluation.bounds.run import evaluate_bound
+from vdm.models.vdm.model import VDM
+from vdm.models.vdm.noise import evaluation_contexts, evaluation_noise
 from vdm.runtime.devices import make_mesh
-from vdm.schedules.base import alpha_sigma
+from vdm.schedules import Endpoints, Schedule, make_schedule
+from vdm.schedules.base import alpha_sigma, per_example
 
 ENDS = (-13.3, 5.0)
 
@@ -168,3 +174,111 @@ def test_exact_trace_is_for_small_images(toy):
     model, params = toy((32, 32, 3))
     with pytest.raises(ConfigError, match=r"trace=exact: 3072 dimensions.*rademacher"):
         probability_flow.Flow(trace="exact").check(model, params)
+
+
+def test_the_flow_of_an_exact_denoiser_has_the_data_s_density_on_every_path():
+    """log p(z_0) against the Gaussian's, with t as the ODE's time and an exact trace."""
+    ends = (-8.0, 5.0)
+    bound = make_bound("ode", {"ode": {"tolerance": 1e-6, "trace": "exact"}})
+    z_0 = jnp.array([0.3, -1.2, 0.8]).reshape(1, 3, 1)
+    alpha = np.sqrt(1 / (1 + np.exp(ends[0])))
+    covariance = alpha**2 * exact.COVARIANCE + (1 - alpha**2) * np.eye(3)
+    z = np.float64(z_0).ravel()
+    expected = -0.5 * (
+        z @ np.linalg.solve(covariance, z) + np.linalg.slogdet(2 * np.pi * covariance)[1]
+    )
+    solve = jax.jit(
+        lambda p: bound.log_density(exact.make_exact(ends), p, z_0, z_0, jnp.zeros(()), None, None)
+    )
+    for path in ("straight", "random", "one after the other"):
+        value, _, fine = solve(exact.path_params(path))
+        # The prior at gamma_1 = 5 is N(0, I) but for .007 of its variance.
+        assert bool(fine) and float(value) == pytest.approx(expected, abs=0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnEnds(Schedule):
+    """Curves between end points of each dimension's own."""
+
+    low = np.array([-4.0, -1.0, 1.0])
+    high = np.array([11.0, 12.5, 13.0])
+    bend = np.array([0.0, 0.9, -0.9])
+
+    def init(self, key):
+        return {}
+
+    def gamma(self, params, t, context=None):
+        low, high, bend = (
+            jnp.asarray(v, jnp.float32).reshape(1, *exact.SHAPE)
+            for v in (self.low, self.high, self.bend)
+        )
+        t = per_example(t)
+        return low + (high - low) * (t + bend * t * (1.0 - t))
+
+
+PATH_ODE = {"ode": {"tolerance": 1e-6, "trace": "exact", "dequantisation": "uniform"}}
+
+
+def evaluate_ode(model, params, batch):
+    (values,) = evaluate_bound(
+        make_bound("ode", PATH_ODE), model, params, [batch], make_mesh(1), 1
+    ).rows.values()
+    return values[0]
+
+
+def test_the_ode_takes_each_dimension_s_own_alpha_0():
+    """p(z_0/alpha_0) = N(0, C + diag exp(gamma_0)), at points drawn uniformly from each bin."""
+    batch, ends = exact.make_batch(4), (-4.0, 13.0)
+    model = VDM(exact.SHAPE, 16, OwnEnds(), exact.Exact(ends), "eps", False, ends)
+    found = evaluate_ode(model, {"schedule": {}, "denoiser": {}}, batch)
+    eps_0 = np.float64(evaluation_noise(0, 0, 0, batch.index, exact.SHAPE).eps_0)
+    points = codes.bin_centres(batch.images, 16) + (2 * stats.norm.cdf(eps_0) - 1) / 16
+    density = stats.multivariate_normal(
+        np.zeros(3), exact.COVARIANCE + np.diag(np.exp(OwnEnds.low))
+    )
+    expected = -density.logpdf(points.reshape(-1, 3)) - 3 * np.log(2 / 16)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+class LinearStatistics(nn.Module):
+    """Statistics that are linear in the image."""
+
+    @nn.compact
+    def __call__(self, x):
+        matrix = self.param("matrix", nn.initializers.normal(0.7), (3, 4))
+        return x.reshape(-1, 3) @ matrix
+
+
+def test_the_ode_charges_the_context_that_bends_its_path():
+    """With and without c the density is the same, so that the values differ by log q(c|x)/p(c)."""
+    ends, batch, context = (
+        (-4.0, 13.0),
+        exact.make_batch(6),
+        make_context("gaussian", {"num_features": 2}),
+    )
+    plain = exact.make_exact(ends)
+    schedule = make_schedule(
+        "conditional_polynomial",
+        Endpoints(*ends),
+        {"learned_endpoints": False, "num_hidden": 4},
+        {"shape": exact.SHAPE, "context_size": 2},
+    )
+    told = dataclasses.replace(
+        plain, schedule=schedule, context=context, encoder=LinearStatistics()
+    )
+    params = told.init(jax.random.key(0))
+    conditioner = params["schedule"]["shape"]["conditioner"]
+    conditioner["w2"] = jax.random.normal(jax.random.key(1), conditioner["w2"].shape)
+
+    noise = evaluation_contexts(0, 0, 0, batch.index, context.draw_noise)
+    x = codes.bin_centres(batch.images, 16).reshape(-1, 3)
+    mean, log_scale = np.split(np.float64(x @ params["encoder"]["matrix"]), 2, axis=1)
+    c = mean + np.exp(log_scale) * np.float64(noise)
+    ratio = stats.norm.logpdf(c, mean, np.exp(log_scale)) - stats.norm.logpdf(c)
+    middle = schedule.gamma(params["schedule"], jnp.full(6, 0.5), jnp.asarray(c, jnp.float32))
+    assert np.ptp(middle, axis=0).min() > 0.5 and np.abs(ratio.sum(axis=1)).max() > 0.5
+
+    gap = evaluate_ode(told, params, batch) - evaluate_ode(
+        plain, exact.path_params("back and forth"), batch
+    )
+    np.testing.assert_allclose(gap, ratio.sum(axis=1), atol=2e-3)

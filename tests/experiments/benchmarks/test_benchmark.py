@@ -123,13 +123,13 @@ def test_image_shape_that_is_none(shape):
 
 
 @pytest.mark.slow
-def test_benchmark_times_ours_and_another_in_turns(run_python, tmp_path):
+def test_benchmark_times_ours_and_another_in_turns(fork_python, tmp_path):
     (tmp_path / "other.py").write_text(OTHER)
     words = ["-m", "experiments.benchmark", "--config=configs/base.py", "--image_shape=4,5,2"]
     words += ["--config.denoiser.name=mlp", "--config.denoiser.mlp.width=8", "--num_levels=16"]
     words += ["--config.train.batch_size=16", "--rounds=2", f"--out={tmp_path}/found.json"]
     words += [f"--other={tmp_path}/other.py"]
-    done = run_python(words, devices=2)
+    done = fork_python(words, devices=2)
     found = json.loads((tmp_path / "found.json").read_text())
     assert set(found["rows"]) == {"ours", "other"} and found["devices"] == 2
     ours = found["rows"]["ours"]
@@ -141,11 +141,11 @@ def test_benchmark_times_ours_and_another_in_turns(run_python, tmp_path):
     assert "ours" in done.stdout and "all-reduce" in done.stdout
 
 
-def test_another_without_make_step_is_refused(run_python, tmp_path):
+def test_another_without_make_step_is_refused(fork_python, tmp_path):
     (tmp_path / "other.py").write_text("x = 1\n")
     words = ["-m", "experiments.benchmark", "--config=configs/base.py", "--image_shape=2,2,1"]
     words += ["--config.denoiser.name=mlp", "--config.denoiser.mlp.width=8"]
     words += ["--config.denoiser.mlp.num_blocks=0"]
-    done = run_python([*words, f"--other={tmp_path}/other.py"], devices=1, check=False)
+    done = fork_python([*words, f"--other={tmp_path}/other.py"], devices=1, check=False)
     assert done.returncode == 2
     assert "defines no make_step(config, batch)" in done.stderr.splitlines()[-1]

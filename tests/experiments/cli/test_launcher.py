@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import subprocess
 import sys
 
@@ -150,11 +149,7 @@ def test_other_folder_names_the_repository_root(dummy, tmp_path, repository):
 
 @pytest.mark.parametrize("words", [["--help"], ["--workdri=a", "-h"], ["--helpfull"]])
 def test_help_lists_own_flags_only(dummy, words):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = dummy(*words)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Processor time: of wall time, a busy machine adds to it.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith("Count to a number")
     assert "--bound: Which bound. One of elbo, ode. (default: elbo)" in done.stdout

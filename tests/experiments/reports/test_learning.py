@@ -70,9 +70,9 @@ def test_a_folder_without_numbers(launch_curves, tmp_path):
 
 
 @pytest.fixture
-def launch_curves(run_python):
+def launch_curves(fork_python):
     def launch(workdir, out):
         words = ["-m", "experiments.curves", f"--workdirs={workdir}", f"--out={out}"]
-        return run_python(words, devices=1, check=False)
+        return fork_python(words, devices=1, check=False)
 
     return launch

@@ -11,7 +11,7 @@ from experiments.studies.schedules_summary import Result
 
 
 @pytest.mark.slow
-def test_the_page_of_a_trained_and_of_an_adaptive_schedule(launch, run_python, data_dir, tmp_path):
+def test_the_page_of_a_trained_and_of_an_adaptive_schedule(launch, fork_python, data_dir, tmp_path):
     folders = [tmp_path / name for name in ("line", "adaptive")]
     changes = (
         {"schedule.name": "linear"},
@@ -29,7 +29,7 @@ def test_the_page_of_a_trained_and_of_an_adaptive_schedule(launch, run_python, d
     ]
     words += ["--draws=3", "--gradients=3"]
     env = {"VDM_DATA_DIR": str(data_dir)}
-    done = run_python(words, devices=1, env=env, check=False, timeout=280)
+    done = fork_python(words, devices=1, env=env, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     page = (out / "index.html").read_text()
     assert len(re.findall("<img", page)) == 5

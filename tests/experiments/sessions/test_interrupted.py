@@ -18,7 +18,7 @@ def wait_for_step(workdir, step, process, timeout=120.0):
         lines = read_json_lines(workdir / "metrics.jsonl")
         if lines and lines[-1]["step"] >= step:
             return
-        assert process.poll() is None, process.stdout.read()
+        assert process.poll() is None, process.read()
         time.sleep(0.02)
     pytest.fail(f"no step {step} within {timeout} s")
 

@@ -43,7 +43,7 @@ def wait_for_new_step(workdir, process, restored, old_inode):
             lines = read_json_lines(path)
             if lines and lines[-1]["step"] > restored:
                 return
-        assert process.poll() is None, process.stdout.read()
+        assert process.poll() is None, process.read()
         time.sleep(0.005)
     pytest.fail("no step within 120 s")
 
@@ -78,7 +78,7 @@ def never_stopped(launch, tmp_path_factory):
     return record(workdir)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_often_equals_never_stopped(never_stopped, start_training, launch, tmp_path, number):
     later, partial = interrupt_often(start_training, tmp_path, number, seed=int(number))

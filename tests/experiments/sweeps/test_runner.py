@@ -118,11 +118,11 @@ def words(folder, axes):
 
 @pytest.mark.slow
 def test_a_failure_is_recorded_the_rest_goes_on_and_finished_runs_are_skipped(
-    run_python, data_dir, tmp_path
+    fork_python, data_dir, tmp_path
 ):
     env = {"VDM_DATA_DIR": str(data_dir)}
     command = words(tmp_path, "schedule.gamma_1=5.0,30.0;seed=0,1")
-    done = run_python(command, devices=1, env=env, check=False, timeout=280)
+    done = fork_python(command, devices=1, env=env, check=False, timeout=280)
     assert done.returncode == 1, done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [one["status"] for one in summary] == ["finished"] * 2 + ["failed"] * 2
@@ -131,17 +131,17 @@ def test_a_failure_is_recorded_the_rest_goes_on_and_finished_runs_are_skipped(
     assert float(rows[0]["total"]) > 0 and rows[3]["total"] == ""
     assert "between seeds" in done.stdout
     kept = [(p, p.stat().st_mtime_ns) for p in tmp_path.glob("*seed=0/config.json")]
-    again = run_python(command, devices=1, env=env, check=False, timeout=280)
+    again = fork_python(command, devices=1, env=env, check=False, timeout=280)
     assert again.returncode == 1 and kept == [(p, p.stat().st_mtime_ns) for p, _ in kept]
     # The same folder for other runs is refused, run by run, before anything is trained.
     other = [*command, "--config.optimizer.learning_rate=1.0"]
-    refused = run_python(other, devices=1, env=env, check=False, timeout=280)
+    refused = fork_python(other, devices=1, env=env, check=False, timeout=280)
     assert refused.returncode == 1 and "choose another --workdir" in refused.stdout
 
 
 @pytest.mark.slow
 def test_a_signal_stops_the_run_in_progress_and_the_sweep_resumes(
-    run_python, data_dir, repository, tmp_path
+    fork_python, data_dir, repository, tmp_path
 ):
     env = {"VDM_DATA_DIR": str(data_dir)}
     command = [
@@ -163,7 +163,7 @@ def test_a_signal_stops_the_run_in_progress_and_the_sweep_resumes(
     assert process.returncode == 75, output
     (stopped,) = (tmp_path / "seed=0" / "checkpoints").iterdir()
     assert 10 < int(stopped.name) < 1500
-    done = run_python(command, devices=1, env=env, check=False, timeout=280)
+    done = fork_python(command, devices=1, env=env, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     assert "resuming" in (tmp_path / "seed=0.log").read_text()
     summary = json.loads((tmp_path / "summary.json").read_text())

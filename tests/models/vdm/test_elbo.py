@@ -8,13 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm import diffusion
+from vdm.errors import ConfigError
 from vdm.models.means import mean_bits_per_dim
 from vdm.models.vdm.elbo import elbo_terms as uncompiled
 from vdm.models.vdm.elbo import gamma_and_weight, prior_matching, reconstruction
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import Noise, training_noise
 from vdm.models.vdm.objective import make_elbo_loss
+from vdm.schedules.base import per_example
+from vdm.schedules.linear import Linear
 from vdm.types import TERM_NAMES, Batch, DataSpec, ElboTerms, bits_per_dim
 
 SHAPE = (4, 3, 1)
@@ -240,3 +244,68 @@ def test_bfloat16_inside_changes_only_the_network_s_term(num_timesteps):
     matching = [t.denoising_matching for t in terms]
     np.testing.assert_allclose(*matching, rtol=0.02)
     assert not np.array_equal(*matching)
+
+
+class Given:
+    """A denoiser that knows a context which the schedule of its model does not take."""
+
+    def __init__(self, module, context):
+        self.module, self.context = module, context
+
+    def apply(self, variables, z, time, known, *rest, **options):
+        known = known.replace(context=self.context)
+        return self.module.apply(variables, z, time, known, *rest, **options)
+
+
+@pytest.mark.parametrize(
+    ("context", "num_timesteps"), [(per_pixel.GAUSSIAN, 0), (per_pixel.BITS, 10)]
+)
+def test_a_constant_context_gives_the_unconditional_bound(context, num_timesteps):
+    """The numbers that the context shifts to, as numbers of an unconditional schedule."""
+    told = per_pixel.make_small("conditional_polynomial", context)
+    params = per_pixel.shaken(told)
+    params["encoder"] = jax.tree.map(jnp.zeros_like, params["encoder"])
+    noise = per_pixel.noise_of(told, 4)
+    noise = dataclasses.replace(
+        noise, context=jnp.broadcast_to(noise.context[:1], noise.context.shape)
+    )
+    terms = elbo_terms(told, params, per_pixel.make_batch(4), noise, num_timesteps)
+    assert (terms.auxiliary == 0).all()  # q(c|x) = p(c)
+    c = told.context.prior(noise.context)
+    shape, schedule = params["schedule"]["shape"], told.schedule
+    shift = schedule.conditioner.shift(shape["conditioner"], c)[0]
+    plain = dataclasses.replace(
+        told, schedule=dataclasses.replace(schedule, conditioner=None), context=None, encoder=None
+    )
+    plain = dataclasses.replace(plain, denoiser=Given(plain.denoiser, c))
+    own = {
+        "endpoints": params["schedule"]["endpoints"],
+        "shape": {"weights": shape["weights"] + shift},
+    }
+    same = {"denoiser": params["denoiser"], "schedule": own}
+    other = elbo_terms(plain, same, per_pixel.make_batch(4), noise, num_timesteps)
+    for name in TERM_NAMES[:3]:
+        np.testing.assert_allclose(getattr(terms, name), getattr(other, name), rtol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnEnds(Linear):
+    """End points that differ between pixels."""
+
+    def gamma(self, params, t, context=None):
+        return per_example(t) + jnp.arange(12.0).reshape(1, *per_pixel.SHAPE) - 9.0
+
+    def end_gammas(self, params, context=None):
+        return self.gamma(params, jnp.zeros(1)), self.gamma(params, jnp.ones(1))
+
+
+def test_end_points_per_pixel_need_a_drawn_reconstruction():
+    model = per_pixel.make_small("learned_linear")
+    model = dataclasses.replace(per_pixel.make_small(), schedule=OwnEnds(model.schedule.endpoints))
+    params, batch = per_pixel.shaken(per_pixel.make_small()), per_pixel.make_batch(2)
+    with pytest.raises(
+        ConfigError, match=r"'expected': needs one gamma_0.*\(1, 3, 4, 1\).*'sampled'"
+    ):
+        elbo_terms(model, params, batch, per_pixel.noise_of(model, 2))
+    drawn = dataclasses.replace(model, expected_reconstruction=False)
+    assert np.isfinite(elbo_terms(drawn, params, batch, per_pixel.noise_of(model, 2)).total).all()

@@ -1,12 +1,14 @@
 """Gradients of the training loss against finite differences, for every parameter group."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.models.vdm.elbo import elbo_terms
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise
@@ -168,3 +170,41 @@ def test_masked_images_have_no_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     seen = gradient(params, batch.replace(mask=jnp.ones(SIZE, bool)), noise)
     assert inner(seen, seen) != pytest.approx(inner(first, first), rel=1e-3)
+
+
+@functools.cache
+def value_and_gradient(model, num_timesteps):
+    """Compiled: (params, batch, noise) -> (terms, gradient of the loss)."""
+    loss = make_elbo_loss(model, num_timesteps)
+    return jax.jit(
+        lambda params, batch, noise: (
+            elbo_terms(model, params, batch, noise, num_timesteps),
+            jax.grad(lambda p: loss(p, batch, noise, jax.random.key(0))[0])(params),
+        ),
+        compiler_options={"xla_backend_optimization_level": 3},  # the last digits are tested
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "num_timesteps"), [("pixel_polynomial", 0), ("pixel_network", 10)]
+)
+def test_equal_gammas_give_the_terms_and_gradients_of_a_scalar_one(schedule, num_timesteps):
+    batch, found = per_pixel.make_batch(5), []
+    for model, params in zip(
+        per_pixel.pair(schedule), per_pixel.paired_parameters(schedule), strict=True
+    ):
+        act = value_and_gradient(model, num_timesteps)
+        found.append(act(params, batch, per_pixel.noise_of(model, 5)))
+    (one, one_grads), (other, other_grads) = found
+    for name in TERM_NAMES:
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6)
+    weights = [grads["schedule"]["shape"].pop("weights") for grads in (one_grads, other_grads)]
+    # What all pixels' numbers gain together is what the one set gains, to 1e-6 of what is added up.
+    together, summands = jnp.sum(weights[0], axis=(0, 1)), jnp.sum(jnp.abs(weights[0]), axis=(0, 1))
+    assert float(jnp.linalg.norm(together - weights[1]) / jnp.linalg.norm(summands)) < 1e-6
+    for group in ("denoiser", "schedule"):
+        ours, theirs = (
+            jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads[group])])
+            for grads in (one_grads, other_grads)
+        )
+        assert float(jnp.linalg.norm(ours - theirs)) < 1e-6 * float(jnp.linalg.norm(theirs))

@@ -1,5 +1,6 @@
 """make_model's defaults and refusals, the constant time map, and the four parameterisations."""
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.errors import ConfigError
 from vdm.models.base import count_parameters
 from vdm.models.vdm.make import make_model
@@ -182,3 +184,28 @@ def test_init_depends_on_its_key_and_dropout_on_its_own():
     evaluate = model.predict_eps(params, z, gamma, known)
     np.testing.assert_array_equal(evaluate, model.predict_eps(params, z, gamma, known))
     assert math.isfinite(float(evaluate.sum()))
+
+
+def test_the_network_sees_the_map_and_the_context_or_the_mean_alone():
+    for gamma_input, sees in (("map", True), ("mean", False)):
+        model = per_pixel.make_small(
+            "conditional_polynomial", per_pixel.GAUSSIAN, gamma_input=gamma_input
+        )
+        params, z = per_pixel.shaken(model), jnp.zeros((1, *per_pixel.SHAPE))
+        gamma = jax.random.normal(jax.random.key(0), (1, *per_pixel.SHAPE))
+        known = Known(jnp.zeros(1), context=jnp.zeros((1, 3)))
+        plain = model.predict_eps(params, z, gamma, known)
+        for other in (
+            model.predict_eps(params, z, gamma[:, ::-1], known),
+            model.predict_eps(params, z, gamma, known.replace(context=jnp.ones((1, 3)))),
+        ):
+            assert (float(jnp.abs(other - plain).max()) > 1e-3) == sees
+
+
+def test_what_does_not_fit_a_gamma_per_pixel_is_refused():
+    with pytest.raises(ConfigError, match=r"built for images of shape \(3, 4, 1\), .*\(4, 4, 1\)"):
+        dataclasses.replace(per_pixel.make_small(), shape=(4, 4, 1))
+    with pytest.raises(ConfigError, match=r"schedule needs a context; choose context\.name"):
+        per_pixel.make_small("conditional_polynomial")
+    with pytest.raises(ConfigError, match=r"model\.gamma_input='men'.*map, mean"):
+        per_pixel.make_small(gamma_input="men")

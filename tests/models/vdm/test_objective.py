@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import per_pixel
 from vdm.errors import ConfigError
 from vdm.models.microbatches import gradient as gradient_of
 from vdm.models.vdm import noise_level_gradient
@@ -21,6 +22,7 @@ from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise, training_noise
 from vdm.models.vdm.objective import make_elbo_loss, make_gradient
+from vdm.models.vdm.weights import make_weight
 from vdm.schedules import Endpoints, make_schedule
 from vdm.schedules.base import gamma_and_derivative
 from vdm.types import Batch, DataSpec
@@ -190,6 +192,24 @@ def test_the_shape_descends_along_the_same_variance_from_other_times(toy):
     assert np.all(np.abs(errors_of(found, flatten(exact_gradient(model, params)))) < 4.5)
 
 
+@pytest.mark.parametrize("weight", [None, lambda gamma: jnp.exp(-0.1 * gamma)])
+def test_the_loss_of_every_image_is_that_of_its_time_whatever_drew_it(toy, weight):
+    """1/2 gamma' (eps - h)^2, with the denoiser's weight and without 1/p; the bound has 1/p."""
+    model, params = toy
+    times, eps = jnp.linspace(0.05, 0.95, 7), jnp.linspace(-2.0, 2.5, 7)
+    importance = jnp.linspace(0.3, 4.0, 7)
+    noise = Noise(times, eps.reshape(7, 1, 1, 1), jnp.zeros((7, 1, 1, 1)), importance=importance)
+    gradient = make_gradient(model, 0, "variance", weight, per_image=True)
+    _, metrics = jax.jit(gradient)(params, batch_of(7), noise, None)
+    values = gamma_and_derivative(model.schedule, params["schedule"], times)
+    gamma, slope = (np.float64(value).ravel() for value in values)
+    exact = 0.5 * slope * (np.float64(eps) - np.float64(answer(gamma))) ** 2
+    factor = 1.0 if weight is None else np.float64(weight(gamma))
+    np.testing.assert_allclose(metrics[objective.PER_IMAGE], factor * exact, rtol=2e-5)
+    reported = np.mean(np.float64(importance) * exact) / math.log(2)
+    assert float(metrics["denoising_matching"]) == pytest.approx(reported, rel=2e-5)
+
+
 def batch_of(size):
     ones = np.ones(size)
     images = np.full((size, 1, 1, 1), 100, np.uint8)
@@ -340,3 +360,14 @@ def test_variance_minimisation_adds_at_most_3_percent_of_flops():
 def test_unknown_objective(digits_model):
     with pytest.raises(ConfigError, match=r"objective.interior_loss='var'.*elbo, variance"):
         make_gradient(digits_model[0], 0, "var")
+
+
+def test_what_needs_one_gamma_per_image_is_refused():
+    model = per_pixel.make_small()
+    told = per_pixel.make_small("conditional_polynomial", per_pixel.GAUSSIAN)
+    with pytest.raises(ConfigError, match="interior_loss='variance': with one gamma per"):
+        make_gradient(model, 0, "variance")
+    with pytest.raises(ConfigError, match=r"objective\.weight: with one gamma"):
+        make_gradient(model, 0, weight=make_weight("sigmoid", {}, (-7.0, 5.0)))
+    with pytest.raises(ConfigError, match="times='adaptive': with one gamma"):
+        make_gradient(told, 0, per_image=True)

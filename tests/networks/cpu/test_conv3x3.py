@@ -140,6 +140,6 @@ print(len(re.findall(r" all-(?:reduce|gather)(?:-start)?\\(", compiled.as_text()
 
 
 @pytest.mark.slow
-def test_two_devices_exchange_one_sum(run_python):
+def test_two_devices_exchange_one_sum(fork_python):
     """The gradient of the kernel is summed over devices once; images stay where they are."""
-    assert run_python(ON_TWO_DEVICES, devices=2, timeout=200).stdout.split() == ["1"]
+    assert fork_python(ON_TWO_DEVICES, devices=2, timeout=200).stdout.split() == ["1"]
