@@ -89,6 +89,7 @@ def build_and_step(config, folder):
     assert max(jax.tree.leaves(moved)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_built_shrunk_and_stepped(name, tmp_path, repository, monkeypatch):
     """With the MLP, which compiles in a second; the next two tests take the network itself."""
@@ -107,6 +108,7 @@ def test_its_own_network_shrunk_and_stepped(name, tmp_path, repository, monkeypa
     build_and_step(shrink(open_config(name), tmp_path, "unet"), tmp_path)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", VARIANTS)
 def test_its_own_network_in_full_size(name, repository, monkeypatch):
     """Traced, not compiled: every option fits, and a bound of every image comes out."""

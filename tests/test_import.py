@@ -4,8 +4,10 @@ import pytest
 
 HEAVY = ("tensorflow", "tensorflow_datasets", "diffrax", "matplotlib", "sklearn", "scipy.stats")
 LIBRARY = """
-import sys, vdm, vdm.evaluation.evaluate, vdm.training.checkpoint, vdm.training.loop, vdm.plots
+import sys, vdm, vdm.evaluation.evaluate, vdm.training.checkpoint, vdm.training.loop
 print([name for name in {names} if name in sys.modules])
+import vdm.plots
+assert "matplotlib" not in sys.modules
 """
 HELP = """
 import runpy, sys

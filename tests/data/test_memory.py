@@ -34,7 +34,7 @@ def sparse(tmp_path):
     yield Dataset(spec, {"train": images})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_256_000_random_reads_of_15_gb_take_no_memory(sparse):
     train_batch(sparse, 0, 0, BATCH_SIZE)
     before, seen = anonymous_bytes(), 0

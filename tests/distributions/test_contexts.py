@@ -223,7 +223,7 @@ def bound(params):
     return jnp.stack(totals), jnp.stack(prices)
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.nightly)])
 def test_bound_with_its_price_is_one_in_every_random_model(count):
     params = random_models(count)
     values = jax.jit(lambda p: jax.lax.map(likelihood, p, batch_size=50))(params)
@@ -243,6 +243,7 @@ def one_model():
     return jax.tree.map(lambda leaf: leaf[3], stacked)
 
 
+@pytest.mark.slow
 def test_importance_weights_hold_the_context():
     """With 1024 weights IWAE is within its error of the exact likelihood; dense and K = 1 agree."""
     params = one_model()

@@ -278,6 +278,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_training_imports_neither_tensorflow_nor_tfds(fork_python, photos, tmp_path):
     fields = {**SHRUNK, "data.cache_dir": tmp_path / "cache", "data.folder.path": photos}
     words = ["train", "--config=configs/folder.py", f"--workdir={tmp_path / 'run'}"]

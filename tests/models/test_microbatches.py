@@ -61,7 +61,7 @@ def model_and_batch(schedule, context=None):
     return model, params, batch
 
 
-@pytest.mark.parametrize("num", [2, 3])
+@pytest.mark.parametrize("num", [pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(
     ("schedule", "timesteps", "weight"),
     [

@@ -82,6 +82,7 @@ def test_a_loop_stores_what_is_dear_and_nothing_else():
     assert stored(attention=True) == 3 * image + joined + 5 * image
 
 
+@pytest.mark.slow
 def test_blocks_join_in_reverse_order():
     """The last in-block joins the first out-block: seen from their inputs and outputs."""
     module = make_denoiser("unet", 16, {**OPTIONS, "dropout": 0.0})

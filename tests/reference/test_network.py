@@ -22,6 +22,13 @@ from vdm.types import Batch, Known
 KINDS = ["fixed", "learnable_scalar"]
 CASES = {"T0_anti": 0, "T0_indep": 0, "T10_anti": 10, "T10_indep": 10, "T1000_anti": 1000}
 VARIANTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
+QUICK_AND_SLOW = [
+    (0, 0),
+    pytest.param(0, 1, marks=pytest.mark.slow),
+    pytest.param(1, 0, marks=pytest.mark.slow),
+    (1, 1),
+]
+"""Every option on and off; those that differ in one only from both, for .ci/run."""
 
 
 def uniform_times(arrays, case: str) -> jax.Array:
@@ -30,13 +37,16 @@ def uniform_times(arrays, case: str) -> jax.Array:
     return jnp.asarray(t if steps == 0 else (np.round(t * steps) - 0.5) / steps, jnp.float32)
 
 
+compiled_terms = jax.jit(elbo_terms, static_argnums=(0, 4))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def apply(module, params, z, gamma, flag):
     time = ((gamma + 13.3) / 18.3)[:, None, None, None]
     return module.apply({"params": params}, z, time, Known(flag), False)
 
 
-@pytest.mark.parametrize(("fourier", "attention"), VARIANTS)
+@pytest.mark.parametrize(("fourier", "attention"), QUICK_AND_SLOW)
 def test_unet(shared, official_unet, official_params, assert_official, fourier, attention):
     """Also with another gamma and another flag, to which the output must have responded."""
     arrays = shared("score_n64")
@@ -74,8 +84,7 @@ def test_terms(committed, official_model, assert_official, kind, case):
     mask = jnp.ones(4, bool)
     batch = Batch(inputs["images"], np.arange(4), mask, jnp.asarray(inputs["conditioning"]))
     noise = Noise(uniform_times(arrays, case), inputs["eps"], inputs["eps_0"])
-    bound = jax.jit(functools.partial(elbo_terms, model), static_argnums=3)
-    terms = bound(params, batch, noise, CASES[case])
+    terms = compiled_terms(model, params, batch, noise, CASES[case])
     assert_official(terms.reconstruction, arrays, f"{case}/{{}}/loss_recon")
     assert_official(terms.prior_matching, arrays, f"{case}/{{}}/loss_klz")
     assert_official(terms.denoising_matching, arrays, f"{case}/{{}}/loss_diff")

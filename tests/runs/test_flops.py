@@ -22,6 +22,7 @@ def flops(config, tmp_path, **options):
     return train_step_flops(build(config.to_dict(), tmp_path))
 
 
+@pytest.mark.slow
 def test_blocks_cost_what_their_convolutions_cost(config, tmp_path, monkeypatch):
     """Two more blocks (one in, one out) with two 3x3 convolutions each, forward and twice backward."""
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
@@ -34,6 +35,7 @@ def test_blocks_cost_what_their_convolutions_cost(config, tmp_path, monkeypatch)
     assert two - one == pytest.approx(by_hand, rel=0.15)
 
 
+@pytest.mark.slow
 def test_attention_counts_alike_however_it_is_computed(config, tmp_path, monkeypatch):
     """XLA counts the body of a loop over images once."""
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
@@ -42,6 +44,7 @@ def test_attention_counts_alike_however_it_is_computed(config, tmp_path, monkeyp
     assert flops(config, tmp_path, attention=True) == whole
 
 
+@pytest.mark.slow
 def test_a_conditional_schedule_is_counted_with_its_encoder(tmp_path, monkeypatch):
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
     found = []

@@ -63,7 +63,7 @@ def recursion(num_steps):
     return mean / np.sqrt(alpha2[-1]), variance / alpha2[-1]
 
 
-@pytest.mark.parametrize("num_steps", [1, 5, 50])
+@pytest.mark.parametrize("num_steps", [1, 5, pytest.param(50, marks=pytest.mark.slow)])
 def test_moments_follow_the_exact_recursion(num_steps):
     mean, variance, _ = moments(num_steps)
     expected = recursion(num_steps)
@@ -72,6 +72,7 @@ def test_moments_follow_the_exact_recursion(num_steps):
     assert abs(variance - expected[1]) < 4 * expected[1] * np.sqrt(2 / count)
 
 
+@pytest.mark.slow
 def test_the_error_falls_with_the_number_of_steps():
     """Towards the data's own moments (with the noise of z_0), as 1/steps."""
     target = VARIANCE + np.exp(ENDS[0])

@@ -66,7 +66,7 @@ print(json.dumps(dict(found=found, restored=restored)))
 MESHES = [(1, 1), (2, 1), (4, 4), (8, 8)]
 CASES = [
     ("mlp", True, [(1, 1), (8, 2)]),
-    pytest.param("mlp", True, MESHES, marks=pytest.mark.slow),
+    pytest.param("mlp", True, MESHES, marks=pytest.mark.nightly),
     # Compiling convolutions takes a minute. Blocks in a loop: the harder case for a partitioner.
     pytest.param("unet", False, [(1, 1), (4, 2)], marks=pytest.mark.slow),
 ]
@@ -124,7 +124,7 @@ for count in (1, 8):
 """
 
 
-@pytest.mark.parametrize("network", ["mlp", pytest.param("unet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["mlp", pytest.param("unet", marks=pytest.mark.nightly)])
 def test_eight_devices_do_eight_times_the_work_and_no_more(fork_python, tmp_path, network):
     """Operations per device are those of one device with its share; what is added is the sum itself."""
     code = WEAK_SCALING.format(network=network, cache=str(tmp_path / "cache"))

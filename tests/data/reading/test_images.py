@@ -161,10 +161,12 @@ def test_what_is_done_is_said():
     assert text == "images cropped to the central 148 x 148, resized to 64 x 64 (bicubic, Pillow)"
 
 
-def test_wishes_that_make_no_sense_are_refused():
-    with pytest.raises(ConfigError, match=r"data\.filter='cubic': no such filter; .*bicubic"):
+def test_impossible_resizing_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"data\.resize\.filter='cubic': no such filter; .*bicubic"
+    ):
         Resize(filter="cubic")
-    with pytest.raises(ConfigError, match=r"data\.size=-1"):
+    with pytest.raises(ConfigError, match=r"data\.resize\.size=-1"):
         Resize(size=-1)
     with pytest.raises(DataError, match=r"a: 6 x 7 is not square.*crop it first"):
         Resize(size=4)(RGB, "a")

@@ -112,6 +112,7 @@ def test_an_incomplete_set_does_not_answer_to_the_name(shared_dir, cifar_cache):
         load("cifar10", {}, cifar_cache)
 
 
+@pytest.mark.slow
 def test_five_bits_of_cifar10(shared_dir, cifar_cache):
     folder = str(shared_dir / "data" / "cifar10")
     eight = load("cifar10", {}, cifar_cache, source_dir=folder)

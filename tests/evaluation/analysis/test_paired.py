@@ -67,6 +67,7 @@ def paired(dataset, runs, **options):
     return found, gammas
 
 
+@pytest.mark.slow
 def test_common_gammas_estimate_each_run_s_own_bound(dataset):
     """For a shorter line, a curved schedule and a line, by two routes, within their errors."""
     runs = [

@@ -43,13 +43,14 @@ def test_continuous_time(toy, batches_of, codes, density):
     check(matching(run(bound, model, params, batches_of(images, 32))), L_INF, 0.005)
 
 
-@pytest.mark.parametrize("steps", [10, 100, 1000])
+@pytest.mark.parametrize("steps", [10, 100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_term_of_t_steps(toy, batches_of, codes, steps):
     model, params = toy(SHAPE)
     found = run(make_bound(f"dense@{steps}"), model, params, batches_of(codes(32, SHAPE), 32))
     check(matching(found), L_T[steps], 0.005)
 
 
+@pytest.mark.slow
 def test_every_term_of_ten_thousand_steps(toy, batches_of, codes):
     """Exact increments: at T = 10^4 a difference of rounded gammas would miss by 5.8e-4."""
     model, params = toy(SHAPE)
@@ -63,7 +64,7 @@ def test_steps_drawn_at_random(toy, batches_of, codes):
     check(matching(found), L_T[100], 0.005)
 
 
-@pytest.mark.parametrize("steps", [1, 10, 100])
+@pytest.mark.parametrize("steps", [1, 10, pytest.param(100, marks=pytest.mark.slow)])
 def test_consistency_form_is_the_same_bound(toy, batches_of, codes, steps):
     """Prior and matching together: the two forms divide their sum differently."""
     model, params = toy(SHAPE)

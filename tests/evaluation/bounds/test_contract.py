@@ -54,12 +54,18 @@ def evaluate(small, images, batches_of):
     return run
 
 
+QUICK_AND_SLOW = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "ode" else name for name in BOUNDS
+]
+"""The ODE compiles longer than all others together; its quick tests: test_probability_flow.py."""
+
+
 def test_options_cover_every_bound():
     assert set(OPTIONS) == set(BOUNDS)
     assert all(kind.name == name for name, kind in BOUNDS.items())
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_batch_size_and_padding_change_nothing(evaluate, name):
     whole, padded = evaluate(name), evaluate(name, 8)
     assert whole.index.tolist() == padded.index.tolist() == list(range(NUM))
@@ -69,7 +75,7 @@ def test_batch_size_and_padding_change_nothing(evaluate, name):
         assert padded.rows[row].mean() == pytest.approx(values.mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_again_gives_the_same_bits_and_more_randomisations_keep_them(evaluate, name):
     one, again = evaluate(name, randomisations=1), evaluate(name, randomisations=2, fresh=True)
     for row, values in one.rows.items():
@@ -248,7 +254,7 @@ class Mean:
         )
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_one_gamma_per_pixel_is_served(small, images, batches_of, name):
     model, params = small
     model = dataclasses.replace(
@@ -380,7 +386,7 @@ def test_equal_gammas_give_the_bounds_of_a_scalar_one(name):
         np.testing.assert_allclose(values, found[1].rows[row], rtol=rtol)
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_every_bound_serves_a_context_and_charges_it(name):
     context = per_pixel.BITS if name in ("dense", "iwae") else per_pixel.GAUSSIAN
     model = dataclasses.replace(

@@ -119,6 +119,7 @@ def test_truncated_noise_stays_in_its_bin_and_follows_gamma_0(gamma_0):
     assert stats.kstest(offset, drawn.cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_weights_lower_the_value_and_probes_only_add_noise(small, batches_of):
     images = np.random.default_rng(0).integers(0, 17, (12, 4, 4, 1))
     model, params = small
@@ -249,6 +250,7 @@ class LinearStatistics(nn.Module):
         return x.reshape(-1, 3) @ matrix
 
 
+@pytest.mark.slow
 def test_the_ode_charges_the_context_that_bends_its_path():
     """With and without c the density is the same, so that the values differ by log q(c|x)/p(c)."""
     ends, batch, context = (

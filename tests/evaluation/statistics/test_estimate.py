@@ -118,7 +118,7 @@ def test_closed_form_of_one_image():
         assert abs(found - exact_nats(np.array([[x]]))[0]) < 1e-6 + error
 
 
-@pytest.mark.parametrize("num_images", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_images", [40, pytest.param(200, marks=pytest.mark.nightly)])
 def test_intervals_of_the_bound_cover_in_2000_evaluations(num_images):
     """Gaussian data, its optimal denoiser, and the times and noise that evaluations draw."""
     count, rng = 8, np.random.default_rng(0)

@@ -162,6 +162,7 @@ def test_a_sweep_takes_a_run_for_finished_only_by_its_hashes(run, make_parts, re
     assert runner.look(point, folder).status == "unfinished"
 
 
+@pytest.mark.slow
 def test_a_study_measures_again_what_was_measured_of_another_checkpoint(run, make_parts):
     point = grid.Point({"seed": "0"}, dict(make_parts(**STEPS).config))
     folder = run.rename(run.parent / point.name).parent
@@ -175,6 +176,7 @@ def test_a_study_measures_again_what_was_measured_of_another_checkpoint(run, mak
     assert path.read_text() == whole
 
 
+@pytest.mark.slow
 def test_a_sweep_sees_that_the_data_changed(make_parts, tmp_path, monkeypatch):
     """The configuration names a file, whose pixels are others by now."""
     images = np.random.default_rng(0).integers(0, 4, (60, 4, 4, 1), dtype=np.uint8)

@@ -39,7 +39,10 @@ def never_stopped(launch, tmp_path_factory):
     return record(workdir)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_resumed_equals_never_stopped(never_stopped, start_training, launch, tmp_path, number):
     process = start_training(tmp_path, LONG)
     wait_for_step(tmp_path, 37, process)

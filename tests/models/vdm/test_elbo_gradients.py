@@ -186,7 +186,8 @@ def value_and_gradient(model, num_timesteps):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "num_timesteps"), [("pixel_polynomial", 0), ("pixel_network", 10)]
+    ("schedule", "num_timesteps"),
+    [("pixel_polynomial", 0), pytest.param("pixel_network", 10, marks=pytest.mark.slow)],
 )
 def test_equal_gammas_give_the_terms_and_gradients_of_a_scalar_one(schedule, num_timesteps):
     batch, found = per_pixel.make_batch(5), []

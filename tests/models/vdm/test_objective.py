@@ -21,6 +21,7 @@ from vdm.models.vdm.elbo import elbo_terms
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import Noise, training_noise
+from vdm.models.vdm.noise_level_gradient import PER_IMAGE
 from vdm.models.vdm.objective import make_elbo_loss, make_gradient
 from vdm.models.vdm.weights import make_weight
 from vdm.schedules import Endpoints, make_schedule
@@ -205,7 +206,7 @@ def test_the_loss_of_every_image_is_that_of_its_time_whatever_drew_it(toy, weigh
     gamma, slope = (np.float64(value).ravel() for value in values)
     exact = 0.5 * slope * (np.float64(eps) - np.float64(answer(gamma))) ** 2
     factor = 1.0 if weight is None else np.float64(weight(gamma))
-    np.testing.assert_allclose(metrics[objective.PER_IMAGE], factor * exact, rtol=2e-5)
+    np.testing.assert_allclose(metrics[PER_IMAGE], factor * exact, rtol=2e-5)
     reported = np.mean(np.float64(importance) * exact) / math.log(2)
     assert float(metrics["denoising_matching"]) == pytest.approx(reported, rel=2e-5)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from vdm.models.vdm import time_density
 from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import stratified_times
@@ -16,11 +17,7 @@ from vdm.models.vdm.time_density import (
     FLOOR,
     NUM_BINS,
     TimeDensity,
-    cell_masses,
-    draw,
-    drawn_gammas,
     init_density,
-    observe,
     update,
 )
 from vdm.runtime.devices import abstract_like, make_mesh, replicated
@@ -33,6 +30,11 @@ from vdm.training.step import make_train_step
 from vdm.types import Batch, DataSpec
 
 SIZE = 200_000
+# One program each; `schedule` is an argument that decides it.
+cell_masses, draw, drawn_gammas, observe = (
+    jax.jit(getattr(time_density, name), static_argnames="schedule")
+    for name in ("cell_masses", "draw", "drawn_gammas", "observe")
+)
 
 
 @pytest.fixture(params=["linear", "cosine"])
