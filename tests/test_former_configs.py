@@ -42,7 +42,8 @@ def before(name, **others):
 
 def schedules_of(name):
     """The study is of any schedule that is put in; every other configuration is of its own."""
-    studied = ("monotone_network", "piecewise_linear", "rational_spline", "pixel_polynomial")
+    studied = ("linear", "cosine", "monotone_network", "piecewise_linear", "rational_spline")
+    studied += ("pixel_polynomial",)
     return [{"schedule.name": s} for s in studied] if name.endswith("_study.py") else [{}]
 
 

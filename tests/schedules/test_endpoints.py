@@ -21,7 +21,7 @@ from vdm.schedules.base import alpha_sigma, alpha_squared, sigma_squared, signal
         ({"gamma_1": -13.3}, r"gamma_1=-13\.3: must lie at least 0\.1 above.*gamma_0=-13\.3"),
         ({"gamma_1": -20.0}, r"gamma_1=-20\.0: must lie at least"),
         ({"gamma_0": 4.95}, r"gamma_1=5\.0: must lie at least 0\.1 above schedule\.gamma_0=4\.95"),
-        ({"max_gamma_0": -13.86}, r"gamma_0=-13\.3: too noisy.*choose at most -13\.86"),
+        ({"max_gamma_0": -13.86}, r"gamma_0=-13\.3: .*choose at most -13\.86"),
     ],
 )
 @pytest.mark.parametrize("learned", [False, True])

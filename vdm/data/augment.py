@@ -1,5 +1,5 @@
 """Data augmentation: flips, quarter turns and exchanged channels (Kingma et al. 2021,
-arXiv:2107.00630, sec. 5).
+arXiv:2107.00630, sec. 6).
 
 Each transform is drawn with probability 1/2 for each image, from (seed, step, place in the global
 batch) alone. The conditioning flag is 1 for an image that came out changed and 0 for one that did

@@ -14,7 +14,13 @@ from typing import Any
 
 from vdm.runs.config import as_tuples, differences, flatten
 from vdm.runs.defaults import default_config
-from vdm.runs.former_fields import former_layout, upgrade, with_former_values, without_former
+from vdm.runs.former_fields import (
+    former_layout,
+    upgrade,
+    with_former_values,
+    without_effect,
+    without_former,
+)
 from vdm.runtime.hashes import json_hash
 
 EARLIER_DEFAULTS: dict[str, Any] = {"evaluate.repeats": 1}
@@ -31,9 +37,12 @@ def historical_defaults() -> dict[str, Any]:
 def effective_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return {dotted field: value} of a configuration of any revision, under today's names.
 
-    Fields that it lacks have the default they were added with.
+    Fields that it lacks have the default they were added with; so have those that its schedule or
+    source of data does not take, whose values count for nothing.
     """
-    return historical_defaults() | without_former(flatten(as_tuples(upgrade(config))))
+    defaults = historical_defaults()
+    fields = defaults | without_former(flatten(as_tuples(upgrade(config))))
+    return fields | {name: defaults[name] for name in without_effect(config)}
 
 
 def keep_earlier_defaults(

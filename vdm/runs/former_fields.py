@@ -94,6 +94,11 @@ def without_former(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in FORMER_NAMES}
 
 
+def without_effect(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of SEVERAL that the chosen schedule or source of `config` does not take."""
+    return [name for name, choices in SEVERAL.items() if _chosen(config, name) not in choices]
+
+
 def with_former_values(config: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return `config` with the values of `saved` that count for nothing but belong to its hash."""
     completed = _copy(config)

@@ -26,8 +26,8 @@ class Endpoints:
       gamma_1: value, or initial value, at t = 1.
       learned: whether both are parameters, {"gamma_0": [], "gamma_1": []}; otherwise there are
         none.
-      max_gamma_0: upper limit of a learned gamma_0, above which the decoder cannot tell the codes
-        apart (see `vdm.distributions.codes.max_gamma_0`).
+      max_gamma_0: upper limit of gamma_0, above which the table of the expected reconstruction
+        is not exact (see `vdm.distributions.codes.max_gamma_0`).
 
     Raises:
       ConfigError: a value out of range, or end points in the wrong order or too close.
@@ -56,7 +56,7 @@ class Endpoints:
             )
         if self.gamma_0 > self.max_gamma_0:
             raise ConfigError(
-                f"schedule.gamma_0={self.gamma_0}: too noisy to tell this many levels apart; "
+                f"schedule.gamma_0={self.gamma_0}: too large for an exact reconstruction term; "
                 f"choose at most {self.max_gamma_0:.2f}"
             )
 

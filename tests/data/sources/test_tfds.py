@@ -1,6 +1,6 @@
 """The genuine path through TensorFlow Datasets; runs where the extra "data" is installed.
 
-`.ci/run` gives it an environment of its own. shared/tools/seed_fashion_mnist.py puts the upstream
+`.ci/nightly` gives it an environment of its own. shared/tools/seed_fashion_mnist.py puts the upstream
 archives of Fashion-MNIST where TFDS would have downloaded them to, so that nothing is downloaded.
 """
 

@@ -269,7 +269,7 @@ def test_one_gamma_per_pixel_is_served(small, images, batches_of, name):
 def test_a_fitted_density_needs_one_gamma_per_image(small):
     model, params = small
     model = dataclasses.replace(model, schedule=PerPixel(model.schedule.endpoints))
-    with pytest.raises(ConfigError, match=r"density=fitted.*density=uniform"):
+    with pytest.raises(ConfigError, match=r"density=fitted.*has one per pixel.*density=uniform"):
         make_bound("continuous", OPTIONS).check(model, params)
 
 

@@ -77,7 +77,7 @@ def test_errors_name_the_field_the_value_and_the_choices(section, changes, messa
 
 
 def test_too_noisy_an_end_for_many_levels_is_refused():
-    with pytest.raises(ConfigError, match=r"schedule.gamma_0=-2.0: too noisy.*at most"):
+    with pytest.raises(ConfigError, match=r"schedule.gamma_0=-2.0: .*at most"):
         make(65536, schedule={"gamma_0": -2.0})
 
 
