@@ -178,12 +178,12 @@ def test_attention_after_every_block_only_if_asked():
 
 @pytest.mark.slow
 def test_the_paper_s_network_has_its_number_of_parameters():
-    """30.6 million for CIFAR-10 (facts, section 4)."""
+    """30.6 million for CIFAR-10 (Kingma et al. 2021, app. B)."""
     options = {"channels": 128, "num_blocks": 32, "num_groups": 32, "unroll": False}
     module = make_denoiser("unet", 256, options)
     z = jnp.zeros((1, 32, 32, 3))
     init = functools.partial(module.init, train=False)
-    arguments = (z, jnp.zeros((1, 1, 1, 1)), jnp.zeros((1,)))
+    arguments = (z, jnp.zeros((1, 1, 1, 1)), Known(jnp.zeros((1,))))
     tree = jax.eval_shape(init, jax.random.key(0), *arguments)
     total = sum(leaf.size for leaf in jax.tree.leaves(tree))
     assert round(total / 1e6, 1) == 30.6
