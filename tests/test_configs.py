@@ -1,7 +1,6 @@
 """Every configuration and variant is built, shrunk and stepped, and says what it costs and gives."""
 
 import ast
-import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -15,9 +14,7 @@ from experiments.cli.listing import list_variants
 from experiments.cli.parsing import load_config
 from vdm.errors import ConfigError
 from vdm.models import make_family
-from vdm.networks import DENOISERS
 from vdm.runs.config import flatten
-from vdm.runs.defaults import default_config
 from vdm.runs.parts import build
 from vdm.types import Batch, DataSpec
 
@@ -148,14 +145,6 @@ def test_only_fields_of_the_base(name, repository, monkeypatch):
     base, found = flatten(load_config("configs/base.py")), flatten(config)
     assert base.keys() <= found.keys()
     assert [field for field in found.keys() - base.keys() if not field.startswith(own)] == []
-
-
-@pytest.mark.parametrize("name", ["unet", "mlp"])
-def test_a_network_built_without_a_configuration_has_the_same_defaults(name):
-    options = default_config()["denoiser"][name]
-    fields = {field.name: field.default for field in dataclasses.fields(DENOISERS[name])}
-    for option in ("dropout", "attention", "remat"):
-        assert options.get(option) == fields.get(option)
 
 
 def test_a_variant_that_does_not_exist_lists_the_choices(repository, monkeypatch):

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 FLOORS = [
-    ["vdm", "vdm.types", "vdm.errors"],
+    ["vdm", "vdm.types", "vdm.errors", "vdm.network_options"],
     ["vdm.seeds"],
     ["vdm.runtime"],
     ["vdm.data"],

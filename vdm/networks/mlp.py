@@ -5,6 +5,8 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vdm.network_options import MLP_DEFAULTS
+from vdm.networks.base import DTYPES
 from vdm.networks.layers import (
     Dtype,
     fourier_features,
@@ -33,8 +35,8 @@ class MLP(nn.Module):
     width: int
     num_blocks: int
     fourier_exponents: tuple[int, ...]
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
+    dropout: float = MLP_DEFAULTS["dropout"]
+    dtype: Dtype = DTYPES[MLP_DEFAULTS["dtype"]]
     add_input: bool = True
     gamma_map: bool = False
 

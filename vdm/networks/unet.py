@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vdm.network_options import UNET_DEFAULTS
+from vdm.networks.base import DTYPES
 from vdm.networks.cpu.conv3x3 import conv3x3
 from vdm.networks.layers import (
     AttentionBlock,
@@ -82,11 +84,11 @@ class UNet(nn.Module):
     num_blocks: int
     fourier_exponents: tuple[int, ...]
     num_groups: int
-    dropout: float = 0.1
-    attention: bool = False
-    dtype: Dtype = jnp.float32
+    dropout: float = UNET_DEFAULTS["dropout"]
+    attention: bool = UNET_DEFAULTS["attention"]
+    dtype: Dtype = DTYPES[UNET_DEFAULTS["dtype"]]
     unroll: bool = True
-    remat: bool = False
+    remat: bool = UNET_DEFAULTS["remat"]
     attend_by_image: bool = True
     add_input: bool = True
     gamma_map: bool = False

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from vdm.network_options import MLP_DEFAULTS, UNET_DEFAULTS
+
 
 def model() -> dict[str, Any]:
     """Return the family of models and the meaning of the network's output and input."""
@@ -34,36 +36,5 @@ def context() -> dict[str, Any]:
 
 def denoiser() -> dict[str, Any]:
     """Return the network; only the options under its name count."""
-    # float32 or bfloat16, inside the network only; bfloat16 gains nothing on a CPU.
-    dtype = "float32"
-    return {
-        # A key of vdm.networks.DENOISERS.
-        "name": "unet",
-        "unet": {
-            # Width of every block.
-            "channels": 128,
-            # Residual blocks going in; one more comes out, and two lie between.
-            "num_blocks": 32,
-            # Exponents n of the Fourier features sin, cos(2 pi 2^n z); None = log2(levels/2) - 1, - 0.
-            "fourier_exponents": None,
-            # Groups of the group norms; None = as many, up to 32, as leave 4 channels in each.
-            "num_groups": None,
-            # Probability that a feature inside the blocks is dropped in training.
-            "dropout": 0.1,
-            # Self-attention after every block; without it, only in the middle.
-            "attention": False,
-            "dtype": dtype,
-            # Write identical blocks out instead of looping; None = for a shallow network on a CPU.
-            "unroll": None,
-            # Compute each block again in the backward pass: less memory for a third more work.
-            "remat": False,
-        },
-        "mlp": {
-            # Features of every block.
-            "width": 256,
-            "num_blocks": 4,
-            "fourier_exponents": None,
-            "dropout": 0.0,
-            "dtype": dtype,
-        },
-    }
+    # The name is a key of vdm.networks.DENOISERS.
+    return {"name": "unet", "unet": dict(UNET_DEFAULTS), "mlp": dict(MLP_DEFAULTS)}
