@@ -14,7 +14,7 @@ def outlive_readers() -> None:
 
     Otherwise a run of days would end with BrokenPipeError at its next progress line.
     """
-    sys.stdout, sys.stderr = _tolerant(sys.stdout), _tolerant(sys.stderr)
+    sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
 
 
 class _Descriptor(io.FileIO):
@@ -43,7 +43,7 @@ class _Descriptor(io.FileIO):
             pass
 
 
-def _tolerant(stream: TextIO) -> TextIO:
+def tolerant(stream: TextIO) -> TextIO:
     """Return the stream over a `_Descriptor`; unchanged where it has no descriptor, as in a test."""
     try:
         descriptor = stream.fileno()

@@ -32,15 +32,13 @@ def test_revision_tells_changes(clone):
     assert provenance.git_revision(clone) == revision + "+changes"
 
 
-def test_a_repository_that_moves_on_under_a_run_is_not_its_revision(clone, monkeypatch):
-    provenance._revision_at_start.cache_clear()
-    monkeypatch.setattr(provenance.git_revision, "__defaults__", (clone,))
-    before = provenance.provenance()["git_revision"]
+def test_a_repository_that_moves_on_under_a_run_is_not_its_revision(clone):
+    before = provenance.revision_at_start(clone)
     assert before == git(clone, "rev-parse", "HEAD")[:12]
     (clone / "file").write_text("2")
     git(clone, "commit", "-q", "-a", "-m", "second")
-    assert provenance.provenance()["git_revision"] == before != provenance.git_revision(clone)
-    provenance._revision_at_start.cache_clear()
+    assert provenance.revision_at_start(clone) == before != provenance.git_revision(clone)
+    assert provenance.provenance()["git_revision"] == provenance.revision_at_start()
 
 
 def test_surrounding_repository_is_not_asked(clone):

@@ -31,7 +31,7 @@ def provenance() -> dict[str, Any]:
     """Return the same facts as a record for a JSON file, without the configuration."""
     return {
         "versions": versions(),
-        "git_revision": _revision_at_start(),
+        "git_revision": revision_at_start(),
         "devices": devices(),
         "matmul_precision": matmul_precision(),
     }
@@ -55,9 +55,9 @@ def git_revision(root: Path = _ROOT) -> str:
 
 
 @functools.cache
-def _revision_at_start() -> str:
-    """Return the revision when the process began; the repository may move on under a long run."""
-    return git_revision()
+def revision_at_start(root: Path = _ROOT) -> str:
+    """Return the revision at the first call; the repository may move on under a long run."""
+    return git_revision(root)
 
 
 def devices() -> str:

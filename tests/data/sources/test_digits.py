@@ -72,6 +72,6 @@ def test_the_cache_holds_what_was_loaded(digits, cache):
 
 def test_the_file_is_what_the_library_loads(monkeypatch):
     whole = load_digits().images
-    np.testing.assert_array_equal(source._images(), whole)
+    np.testing.assert_array_equal(source.digit_images(), whole)
     monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: None)
-    np.testing.assert_array_equal(source._images(), whole)
+    np.testing.assert_array_equal(source.digit_images(), whole)

@@ -16,7 +16,7 @@ _ENDS = {"train": (0, 1400), "validation": (1400, 1500), "test": (1500, 1797)}
 
 def source() -> tuple[dict[str, np.ndarray], int, str]:
     """Return the digits as uint8 [N,8,8,1] in three splits, the levels, and the notes."""
-    images = _images().astype(np.uint8)[..., None]  # whole numbers as float64
+    images = digit_images().astype(np.uint8)[..., None]  # whole numbers as float64
     images = images[split_permutation(len(images))]
     splits = {name: images[start:end] for name, (start, end) in _ENDS.items()}
     sizes = "/".join(str(len(array)) for array in splits.values())
@@ -24,7 +24,7 @@ def source() -> tuple[dict[str, np.ndarray], int, str]:
     return splits, NUM_LEVELS, notes
 
 
-def _images() -> np.ndarray:
+def digit_images() -> np.ndarray:
     """Return `sklearn.datasets.load_digits().images` [N,8,8], read from its file.
 
     Importing scikit-learn takes a second, which every start would pay; it is the way that remains
