@@ -1,6 +1,6 @@
 """Measure what trained schedules gained: curves, the bound's variance, the gradients' signal-to-noise.
 
-    python -m experiments.schedules --workdirs=runs/digits_linear,runs/digits_learned --out=runs/shapes
+    python -m experiments.schedules --workdirs=runs/digits_linear,runs/digits_learned --out=runs/curves
 
 Writes index.html, which opens from disk, its figures as PNG and PDF, its tables as CSV and LaTeX. The
 first run is what the others are compared with; each is also compared with the log-SNR line between its

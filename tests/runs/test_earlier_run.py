@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+from vdm import runs
+from vdm.runs.config_identity import config_hash
+
 TOTAL = 1.7827035
 """Bits/dim that the revision which trained it wrote, and that were evaluated again since."""
 
@@ -19,6 +22,13 @@ RESUMED = {
 def environment(folder):
     """Data in a cache of their own, compiled programs in the tests'."""
     return {"VDM_DATA_DIR": str(folder / "cache")}
+
+
+def test_its_configuration_builds_the_same_model(earlier_run, tmp_path):
+    run = runs.open(earlier_run)
+    parts = runs.build(run.config, cache_dir=tmp_path / "cache")
+    assert parts.model == run.model and parts.dataset.spec.content_hash == run.spec.content_hash
+    assert config_hash(parts.config) == config_hash(run.identity["config"])
 
 
 @pytest.mark.slow

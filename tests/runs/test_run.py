@@ -103,6 +103,17 @@ def test_records_are_told_apart(copied, tiny_run):
     assert found.evaluations[name].fault == "unverified"
 
 
+def test_former_values_that_count_for_nothing_are_hashed_and_not_built(copied, tiny_run):
+    path = copied / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["schedule"]["rational_spline"]["learned_endpoints"] = False
+    path.write_text(json.dumps(saved))
+    run = runs.open(copied, cache_dir=tiny_run[1])
+    written = run.evaluate("validation", timesteps=3, seed=1, write=True).path
+    assert run.evaluations[written.name].fault == ""
+    assert runs.build(run.config, cache_dir=tiny_run[1]).model == run.model
+
+
 def test_samples_do_not_depend_on_the_batch(run):
     whole, parts = run.sample(5, steps=3, seed=1), run.sample(5, steps=3, seed=1, batch_size=2)
     np.testing.assert_array_equal(whole.images, parts.images)

@@ -94,13 +94,24 @@ def without_former(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in FORMER_NAMES}
 
 
+def without_former_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested `config` without the values of former names, as `vdm.runs.build` takes it."""
+    remaining = _copy(config)
+    for former in flatten(config).keys() & FORMER_NAMES.keys():
+        _remove(remaining, former)
+    return remaining
+
+
 def without_effect(config: Mapping[str, Any]) -> list[str]:
     """Return the names of SEVERAL that the chosen schedule or source of `config` does not take."""
     return [name for name, choices in SEVERAL.items() if _chosen(config, name) not in choices]
 
 
 def with_former_values(config: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `config` with the values of `saved` that count for nothing but belong to its hash."""
+    """Return `config` with the values of `saved` that count for nothing but belong to its hash.
+
+    The inverse of `without_former_values`, where `saved` is what `upgrade` gave for it.
+    """
     completed = _copy(config)
     for former, value in flatten(saved).items():
         if former in FORMER_NAMES and former not in RENAMED:

@@ -64,7 +64,8 @@ class Run:
     Attributes:
       workdir: the folder.
       identity: config.json: configuration as it was saved, data identity, provenance.
-      config: the whole configuration; what an earlier revision lacked has the default of its time.
+      config: the whole configuration, as `vdm.runs.build` takes it; what an earlier revision lacked has
+        the default of its time.
       spec: shape, levels and content hash of the data, as config.json has them.
       model: the model, on which every function of `vdm.models.base.Model` can be called.
       cache_dir: where prepared data live; None = where the configuration says.
@@ -158,7 +159,9 @@ class Run:
         options = {**self.config["evaluate"]}
         options |= {name: value for name, value in given.items() if value is not None}
         options["batch_size"] = self._batch_size(batch_size, options["batch_size"])
-        parts = Parts({**self.config, "evaluate": options}, self.data, self.model, self.mesh)
+        # The record's hash covers values of former fields, which `config` is without.
+        config = saved_model.hashed_config(self.identity, self.config)
+        parts = Parts({**config, "evaluate": options}, self.data, self.model, self.mesh)
         return self._evaluate(parts, *self._restore(step), write)
 
     def sample(

@@ -13,7 +13,13 @@ from vdm.errors import CheckpointError, ConfigError
 from vdm.models import make_family
 from vdm.models.base import Model
 from vdm.runs.completion import complete_saved, unknown_fields
-from vdm.runs.former_fields import FORMER_NAMES, upgrade
+from vdm.runs.config import as_tuples
+from vdm.runs.former_fields import (
+    FORMER_NAMES,
+    upgrade,
+    with_former_values,
+    without_former_values,
+)
 from vdm.types import DataSpec
 
 
@@ -36,6 +42,9 @@ def read_spec(workdir: Path, identity: Mapping[str, Any]) -> DataSpec:
 def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return every field of the configuration in config.json, under its present name.
 
+    `vdm.runs.build` takes it. Former values that count for nothing are left out; hashes need them, see
+    `hashed_config`.
+
     Raises:
       CheckpointError: it is damaged, or a newer version wrote it.
     """
@@ -48,7 +57,12 @@ def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         if field in FORMER_NAMES:
             continue  # counts for nothing, see `upgrade`
         raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
-    return complete_saved(upgrade(config))
+    return complete_saved(without_former_values(upgrade(config)))
+
+
+def hashed_config(identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config`, as `read_config` gave it, with everything that the run's hashes cover."""
+    return with_former_values(config, as_tuples(upgrade(identity["config"])))
 
 
 def build_model(
