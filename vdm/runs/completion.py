@@ -35,7 +35,9 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"config.{field}={value!r}: no such field; {_offer(field)}")
     known = flatten(defaults)
     for field, value in flatten(given).items():
-        _check_kind(field, value, known[field])
+        # Options of a variant that the defaults do not list: the variant itself checks them.
+        if field in known:
+            _check_kind(field, value, known[field])
     return _merged(defaults, given)
 
 
@@ -53,13 +55,17 @@ def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:
 def unknown_fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, value) of every entry that the defaults lack.
 
-    A group where the defaults have a field, and a field where they have a group, count as lacking.
+    A group where the defaults have a field, and a field where they have a group, count as lacking. The
+    options of the chosen variant do not: a new schedule or family needs no line in the defaults.
     """
     return _unknown(config, default_config(), "")
 
 
 def _unknown(given: Mapping, defaults: Mapping, prefix: str) -> Iterator[tuple[str, Any]]:
+    chosen = {str(given.get(key)).partition(":")[0] for key in ("name", "family")}
     for name, value in given.items():
+        if name not in defaults and name in chosen and _is_group(value):
+            continue
         if name not in defaults or _is_group(value) != _is_group(defaults[name]):
             yield f"{prefix}{name}", value
         elif _is_group(value):
