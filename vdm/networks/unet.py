@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vdm.networks.attention import AttentionBlock
 from vdm.networks.cpu.conv3x3 import conv3x3
 from vdm.networks.layers import (
-    AttentionBlock,
     Dtype,
     GroupNorm,
     ResidualBlock,
