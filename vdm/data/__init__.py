@@ -172,7 +172,7 @@ def find_earlier(
 
 def local_forms(name: str) -> str:
     """Return in words what a source_dir may hold of the set `name`; "" where only TFDS reads it."""
-    return published.local_forms(name) if name in published.PUBLISHED else ""
+    return published.local_forms(name)
 
 
 def make_recipe(data_request: DataRequest) -> Recipe:
