@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.former_configs import FORMER, present_words
-from experiments.cli.parsing import Word, check_field, load_config
+from experiments.cli.parsing import check_field, load_config
+from experiments.cli.words import Word
 from vdm.errors import ConfigError
 from vdm.runs import build
 from vdm.runs.config import as_tuples, flatten

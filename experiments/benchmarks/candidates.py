@@ -15,7 +15,7 @@ from experiments.benchmarks import program_cost
 from vdm.errors import ConfigError
 from vdm.evaluation.evaluate import Estimation, make_evaluation_step
 from vdm.models import make_family
-from vdm.models.base import count_parameters
+from vdm.models.parameters import count_parameters
 from vdm.runs.flops import without_loops
 from vdm.runs.parts import Parts
 from vdm.runtime import devices

@@ -19,7 +19,6 @@ import errno
 import logging
 import os
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,8 +29,9 @@ import absl.logging  # noqa: F401
 from absl import flags
 
 from experiments.cli import listing, parsing
-from experiments.cli.config_files import list_configs
+from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
+from experiments.cli.usage import usage
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
 from vdm.runs.config import flatten
 
@@ -40,10 +40,6 @@ _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 _LIST = {"--list", "-list", "--list=true"}
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _LEVELS = {-3: "CRITICAL", -2: "ERROR", -1: "WARNING", 0: "INFO", 1: "DEBUG"}
-_VERBOSITY_HELP = (
-    "Least serious messages logged: -2 errors, -1 warnings, 0 progress, 1 debug. (default: 0)"
-)
-_WIDTH = 100
 
 
 def run(
@@ -66,7 +62,7 @@ def run(
     if argv is None:
         argv = sys.argv
         outlive_readers()  # only where the process is the launcher's own
-    _define_shared_flags()
+    define_shared_flags()
     flag_names = own_flags(argv[0])
     if _HELP & set(argv[1:]):
         print(usage(doc, flag_names, distributed))
@@ -95,49 +91,6 @@ def run(
 def own_flags(program: str) -> list[str]:
     """Return the names of the flags that the launcher itself defined or asked for."""
     return [flag.name for flag in FLAGS.get_key_flags_for_module(program)]
-
-
-def usage(doc: str | None, flag_names: Sequence[str], distributed: bool = False) -> str:
-    """Return the text of `--help`: the docstring and the flags; absl's dozens stay unlisted.
-
-    Args:
-      doc: the launcher's docstring.
-      flag_names: names of the launcher's own flags.
-      distributed: whether the launcher takes the flags of several processes.
-    """
-    lines = [(doc or "").strip(), "", "Flags:"]
-    lines += [_flag_usage(name) for name in flag_names]
-    if "config" in flag_names:
-        lines.append("  --config.FIELD=VALUE: Override one field; given after --config.")
-        lines.append(f"Configurations: {', '.join(list_configs()) or 'none in configs/'}")
-    shared = [n for n in parsing.SHARED_FLAGS if distributed or n not in parsing.DISTRIBUTED_FLAGS]
-    lines += ["", "Flags of every launcher:", *map(_flag_usage, shared)]
-    return "\n".join(lines)
-
-
-def _flag_usage(name: str) -> str:
-    """The flag's sentence with its choices and its default, wrapped to the width of a terminal."""
-    flag = FLAGS[name]
-    if name == "verbosity":
-        text = _VERBOSITY_HELP  # absl's own text and default are not those of a launcher
-    else:
-        text = flag.help.partition("; repeat this option")[0]  # absl's, on flags given many times
-        choices = getattr(flag.parser, "enum_values", None)
-        text = text.removeprefix(f"<{'|'.join(choices)}>: ") if choices else text
-        text += f" One of {', '.join(choices)}." if choices else ""
-        if flag.default not in (None, "", []) and name != "config":
-            default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
-            text += f" (default: {default})"
-    words = f"--{name}: {' '.join(text.split())}"
-    # Hyphens and long words stay whole, so that a flag, a path or a choice can be copied.
-    return textwrap.fill(
-        words,
-        _WIDTH,
-        initial_indent="  ",
-        subsequent_indent="      ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def describe(error: BaseException) -> tuple[str, int]:
@@ -176,32 +129,6 @@ def _is_disk(error: BaseException) -> bool:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-
-
-def _define_shared_flags() -> None:
-    # Here, not at import: a module that only imports this one must not gain flags.
-    if "debug" not in FLAGS:
-        text = "Print the whole traceback of an error, and stop at the first NaN."
-        flags.DEFINE_bool("debug", False, text, module_name=__name__)
-        _define_distributed_flags()
-
-
-def _define_distributed_flags() -> None:
-    text = (
-        "Run as one of several processes that share the work; SLURM, Open MPI, GKE and TPU pods say "
-        "which one, elsewhere the three flags that follow do."
-    )
-    flags.DEFINE_bool("distributed", False, text, module_name=__name__)
-    told = "Default: as the cluster says."
-    text = f"Address HOST:PORT at which process 0 is reached. {told}"
-    flags.DEFINE_string("coordinator", None, text, module_name=__name__)
-    for name, text in (
-        ("num_processes", f"Number of processes. {told}"),
-        ("process_id", f"Number of this process, from 0. {told}"),
-    ):
-        flags.DEFINE_integer(name, None, text, lower_bound=0, module_name=__name__)
-    text = "Seconds that a process waits for the others to join before it gives up."
-    flags.DEFINE_integer("join_timeout_seconds", 300, text, lower_bound=1, module_name=__name__)
 
 
 def _join(flag_names: Sequence[str], possible: bool) -> None:

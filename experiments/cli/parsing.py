@@ -5,52 +5,24 @@ exist) with nothing until the configuration is first read. So a launcher that ha
 flag gets its file and its overrides checked here first; absl then only has values to refuse.
 """
 
-import difflib
 import re
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
 
-from experiments.cli.config_files import list_configs, run_file
+from experiments.cli.config_files import run_file
 from experiments.cli.former_configs import present_name, present_words
+from experiments.cli.suggestions import explain, explain_stray, offer_configs, offer_fields
+from experiments.cli.words import Word, last_value, read_words, show
 from vdm.errors import ConfigError
 from vdm.runs.config import flatten
 from vdm.runs.former_fields import FORMER_NAMES
 
 FLAGS = flags.FLAGS
-DISTRIBUTED_FLAGS = (
-    "distributed",
-    "coordinator",
-    "num_processes",
-    "process_id",
-    "join_timeout_seconds",
-)
-"""Flags of several processes, which every launcher has and some refuse."""
-
-SHARED_FLAGS = ("debug", "verbosity", *DISTRIBUTED_FLAGS)
-"""Flags that every launcher has."""
-
-_EXPECTED = {
-    "int": "expected an integer",
-    "float": "expected a number",
-    "bool": "expected true or false",
-}
-
-
-class Word(NamedTuple):
-    """One flag on the command line, `--name=value` or `--name value`.
-
-    Attributes:
-      name: without dashes, such as "config.train.num_steps".
-      value: "" where none is given.
-    """
-
-    name: str
-    value: str
 
 
 def parse(argv: Sequence[str], flag_names: Sequence[str]) -> None:
@@ -74,25 +46,12 @@ def parse(argv: Sequence[str], flag_names: Sequence[str]) -> None:
     try:
         stray = FLAGS(list(argv))[1:]
     except flags.Error as error:
-        raise ConfigError(_explain(error, words, flag_names)) from error
+        raise ConfigError(explain(error, words, flag_names)) from error
     if stray:
-        raise ConfigError(_explain_stray(stray[0]))
+        raise ConfigError(explain_stray(stray[0]))
     # Last: only now do the flags hold the overridden values.
     if default is not None:
         _check_tuples(default, FLAGS["config"], words)
-
-
-def read_words(argv: Sequence[str]) -> list[Word]:
-    """Return the flags among the words of a command line, in order; those after `--` are none."""
-    words = []
-    for word, after in zip(argv, [*argv[1:], "--"], strict=False):
-        if word == "--":
-            break
-        if match := re.fullmatch(r"--?([A-Za-z][^=\s]*)(?:=(.*))?", word, re.DOTALL):
-            # `--name value`: the value is the next word, unless that is a flag itself.
-            following = "" if after.startswith("--") else after
-            words.append(Word(match[1], following if match[2] is None else match[2]))
-    return words
 
 
 def name_flags(message: str, flag_names: Sequence[str]) -> str:
@@ -122,12 +81,12 @@ def _check_config(words: list[Word]) -> config_dict.ConfigDict:
         raise ConfigError(f"{shown}: given {len(places)} times; keep one")
     if not places or not words[places[0]].value:
         first = words[overrides[0]] if overrides and not places else Word("config", "")
-        raise ConfigError(f"{_show(first)}: no configuration given; {_offer_configs()}")
+        raise ConfigError(f"{show(first)}: no configuration given; {offer_configs()}")
 
     # ml_collections applies an override to the configuration that it has read by then.
     if early := [i for i in overrides if i < places[0]]:
         fix = f"put --config={words[places[0]].value} before it"
-        raise ConfigError(f"{_show(words[early[0]])}: an override before its file; {fix}")
+        raise ConfigError(f"{show(words[early[0]])}: an override before its file; {fix}")
 
     config = load_config(words[places[0]].value)
     for i in overrides:
@@ -148,7 +107,7 @@ def load_config(path: str) -> config_dict.ConfigDict:
     path = present_name(path)
     file, *arguments = path.split(":", 1)
     if not Path(file).is_file() or not file.endswith(".py"):
-        raise ConfigError(f"--config={path}: no such Python file; {_offer_configs(file)}")
+        raise ConfigError(f"--config={path}: no such Python file; {offer_configs(file)}")
     # Any exception: the file is the user's own code, and a line of it is named.
     try:
         config = run_file(file, *arguments)
@@ -183,12 +142,12 @@ def check_field(config: config_dict.ConfigDict, word: Word) -> None:
     inside = [name for name in fields if name.startswith(field + ".")]
     if inside:
         some = ", ".join(f"--config.{name}" for name in inside[:4])
-        raise ConfigError(f"{_show(word)}: a group of fields; set one of them, such as {some}")
+        raise ConfigError(f"{show(word)}: a group of fields; set one of them, such as {some}")
     if field not in fields and field in FORMER_NAMES:
         present = FORMER_NAMES[field]
-        raise ConfigError(f"{_show(word)}: this field is now --config.{present}={word.value}")
+        raise ConfigError(f"{show(word)}: this field is now --config.{present}={word.value}")
     if field not in fields:
-        raise ConfigError(f"{_show(word)}: no such field; {_offer_fields(field, list(fields))}")
+        raise ConfigError(f"{show(word)}: no such field; {offer_fields(field, list(fields))}")
 
     # Only these types are read from text; a field of None has no type at all.
     group, _, leaf = field.rpartition(".")
@@ -197,7 +156,7 @@ def check_field(config: config_dict.ConfigDict, word: Word) -> None:
     kind = config.get_type(leaf)
     if kind not in (bool, int, float, str, tuple):
         fix = "set it in the configuration file"
-        raise ConfigError(f"{_show(word)}: a field of type {kind.__name__} has no override; {fix}")
+        raise ConfigError(f"{show(word)}: a field of type {kind.__name__} has no override; {fix}")
 
 
 def _check_tuples(default: config_dict.ConfigDict, flag: Any, words: list[Word]) -> None:
@@ -213,70 +172,5 @@ def _check_tuples(default: config_dict.ConfigDict, flag: Any, words: list[Word])
             names = " or ".join(sorted(kind.__name__ for kind in kinds))
             name = f"config.{field}"
             example = ",".join(str(element) for element in before[field])
-            shown = _show(Word(name, _value(words, name)))
+            shown = show(Word(name, last_value(words, name)))
             raise ConfigError(f"{shown}: expected a tuple of {names} such as {example}")
-
-
-def _explain(error: flags.Error, words: list[Word], flag_names: Sequence[str]) -> str:
-    """One line for a mistake that absl found, from the words of its own message."""
-    if isinstance(error, flags.UnrecognizedFlagError):
-        word = Word(error.flagname, _value(words, error.flagname))
-        return f"{_show(word)}: no such flag; {_offer_flags(word.name, flag_names)}"
-    if match := re.match(r"Missing value for flag --?(\S+)", str(error)):
-        return f"--{match[1]}=: no value given; write --{match[1]}=VALUE"
-    if match := re.match(r"flag --([^=]+)=(.*?): (.*)", str(error), re.DOTALL):
-        name, value, reason = match.groups()
-        return f"{_show(Word(name, value))}: {_expectation(name, reason)}"
-    return str(error)
-
-
-def _expectation(name: str, reason: str) -> str:
-    """What the flag's value must be; absl's own `reason` where it says that well enough."""
-    if "must have a value other than None" in reason:
-        return f"required; give --{name}=VALUE"
-    parser = FLAGS[name].parser if name in FLAGS else None
-    if choices := getattr(parser, "enum_values", None):
-        return f"choose one of {', '.join(choices)}"
-    kind = parser.flag_type() if parser else ""
-    is_type_error = "literal" in reason or "convert" in reason or "Non-boolean" in reason
-    return _EXPECTED.get(kind, reason) if is_type_error else reason
-
-
-def _explain_stray(word: str) -> str:
-    fix = f"did you mean --config={word}?" if word.endswith(".py") else "write --flag=value"
-    return f"argument={word}: launchers take flags only; {fix}"
-
-
-def _offer_configs(file: str = "") -> str:
-    configs = list_configs()
-    if not configs:
-        return "configs/ holds no .py file; write one"
-    close = difflib.get_close_matches(file, configs, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}choose one of {', '.join(configs)}"
-
-
-def _offer_fields(field: str, fields: list[str]) -> str:
-    """The fields that may be meant: those of the same name in other groups, then similar ones."""
-    leaf = field.rpartition(".")[2]
-    close = [name for name in fields if name.rpartition(".")[2] == leaf]
-    close += [name for name in difflib.get_close_matches(field, fields) if name not in close]
-    if close:
-        return f"did you mean {' or '.join('--config.' + name for name in close[:3])}?"
-    return f"the groups are {', '.join(sorted({name.partition('.')[0] for name in fields}))}"
-
-
-def _offer_flags(name: str, flag_names: Sequence[str]) -> str:
-    known = [*flag_names, *SHARED_FLAGS]
-    if close := difflib.get_close_matches(name.partition(".")[0].removeprefix("no"), known, n=1):
-        return f"did you mean --{close[0]}?"
-    return f"choose one of {', '.join('--' + flag for flag in known)}"
-
-
-def _value(words: list[Word], name: str) -> str:
-    """The last value given to a flag, which is the one that counts."""
-    return next((word.value for word in reversed(words) if word.name == name), "")
-
-
-def _show(word: Word) -> str:
-    return f"--{word.name}={word.value}"

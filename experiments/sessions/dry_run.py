@@ -8,7 +8,7 @@ import jax
 
 from vdm.data import RECIPES
 from vdm.data.base import NotPrepared
-from vdm.models.base import count_parameters
+from vdm.models.parameters import count_parameters
 from vdm.runs.dataset import open_dataset
 from vdm.runs.parts import Config, Parts, build
 from vdm.runtime import devices

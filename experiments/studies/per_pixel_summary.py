@@ -14,7 +14,7 @@ from experiments.reports.tables import Table
 from experiments.sweeps.grid import Point
 from experiments.sweeps.runner import Outcome
 from vdm.evaluation.statistics.between_seeds import mean_and_interval
-from vdm.models.base import count_parameters
+from vdm.models.parameters import count_parameters
 from vdm.runs.parts import build
 from vdm.types import TERM_NAMES
 

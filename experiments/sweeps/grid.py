@@ -9,7 +9,8 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from experiments.cli.parsing import Word, check_field
+from experiments.cli.parsing import check_field
+from experiments.cli.words import Word
 from vdm.errors import ConfigError
 
 Axes = Mapping[str, Sequence[str]]

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
-from vdm.networks import layers, make_denoiser
-from vdm.networks.base import check_groups, resolve_unroll
-from vdm.networks.layers import (
+from vdm.networks import make_denoiser
+from vdm.networks.attention import (
     AttentionBlock,
-    Dropout,
-    GroupNorm,
-    ResidualBlock,
     attend,
     attend_by_image,
     attend_fused,
+)
+from vdm.networks.base import check_groups, resolve_unroll
+from vdm.networks.layers import (
+    Dropout,
+    GroupNorm,
+    ResidualBlock,
     default_fourier_exponents,
     default_num_groups,
     fourier_features,
@@ -68,7 +70,7 @@ def test_dropout_in_a_block_draws_what_flax_drew(monkeypatch):
     params = {"params": random_params(block.clone(deterministic=True), x, cond)}
     found = block.apply(params, x, cond, rngs=rngs)
     flax = lambda rate, deterministic: nn.Dropout(rate, deterministic=deterministic)  # noqa: E731
-    monkeypatch.setattr(layers, "Dropout", flax)
+    monkeypatch.setattr("vdm.networks.layers.Dropout", flax)
     np.testing.assert_array_equal(found, block.apply(params, x, cond, rngs=rngs))
     assert np.abs(found - block.clone(deterministic=True).apply(params, x, cond)).max() > 0.1
 
@@ -224,7 +226,7 @@ def test_large_images_are_attended_to_one_by_one(monkeypatch):
     params = {"params": random_params(layer, x)}
     jaxpr = lambda: str(jax.make_jaxpr(lambda x: layer.apply(params, x))(x))  # noqa: E731
     whole, plain = layer.apply(params, x), jaxpr()
-    monkeypatch.setattr(layers, "MIN_POSITIONS_BY_IMAGE", 16)
+    monkeypatch.setattr("vdm.networks.attention.MIN_POSITIONS_BY_IMAGE", 16)
     np.testing.assert_allclose(layer.apply(params, x), whole, rtol=1e-5, atol=1e-6)
     assert "scan" in jaxpr() and "scan" not in plain
     assert "scan" not in str(jax.make_jaxpr(layer.clone(by_image=False).apply)(params, x))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vdm.errors import ConfigError
-from vdm.networks import layers, make_denoiser
+from vdm.networks import make_denoiser
 from vdm.networks.layers import Dropout
 from vdm.training.optimizer import kernels_only
 from vdm.types import Known
@@ -37,7 +37,7 @@ def random_params(module):
 @pytest.mark.parametrize("remat", [False, True])
 def test_loop_and_written_out_blocks_agree(remat, monkeypatch):
     """Same tree, outputs and gradients, with dropout, recomputed or not: a checkpoint serves both."""
-    monkeypatch.setattr(layers, "MIN_POSITIONS_BY_IMAGE", 12)
+    monkeypatch.setattr("vdm.networks.attention.MIN_POSITIONS_BY_IMAGE", 12)
     options = {**OPTIONS, "num_blocks": 1, "attention": not remat}
     loop = make_denoiser("unet", 16, {**options, "unroll": False, "remat": remat})
     flat = make_denoiser("unet", 16, {**options, "unroll": True, "attend_by_image": False})

@@ -3,7 +3,6 @@
 import pytest
 
 from experiments.cli.parsing import load_config
-from vdm.networks import layers
 from vdm.runs.flops import train_step_flops
 from vdm.runs.parts import build
 
@@ -40,7 +39,7 @@ def test_attention_counts_alike_however_it_is_computed(config, tmp_path, monkeyp
     """XLA counts the body of a loop over images once."""
     monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path))
     whole = flops(config, tmp_path, attention=True)
-    monkeypatch.setattr(layers, "MIN_POSITIONS_BY_IMAGE", 16)
+    monkeypatch.setattr("vdm.networks.attention.MIN_POSITIONS_BY_IMAGE", 16)
     assert flops(config, tmp_path, attention=True) == whole
 
 

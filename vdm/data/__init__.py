@@ -5,7 +5,6 @@ prepared once: downloaded or found, decoded, put into canonical order, split and
 cache (RECIPES). Later starts find it there by the hash of the request and map it into memory.
 """
 
-import dataclasses
 import functools
 import inspect
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 from vdm.data.base import Dataset, NotPrepared, ProgressFn, Recipe, cache_root, no_progress
 from vdm.data.cache import bit_depth, catalogue
+from vdm.data.cache.data_request import DataRequest, whole_request
 from vdm.data.cache.prepared import open_prepared, read_source
 from vdm.data.cache.prepared import prepare as prepare_arrays
 from vdm.data.cache.preparing import PreparationOptions, write_raw_dataset
@@ -47,32 +47,6 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 
 _ARGUMENTS = {"folder": "path", "tfds": "builder", "arrays": "path"}
 """The option that a name of the form NAME:VALUE sets."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DataRequest:
-    """A fully specified request for a data set; its hash is the cache key.
-
-    Attributes:
-      name: a key of SOURCES or RECIPES; folder:PATH, arrays:PATH and tfds:BUILDER name an option
-        too.
-      options: the source's own options.
-      bits: bits kept per channel; None keeps all.
-      num_validation: images held out where there is no validation split; None for 1000, or 5 % if
-        that is less.
-      source_dir: a folder with the set's files on this machine; None lets TFDS download them.
-    """
-
-    name: str
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    bits: int | None = None
-    num_validation: int | None = None
-    source_dir: str | None = None
-
-    @property
-    def source(self) -> str:
-        """The key of SOURCES or RECIPES, without the option's value."""
-        return self.name.partition(":")[0]
 
 
 def load(
@@ -112,7 +86,7 @@ def load(
     if data_request.source in SOURCES:
         return _load_source(data_request, cache_dir)
     recipe = make_recipe(data_request)
-    root, request = cache_root(cache_dir), _request(recipe.request, data_request)
+    root, request = cache_root(cache_dir), whole_request(recipe.request, data_request)
 
     # The common case: a directory look-up, and nothing is imported or decoded.
     if prepared := catalogue.find(root, request, verify):
@@ -166,13 +140,13 @@ def find_earlier(
     earlier = make_recipe(data_request).earlier_request
     if earlier is None:
         return None
-    dataset = catalogue.find(cache_root(cache_dir), _request(earlier, data_request), verify)
+    dataset = catalogue.find(cache_root(cache_dir), whole_request(earlier, data_request), verify)
     return dataset if dataset and dataset.spec.content_hash == content_hash else None
 
 
 def local_forms(name: str) -> str:
     """Return in words what a source_dir may hold of the set `name`; "" where only TFDS reads it."""
-    return published.local_forms(name) if name in published.PUBLISHED else ""
+    return published.local_forms(name)
 
 
 def make_recipe(data_request: DataRequest) -> Recipe:
@@ -223,16 +197,7 @@ def _prepare(
     if complete and recipe.complete_request is not None:
         requests.append(recipe.complete_request)
     for answered in requests:
-        catalogue.record(root, _request(answered, data_request), facts, per_image)
-
-
-def _request(request: Mapping[str, Any], data_request: DataRequest) -> dict[str, Any]:
-    """Return the whole request as JSON: the recipe's, and what is done to the pixels afterwards."""
-    return {
-        "source": dict(request),
-        "bits": data_request.bits,
-        "num_validation": data_request.num_validation,
-    }
+        catalogue.record(root, whole_request(answered, data_request), facts, per_image)
 
 
 def _options(data_request: DataRequest, among: Mapping[str, Callable]) -> dict[str, Any]:

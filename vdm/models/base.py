@@ -8,7 +8,6 @@ steps T, schedules and weights are matters of a family alone.
 import abc
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -18,7 +17,7 @@ from vdm.errors import ConfigError
 from vdm.models import microbatches
 from vdm.models.chain import Chain
 from vdm.models.means import Metrics, mean_bits_per_dim
-from vdm.models.records import ModelGradient, ModelState, Noise, Support, TermMaps, TermsFn
+from vdm.models.records import ModelState, Noise, Support, TermMaps, TermsFn
 from vdm.types import Batch, ElboTerms, Index, Known, Latents, Params, PRNGKey
 
 
@@ -256,38 +255,3 @@ class Model(abc.ABC):
         raise ConfigError(
             f"model: family {self.family!r} predicts no noise; choose another sampler"
         )
-
-
-def stateless(gradient_fn: Callable) -> ModelGradient:
-    """Turn a function (params, batch, noise, key) -> (grads, metrics) into one that keeps a state."""
-
-    def gradient(params, state, batch, noise, key):
-        grads, metrics = gradient_fn(params, batch, noise, key)
-        return grads, state, metrics
-
-    return gradient
-
-
-def require_support(kind: str, name: str, model: Model) -> None:
-    """Check that a model supports a bound or sampler.
-
-    Args:
-      kind: "bounds" or "samplers".
-      name: name of the bound or sampler.
-      model: the model.
-
-    Raises:
-      ConfigError: the model does not support it.
-    """
-    served = getattr(model.supports(), kind)
-    if served is not None and name not in served:
-        listed = ", ".join(served) or "none"
-        raise ConfigError(
-            f"{kind[:-1]}={name!r}: does not serve a model of family {model.family!r}; "
-            f"choose one of {listed}"
-        )
-
-
-def count_parameters(params: Params) -> int:
-    """Count the scalars in a parameter tree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

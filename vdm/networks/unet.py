@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from vdm.network_options import UNET_DEFAULTS
+from vdm.networks.attention import AttentionBlock
 from vdm.networks.base import DTYPES
 from vdm.networks.cpu.conv3x3 import conv3x3
 from vdm.networks.layers import (
-    AttentionBlock,
     Dtype,
     GroupNorm,
     ResidualBlock,

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from vdm.errors import ConfigError, check_options, choose
-from vdm.models.base import Model, require_support
+from vdm.models.base import Model
+from vdm.models.support import require_support
 from vdm.samplers.ancestral import Ancestral
 from vdm.samplers.base import Sampler, Trajectory
 from vdm.samplers.chain import LatentChain

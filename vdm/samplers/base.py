@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 
 from vdm import diffusion
 from vdm.distributions import codes
-from vdm.models.base import Model, require_support
+from vdm.models.base import Model
 from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.support import require_support
 from vdm.schedules.base import alpha_sigma
 from vdm.seeds import stream_key
 from vdm.types import Context, Images, Index, Known, Latents, Params, PRNGKey

@@ -12,7 +12,6 @@ is saved, and again when it is restored. A damaged step is reported, skipped for
 and renamed to damaged-<step>.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,9 @@ from vdm.runtime.hashes import (
 )
 from vdm.runtime.processes import ElsewhereError, first_only, is_first, together
 from vdm.training.checkpoint_folder import METRICS, RECORD, Folder, line
+from vdm.training.checkpoint_manager import open_manager
 
 Tree = Any
-ITEMS = ("state", "ema")
-"""The items of a step that are trees of arrays."""
 
 
 class Checkpoints:
@@ -70,7 +68,7 @@ class Checkpoints:
         # folder.
         try:
             first_only(self._folder.pass_over_metrics)
-            self._manager = _open_manager(
+            self._manager = open_manager(
                 self.directory, keep_latest, keep_best, best_metric, read_only
             )
         except OSError as error:
@@ -261,39 +259,6 @@ class Checkpoints:
 
         items = ocp.args.Composite(record=ocp.args.JsonRestore())
         return unsealed(self._manager.restore(step, args=items)["record"])
-
-
-def _open_manager(directory: Path, keep_latest: int, keep_best: int, metric: str, read_only: bool):
-    """Return Orbax's manager of the folder, which keeps the newest and the best checkpoints.
-
-    Args:
-      directory: the folder.
-      keep_latest: number of newest checkpoints to keep.
-      keep_best: number of best checkpoints to keep besides.
-      metric: name of the metric that ranks them, lower is better.
-      read_only: change nothing on disk.
-    """
-    # Imported here: evaluation of plain arrays needs no checkpoint, and Orbax takes a second.
-    import orbax.checkpoint as ocp
-    from orbax.checkpoint import checkpoint_managers as policies
-
-    best = policies.BestN(
-        get_metric_fn=lambda metrics: -metrics.get(metric, math.inf),
-        n=keep_best,
-        keep_checkpoints_without_metrics=False,
-    )
-    options = ocp.CheckpointManagerOptions(
-        create=not read_only,
-        read_only=read_only,
-        # A reader may not set aside a damaged metrics file, and needs none.
-        lightweight_initialize=read_only,
-        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best]),
-        best_fn=lambda metrics: metrics[metric],  # without it no metrics are written
-        best_mode="min",
-        enable_async_checkpointing=False,
-    )
-    names = (*ITEMS, "record")
-    return ocp.CheckpointManager(directory, options=options, item_names=names)
 
 
 def _tuples(value: Any) -> Any:

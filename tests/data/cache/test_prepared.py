@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vdm.data.cache import prepared
-from vdm.data.cache.prepared import content_hash, open_prepared, prepare
+from vdm.data.cache.content import content_hash
+from vdm.data.cache.prepared import open_prepared, prepare
 from vdm.errors import ConfigError, DataError, DiskError
 
 
@@ -154,7 +154,7 @@ def flip_bit(path: Path, position: int) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch):
     """As many blocks as a large set has: those that opening hashes are then few of them."""
-    monkeypatch.setattr(prepared, "BLOCK_BYTES", 256)
+    monkeypatch.setattr("vdm.data.cache.content.BLOCK_BYTES", 256)
 
 
 def test_a_flipped_bit_between_the_blocks_that_are_sampled_is_found_by_verify(

@@ -15,8 +15,8 @@ from PIL import Image
 
 from vdm.data import RECIPES, DataRequest, load, make_recipe, open_content
 from vdm.data.base import NotPrepared
-from vdm.data.sources import cifar, published
-from vdm.data.sources.published import PUBLISHED
+from vdm.data.sources import cifar
+from vdm.data.sources.published_sets import PUBLISHED, Reader
 from vdm.errors import ConfigError, DataError
 
 
@@ -159,13 +159,13 @@ def test_cifar10_by_python_and_binary_batches_is_one_set(shared_dir, tmp_path, m
         )
         for layout in cifar.CIFAR10
     ]
-    reader = published.Reader(
+    reader = Reader(
         "batches",
         functools.partial(cifar.find, formats=layouts),
         functools.partial(cifar.read, formats=layouts),
     )
     facts = dataclasses.replace(PUBLISHED["cifar10"], readers=(reader,))
-    monkeypatch.setitem(published.PUBLISHED, "cifar10", facts)
+    monkeypatch.setitem(PUBLISHED, "cifar10", facts)
     by_python = load("cifar10", {}, place("a"), source_dir=str(place("py")))
     by_binary = load("cifar10", {}, place("b"), source_dir=str(place("bin")))
     assert by_python.spec == by_binary.spec
@@ -218,7 +218,7 @@ def test_another_number_of_images_is_another_set(tmp_path, monkeypatch):
             header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
             (tmp_path / f"{stem}-{kind}").write_bytes(header + bytes(int(np.prod(shape))))
     facts = dataclasses.replace(PUBLISHED["mnist"], split_sizes={"train": 30, "test": 11})
-    monkeypatch.setitem(published.PUBLISHED, "mnist", facts)
+    monkeypatch.setitem(PUBLISHED, "mnist", facts)
     with pytest.raises(DataError, match="mnist: test has 10 images, but the published set 11"):
         load("mnist", {}, tmp_path / "cache", source_dir=str(tmp_path))
 

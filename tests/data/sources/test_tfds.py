@@ -78,7 +78,7 @@ def test_it_is_the_same_array_as_from_the_idx_files(prepared, cache, shared_dir,
 
 
 def test_the_manifest_has_what_identifies_the_set(manifest):
-    from vdm.data.sources.published import PUBLISHED
+    from vdm.data.sources.published_sets import PUBLISHED
 
     assert manifest["source"]["builder"] == "fashion_mnist/3.0.1"
     assert manifest["source"]["tfds_version"].startswith("4.")

@@ -15,6 +15,7 @@ from vdm.distributions import codes, make_context
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds import make_bound, probability_flow
 from vdm.evaluation.bounds.dequantisation import DEQUANTISATIONS
+from vdm.evaluation.bounds.flow_field import make_field
 from vdm.evaluation.bounds.run import evaluate_bound
 from vdm.models.vdm.model import VDM
 from vdm.models.vdm.noise import evaluation_contexts, evaluation_noise
@@ -52,12 +53,10 @@ def test_divergence_exactly_and_by_probes(small):
     zero = jnp.zeros(())
 
     def divergence(probe, trace):
-        return probability_flow._field(model, params, probe, flag, trace)(gamma, (z, zero), None)[1]
+        return make_field(model, params, probe, flag, trace)(gamma, (z, zero), None)[1]
 
     def velocity(z):
-        return probability_flow._field(model, params, z, flag, "rademacher")(
-            gamma, (z, zero), None
-        )[0]
+        return make_field(model, params, z, flag, "rademacher")(gamma, (z, zero), None)[0]
 
     exact = float(jnp.trace(jax.jacrev(velocity)(z).reshape(16, 16)))
     assert float(divergence(z, "exact")) == pytest.approx(exact, rel=1e-4)
@@ -78,7 +77,7 @@ def test_velocity_conserves_probability(toy):
         return alpha**2 * 0.25 + sigma**2
 
     z = jnp.full((1, 1, 1), 0.8)
-    field = probability_flow._field(model, params, z, jnp.zeros(()), "exact")
+    field = make_field(model, params, z, jnp.zeros(()), "exact")
     velocity, divergence = field(gamma, (z, jnp.zeros(())), None)
     rate = float(jax.grad(variance)(gamma) / (2 * variance(gamma)))
     assert float(velocity.squeeze()) == pytest.approx(0.8 * rate, rel=1e-4)

@@ -11,7 +11,7 @@ import pytest
 
 from tests import per_pixel
 from vdm.errors import ConfigError
-from vdm.models.base import count_parameters
+from vdm.models.parameters import count_parameters
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.schedules import Endpoints, make_schedule

@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from vdm.data.cache.prepared import code_dtype, in_chunks
+from vdm.data.cache.content import code_dtype, in_chunks
 
 
 def image_hashes(images: np.ndarray, num_levels: int) -> np.ndarray:

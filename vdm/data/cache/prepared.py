@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from vdm.data.base import Dataset, cache_root, check_layout, check_levels
+from vdm.data.cache import content
+from vdm.data.cache.content import code_bytes, code_dtype, content_digest, content_hash, in_chunks
 from vdm.errors import DataError, DiskError
 from vdm.runtime.files import sync_folder, write_whole
 from vdm.types import DataSpec
 
 MANIFEST = "manifest.json"
-BLOCK_BYTES = 2**22
-"""Size of the blocks that are hashed one by one, and of what is held in memory while writing."""
 _BLOCKS_CHECKED = 6
 """Blocks of each file that are hashed whenever it is opened, 24 MiB in a fraction of a second."""
 _FORMAT = 1
@@ -46,21 +46,6 @@ class Split:
 
     shape: tuple[int, ...]
     chunks: Chunks
-
-
-def content_hash(splits: Mapping[str, np.ndarray], num_levels: int) -> str:
-    """Return the SHA-256 (hex) over split names, shapes, levels and pixels, for any dtype."""
-    digest = _content_digest({name: a.shape for name, a in splits.items()}, num_levels)
-    for name in sorted(splits):
-        for chunk in in_chunks(splits[name]):
-            digest.update(_bytes(chunk, num_levels))
-    return digest.hexdigest()
-
-
-def in_chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Return the images of an array, some megabytes at a time."""
-    size = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
-    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 def prepare(
@@ -157,7 +142,7 @@ def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> 
     # read once; only then is the folder's name known.
     try:
         temporary.mkdir(parents=True)
-        digest = _content_digest({name: s.shape for name, s in splits.items()}, num_levels)
+        digest = content_digest({name: s.shape for name, s in splits.items()}, num_levels)
         entries = {n: _save(temporary, n, splits[n], num_levels, digest) for n in sorted(splits)}
         manifest = {"format": _FORMAT, "content_hash": digest.hexdigest(), **facts}
         manifest["splits"] = {name: entries[name] for name in splits}
@@ -172,24 +157,6 @@ def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return digest.hexdigest()
-
-
-def code_dtype(num_levels: int) -> np.dtype:
-    """Return the smallest of uint8 and uint16, little-endian, that holds the codes."""
-    return np.dtype("<u1" if num_levels <= 256 else "<u2")
-
-
-def _content_digest(shapes: Mapping[str, tuple[int, ...]], num_levels: int):
-    """Return a SHA-256 object that has taken in names, shapes and levels, but no pixels yet."""
-    listed = [[name, list(shapes[name])] for name in sorted(shapes)]
-    header = json.dumps({"num_levels": int(num_levels), "splits": listed}, sort_keys=True)
-    return hashlib.sha256(header.encode())
-
-
-def _bytes(images: np.ndarray, num_levels: int):
-    """Return the codes of some images as bytes in the stored form."""
-    codes = np.ascontiguousarray(images, dtype=code_dtype(num_levels))
-    return codes.reshape(-1).view(np.uint8).data
 
 
 def _spec(manifest: Mapping, splits: Mapping[str, np.ndarray]) -> DataSpec:
@@ -225,8 +192,8 @@ def _check_blocks(path: Path, hashes: list[str]) -> None:
     numbers = np.unique(np.linspace(0, len(hashes) - 1, _BLOCKS_CHECKED).round().astype(int))
     with open(path, "rb") as file:
         for number in numbers:
-            file.seek(int(number) * BLOCK_BYTES)
-            if hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest() != hashes[number]:
+            file.seek(int(number) * content.BLOCK_BYTES)
+            if hashlib.sha256(file.read(content.BLOCK_BYTES)).hexdigest() != hashes[number]:
                 raise ValueError(f"{path.name} holds other data in block {number}")
 
 
@@ -249,7 +216,7 @@ def _save(folder: Path, name: str, split: Split, num_levels: int, digest) -> dic
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in split.chunks():
-            pixels = _bytes(chunk, num_levels)
+            pixels = code_bytes(chunk, num_levels)
             digest.update(pixels)
             file.write(pixels)
             num_images += len(chunk)
@@ -267,7 +234,7 @@ def _block_hashes(path: Path) -> list[str]:
     """Return the SHA-256 (hex) of every block of a file."""
     hashes = []
     with open(path, "rb") as file:
-        while block := file.read(BLOCK_BYTES):
+        while block := file.read(content.BLOCK_BYTES):
             hashes.append(hashlib.sha256(block).hexdigest())
     return hashes
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vdm.data.base import ProgressFn, RawDataset, check_layout, check_levels
-from vdm.data.cache import bit_depth, canonical, prepared
+from vdm.data.cache import bit_depth, canonical, content, prepared
 from vdm.errors import ConfigError, DataError, DiskError
 
 HELD_OUT = 1000
@@ -240,7 +240,7 @@ def _chunks(
       total: images in all.
     """
     images = raw.images[subset.origin]
-    size = max(1, prepared.BLOCK_BYTES // images[:1].nbytes)
+    size = max(1, content.BLOCK_BYTES // images[:1].nbytes)
     for start in range(0, len(subset.order), size):
         rows = subset.order[start : start + size]
         yield bit_depth.reduce_levels(images[rows], shift)

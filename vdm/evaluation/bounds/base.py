@@ -21,8 +21,9 @@ from jax.sharding import Mesh
 
 from vdm.distributions import Draw, codes
 from vdm.errors import ConfigError
-from vdm.models.base import Model, require_support
+from vdm.models.base import Model
 from vdm.models.diffusion_model import DiffusionModel
+from vdm.models.support import require_support
 from vdm.models.vdm import elbo
 from vdm.models.vdm.noise import evaluation_contexts
 from vdm.types import Batch, Gamma, Images, Index, Latents, Params, PerExample

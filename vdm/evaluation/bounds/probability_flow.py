@@ -1,25 +1,19 @@
 """The likelihood of the probability-flow ODE, solved by diffrax.
 
-Song et al. 2021 (arXiv:2011.13456), sec. 4.3 and app. D; the trace of the Jacobian by one random
-probe as in FFJORD (Grathwohl et al. 2018, arXiv:1810.01367). With gamma as the time of the ODE, for a
-scalar schedule:
+Song et al. 2021 (arXiv:2011.13456), sec. 4.3 and app. D. With gamma as the time of the ODE, from
+gamma_0 to gamma_1, the density of a latent follows from the divergence of the velocity,
 
-    (1)  dz/dgamma = sigma/2 (eps_hat(z, gamma) - sigma z)
-    (2)  log p(z_0) = log N(z_1; 0, I) + int div dgamma,   div = sigma/2 (tr d eps_hat/dz - sigma D)
+    log p(z_0) = log N(z_1; 0, I) + int div dgamma,
 
-from gamma_0 to gamma_1, and log p(z_0/alpha_0) = log p(z_0) + D ln alpha_0. With one gamma per pixel,
-or one that depends on the image, t itself is the time of the ODE, and dimension i has the factor
-gamma_i'(t):
-
-    (3)  dz_i/dt = gamma_i'/2 sigma_i (eps_hat_i - sigma_i z_i)
-    (4)  div = sum_i gamma_i'/2 sigma_i (d eps_hat_i/dz_i - sigma_i)
+and log p(z_0/alpha_0) = log p(z_0) + D ln alpha_0. `vdm.evaluation.bounds.flow_field` has the velocity,
+its divergence, and the ODE over t of schedules that differ between pixels or images.
 
 A context c ~ q(c|x) is fixed along a solution, and its p(c)/q(c|x) is a factor of the weight. Codes
 become continuous by `vdm.evaluation.bounds.dequantisation`.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,20 +23,19 @@ from vdm.distributions import value_of
 from vdm.errors import ConfigError, choose
 from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.bounds.dequantisation import DEQUANTISATIONS
+from vdm.evaluation.bounds.flow_field import TRACES, gamma_with_slope, make_field
 from vdm.evaluation.bounds.importance import check_weights, mean_over_groups, nested_bounds
 from vdm.models.diffusion_model import DiffusionModel
 from vdm.models.vdm.contexts import encode_batch
 from vdm.runtime.devices import batch_sharding, replicated, to_host
 from vdm.schedules.base import alpha_sigma
-from vdm.types import Known, Latents, Params
+from vdm.types import Latents, Params
 
 SOLVERS = {"dopri5": ("Dopri5", 6), "tsit5": ("Tsit5", 6), "bosh3": ("Bosh3", 3)}
 """{name: (class of diffrax, network evaluations per step)}.
 
 The last stage of a step is the first of the next, so that one is not counted.
 """
-TRACES = ("rademacher", "gaussian", "exact")
-"""Estimators of the trace of the Jacobian d eps_hat/dz."""
 MAX_EXACT_DIMS = 256
 """Upper limit of D for the exact trace, which takes D derivatives per network evaluation."""
 
@@ -188,12 +181,12 @@ class Flow(Bound):
         gamma_and_slope = None
         if gamma_0 is None or gamma_1 is None:
             gamma_0, gamma_1 = jnp.zeros(()), jnp.ones(())
-            gamma_and_slope = _gamma_and_slope(model, params, context)
+            gamma_and_slope = gamma_with_slope(model, params, context)
 
         # throw=False: an image that fails is reported by `BoundValues.failed`; the others have values.
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(
-                _field(model, params, probe, flag, self.trace, gamma_and_slope, context)
+                make_field(model, params, probe, flag, self.trace, gamma_and_slope, context)
             ),
             getattr(diffrax, SOLVERS[self.solver][0])(),
             t0=gamma_0,
@@ -208,78 +201,6 @@ class Flow(Bound):
         log_p = integral - 0.5 * jnp.sum(jnp.square(z_1) + jnp.log(2 * jnp.pi))
         converged = solution.result == diffrax.RESULTS.successful
         return log_p, solution.stats["num_steps"], converged
-
-
-def _gamma_and_slope(model: DiffusionModel, params: Params, context):
-    """Return the function t -> (gamma, dgamma/dt) of one image, each broadcastable to [H,W,C]."""
-    batched_context = None if context is None else context[None]
-
-    def gamma_and_slope(t):
-        pair = model.gamma_and_derivative(params, t.reshape(1), batched_context)
-        return tuple(value[0] for value in pair)
-
-    return gamma_and_slope
-
-
-def _field(
-    model: DiffusionModel,
-    params: Params,
-    probe: Latents,
-    flag,
-    trace: str,
-    gamma_and_slope=None,
-    context=None,
-):
-    """Return the right-hand side (time, (z, integral), args) -> (dz, divergence) for one image.
-
-    (1) and the divergence of (2) over gamma; with `gamma_and_slope`, (3) and (4) over t.
-
-    Args:
-      model, params: the diffusion model.
-      probe: random vector for the trace [H,W,C].
-      flag: conditioning of the network, a scalar.
-      trace: an element of `TRACES`.
-      gamma_and_slope: t -> (gamma, dgamma/dt); None for gamma as the time.
-      context: c of the image [K]; None without one.
-    """
-
-    def field(time, state, args: Any):
-        del args
-        z = state[0]
-        gamma, slope = (time, None) if gamma_and_slope is None else gamma_and_slope(time)
-        _, sigma = alpha_sigma(gamma)
-
-        def eps_hat(z):
-            wide = jnp.reshape(gamma, (1, 1, 1, 1)) if gamma_and_slope is None else gamma[None]
-            known = Known(flag[None], context=None if context is None else context[None])
-            return model.predict_eps(params, z[None], wide, known)[0]
-
-        eps, diagonal = _diagonal(eps_hat, z, probe, trace)
-        # With one gamma for all dimensions the divergence needs the sum of the diagonal only.
-        if slope is None:
-            rate = 0.5 * sigma
-            return rate * (eps - sigma * z), rate * (jnp.sum(diagonal) - sigma * z.size)
-        rates = jnp.broadcast_to(0.5 * slope * sigma, z.shape)
-        return rates * (eps - sigma * z), jnp.sum(rates * (diagonal - sigma))
-
-    return field
-
-
-def _diagonal(function, z, probe, trace: str):
-    """Return (f(z), the diagonal of df/dz or an unbiased estimate of it), each [H,W,C].
-
-    Args:
-      function: f, latents [H,W,C] -> latents [H,W,C].
-      z: where it is evaluated [H,W,C].
-      probe: random vector v with E[v v^T] = I, for the estimate v * (df/dz v) (Hutchinson) [H,W,C].
-      trace: "exact", or anything else for the estimate.
-    """
-    if trace == "exact":
-        value, derivative = jax.linearize(function, z)
-        basis = jnp.eye(z.size).reshape(z.size, *z.shape)
-        return value, jnp.sum(jax.vmap(derivative)(basis) * basis, axis=0)
-    value, product = jax.jvp(function, (z,), (probe,))
-    return value, probe * product
 
 
 def _diffrax():
