@@ -63,14 +63,30 @@ class Array:
 
 
 def call(name: Name, arguments: tuple) -> Any:
-    """Return what the function of that name would make of the arguments; it is not called itself."""
+    """Return the stand-in for numpy's function `name` applied to the arguments; numpy is not called.
+
+    Args:
+      name: token of the function, from NAMES.
+      arguments: its arguments, from the file.
+
+    Raises:
+      ValueError: a name that is no function, or arguments that no pickled array has.
+    """
     if name not in _CALLS:
         raise ValueError(f"a call of {name.name.lower()}")
     return _CALLS[name](*arguments)
 
 
 def set_state(target: Any, state: tuple) -> Any:
-    """Complete a dtype or an array, and return what takes its place: the dtype or the values."""
+    """Apply a pickle's BUILD state to a `Dtype` or `Array`; return the dtype, or the array's values.
+
+    Args:
+      target: the `Dtype` or `Array` that `call` made.
+      state: the arguments that numpy's __setstate__ would take, from the file.
+
+    Raises:
+      ValueError: another type of target, or a state that no array of numbers has.
+    """
     if type(target) not in _STATES:
         raise ValueError(f"a state for a {type(target).__name__}")
     return _STATES[type(target)](target, *state)

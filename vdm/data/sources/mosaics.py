@@ -24,7 +24,7 @@ _MAX_PIXELS = 2**26
 
 
 def find(folder: Path) -> list[Path]:
-    """Return labels.npz and the mosaics of both splits in `folder`, or []."""
+    """Return the paths of labels.npz and of all mosaics in `folder`; [] where a split or it lacks."""
     mosaics = [*_mosaics(folder, "train"), *_mosaics(folder, "test")]
     complete = _mosaics(folder, "train") and _mosaics(folder, "test")
     return [folder / _LABELS, *mosaics] if complete and (folder / _LABELS).is_file() else []
