@@ -10,7 +10,7 @@ _CLOSED = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that i
 
 
 def outlive_readers() -> None:
-    """Replace standard output and error by streams that drop what nobody reads.
+    """Replace standard output and error by streams that drop writes once their reader is gone.
 
     Otherwise a run of days would end with BrokenPipeError at its next progress line.
     """
@@ -18,7 +18,7 @@ def outlive_readers() -> None:
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor whose writes succeed also when nobody reads them."""
+    """A file descriptor whose writes succeed even when its reader is gone."""
 
     _lost = False
 
@@ -35,7 +35,7 @@ class _Descriptor(io.FileIO):
         return len(content)
 
     def _report(self) -> None:
-        """Warn on standard error, unless it is the stream that nobody reads."""
+        """Warn on standard error, unless that is the stream whose reader is gone."""
         try:
             if self.fileno() != 2:
                 os.write(2, b"WARNING: nobody reads the output any more; going on without it\n")
