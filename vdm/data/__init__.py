@@ -171,7 +171,7 @@ def find_earlier(
 
 
 def local_forms(name: str) -> str:
-    """Return in words what a source_dir may hold of the set `name`; "" where only TFDS reads it."""
+    """Return the forms of set `name` that a source_dir may hold; "" if only TFDS has the set."""
     return published.local_forms(name) if name in published.PUBLISHED else ""
 
 
@@ -217,8 +217,8 @@ def _prepare(
     expected = recipe.expected if complete else {}
     facts, per_image = write_raw_dataset(root, recipe.name, raw, options, progress, expected)
 
-    # A complete copy found on this machine is the set itself: it also answers whoever asks without
-    # naming files.
+    # A complete copy found on this machine equals the published set, so it is recorded under the
+    # request without files as well.
     requests = [recipe.request]
     if complete and recipe.complete_request is not None:
         requests.append(recipe.complete_request)
@@ -227,7 +227,7 @@ def _prepare(
 
 
 def _request(request: Mapping[str, Any], data_request: DataRequest) -> dict[str, Any]:
-    """Return the whole request as JSON: the recipe's, and what is done to the pixels afterwards."""
+    """Return the JSON key of prepared data: the recipe's request, bits and num_validation."""
     return {
         "source": dict(request),
         "bits": data_request.bits,
@@ -268,7 +268,7 @@ def _check_options(name: str, source: Callable, options: Mapping[str, Any]) -> N
 
 
 def _explain(data_request: DataRequest, root: Path) -> str:
-    """Return a sentence that says what is not prepared, and where it was looked for."""
+    """Return the message for data that are not prepared, with the folders that were searched."""
     forms = local_forms(data_request.name)
     where = f"in {root}"
     if data_request.source_dir and forms:

@@ -182,10 +182,10 @@ class _Bars:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a process that is to find this very `vdm`.
+    """Return environment variables with which a child process imports the same `vdm` as this one.
 
-    The folder that holds the package goes to the front of PYTHONPATH, as it may be on sys.path for
-    another reason than being installed; the working folder stays, for relative paths in the options.
+    The folder that holds the package goes to the front of PYTHONPATH, because the package need not be
+    installed. The working folder is not changed, so that relative paths in the options stay valid.
     """
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

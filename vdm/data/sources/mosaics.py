@@ -51,8 +51,7 @@ def read(files: list[Path], shape: tuple[int, int, int]) -> RawDataset:
                 f"{files[0]}: {len(valid)} of {split}, but the mosaics have {len(tiles)} tiles"
             )
 
-        # The last grid may have empty tiles: positions beyond the mask's length are none of the
-        # set.
+        # The last grid may have empty tiles, so positions beyond the mask's length hold no image.
         index[split], missing[split] = np.flatnonzero(valid), np.flatnonzero(~valid)
         images[split] = tiles[index[split]]
         labels[split] = split_labels[valid].astype(np.int64)

@@ -240,7 +240,7 @@ def _find(name: str, source_dir: str | None) -> tuple[Reader | None, list[Path]]
 
 
 def local_forms(name: str) -> str:
-    """Return in words what a source_dir may hold of the set; "" where only TFDS reads it."""
+    """Return the forms of the set that a source_dir may hold, for messages; "" if only TFDS has it."""
     return ", or ".join(reader.files for reader in PUBLISHED[name].readers)
 
 

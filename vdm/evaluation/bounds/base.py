@@ -165,11 +165,11 @@ class Bound(abc.ABC):
         return "-".join([self.name + at, *others])
 
     def record_name(self, randomisations: int, seed: int) -> str:
-        """Name of the record of an evaluation, unique among bounds, options and estimations."""
+        """Return the name of an evaluation's record, unique among bounds, options and estimations."""
         return f"bound-{self.label}-x{randomisations}-seed{seed}"
 
     def facts(self) -> dict[str, Any]:
-        """The name and options of the bound, for the record of a number."""
+        """Return {"bound": name, option: value}, stored beside every number of the bound."""
         return {"bound": self.name, **dataclasses.asdict(self)}
 
 
