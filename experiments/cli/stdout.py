@@ -28,7 +28,7 @@ class _Descriptor(io.FileIO):
         except OSError as error:
             if error.errno not in _CLOSED:
                 raise
-        # Said once, and the bytes counted as written, or the buffer above would try them again.
+        # Warned once; the bytes are counted as written, or the buffer above would try them again.
         if not self._lost:
             self._lost = True
             self._report()
@@ -49,7 +49,7 @@ def _tolerant(stream: TextIO) -> TextIO:
         descriptor = stream.fileno()
     except (AttributeError, OSError, ValueError):
         return stream
-    # What is buffered goes out first: two buffers over one descriptor would mix up the order.
+    # The old buffer is flushed first: two buffers over one descriptor would mix up the order.
     stream.flush()
     raw = _Descriptor(descriptor, "w", closefd=False)
     unbuffered = bool(getattr(stream, "write_through", False))  # python -u

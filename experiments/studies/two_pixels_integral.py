@@ -101,7 +101,7 @@ def closed_form() -> float:
 
 
 def curl(gamma: np.ndarray, told_both: bool) -> np.ndarray:
-    """Return the curl df_2/dgamma_1 - df_1/dgamma_2 at gammas [N,2]; one per gamma [N].
+    """Return the curl df_2/dgamma_1 - df_1/dgamma_2 of the field [N].
 
     If it is 0 everywhere, the term does not depend on the path.
 

@@ -96,7 +96,7 @@ def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
     trained = {name: steps for name, steps in timesteps.items() if steps is not None} or {"": 0}
     if asked is not None:
         return asked
-    # Bounds of different T are different numbers; a default would choose between them unseen.
+    # Bounds at different T are not comparable, and a default would choose one without notice.
     if len(set(trained.values())) > 1:
         listed = ", ".join(f"{name} T={steps}" for name, steps in trained.items())
         raise ConfigError(
