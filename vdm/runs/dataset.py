@@ -116,7 +116,7 @@ def load(
 
 
 def command(section: Mapping[str, Any], cache_dir: str | os.PathLike | None) -> list[str]:
-    """Return the command line, in words, that prepares what `section` describes."""
+    """Return the command that prepares the data that `section` describes, one argument per item."""
     words = ["python", "-m", "vdm.runs.prepare_data", f"--dataset={section['name']}"]
     if cache_dir:
         words.append(f"--data_dir={cache_dir}")

@@ -56,7 +56,7 @@ def git_revision(root: Path = _ROOT) -> str:
 
 @functools.cache
 def _revision_at_start() -> str:
-    """Return the revision when the process began; the repository may move on under a long run."""
+    """Return the revision at the first call; the repository may change during a long run."""
     return git_revision()
 
 

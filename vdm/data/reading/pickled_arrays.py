@@ -93,14 +93,14 @@ def set_state(target: Any, state: tuple) -> Any:
 
 
 def check_plain(result: Any, most: int) -> None:
-    """Refuse everything but arrays and plain values, and lists that hold each other without end.
+    """Raise ValueError for values other than arrays and plain ones, or for lists in a cycle.
 
     Args:
       result: the value that the pickle made.
-      most: number of things that it may contain, each counted as often as it is referred to.
+      most: largest number of values that it may contain, each counted once per reference.
 
     Raises:
-      ValueError: another type, or more things than that.
+      ValueError: another type, or more values than `most`.
     """
     todo, num_things = [result], 1
 

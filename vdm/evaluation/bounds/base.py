@@ -139,7 +139,7 @@ class Bound(abc.ABC):
     def times(
         self, model: Model, seed: int, randomisations: int, index: Index
     ) -> np.ndarray | None:
-        """Return the uniform times in [0, 1) behind each value [repeats, R, N]; None without.
+        """Return the uniform times in [0, 1) of each value [repeats, R, N]; None if it has no times.
 
         They let `vdm.evaluation.statistics.estimate` subtract the part of the values that all images
         share as a function of time. None too for a bound that sums over all times.
