@@ -72,7 +72,7 @@ def step(text: str = "Checkpoint that is read") -> Flag:
 
 
 def seed(default: int | None, text: str) -> Flag:
-    """--seed; `text` says of what, None takes the configured one."""
+    """--seed, described by `text`; a default of None means the configured seed."""
     text = _as_configured(f"Seed of {text}, 0 to {_LARGEST_SEED}.", default)
     return flags.DEFINE_integer("seed", default, text, lower_bound=0, upper_bound=_LARGEST_SEED)
 

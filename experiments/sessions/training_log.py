@@ -1,4 +1,4 @@
-"""Metrics of training as they are logged, and the line that the terminal shows of them."""
+"""Logging of training metrics to files, and as a line on the terminal."""
 
 import time
 from collections.abc import Mapping

@@ -38,14 +38,14 @@ def open_runs(
     allowed: Sequence[str] = (),
     group_by: Sequence[str] = (),
 ) -> tuple[list[Run], list[Group], list[str]]:
-    """Open the runs in `folders` and check that their numbers may stand in one column.
+    """Open the runs in `folders`, and check that their bits/dim are comparable.
 
     Args:
       folders: two or more work folders.
-      step: which checkpoint of each: "latest", "best" or a number.
+      step: checkpoint of each run: "latest", "best" or a number.
       batch_size: images evaluated at once; None = as each run's configuration says.
       allowed: fields "data.*" in which the runs' data may differ.
-      group_by: fields of the configuration that tell groups of seeds apart; none = no groups.
+      group_by: fields of the configuration by which seeds are grouped; none = no groups.
 
     Returns:
       The runs, their groups, and the fields in which their data differ.
