@@ -162,7 +162,11 @@ def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, A
 
 
 def format_report(facts: Mapping[str, Any]) -> str:
-    """Return the printed table of a record's terms, and the facts that belong to it."""
+    """Return the text that `train` and `evaluate` print: the table of terms, and its facts.
+
+    Args:
+      facts: a record from `describe`, fresh or read from evaluations/*.json.
+    """
     rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
     precision = facts["provenance"]["matmul_precision"]
     trained = facts["timesteps_train"]
