@@ -101,7 +101,7 @@ def randomisations(default: int | None = None, otherwise: str = "") -> Flag:
 
 
 def batch_size(default: int | None = None, things: str = "images") -> Flag:
-    """--batch_size, how much is computed at once: a matter of memory and speed alone."""
+    """--batch_size, the number of items per call; it affects memory and speed, not results."""
     text = f"Number of {things} computed at once; the numbers do not depend on it."
     return flags.DEFINE_integer("batch_size", default, _as_configured(text, default), lower_bound=1)
 

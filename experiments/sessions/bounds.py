@@ -133,7 +133,7 @@ def run(
 
 
 def _configured_options(config: Mapping[str, Any]) -> dict[str, int]:
-    """T and repeats of section "evaluate"; where it leaves T open, that of training."""
+    """Return T and repeats of section "evaluate"; T is that of training if the section has None."""
     timesteps = config["evaluate"]["num_timesteps"]
     trained = config["objective"]["num_timesteps"]
     return {
