@@ -54,7 +54,7 @@ def main():
         identity["config"], _SPLIT, _RANDOMISATIONS, _SEED, _BATCH_SIZE
     )
     given = {"timesteps": _TIMESTEPS.value, "repeats": _REPEATS.value}
-    # Before the data are opened, which takes longer: a mistake in --bound is told at once.
+    # Before the data are opened, which takes longer, so that a mistake in --bound is reported at once.
     asked = bounds.parse(evaluation_flags.with_former_options(_BOUND.value), given, config)
 
     use_compilation_cache()

@@ -14,6 +14,7 @@ from experiments.cli.parsing import check_field, load_config
 from experiments.cli.words import Word
 from vdm.errors import ConfigError
 from vdm.runs import build
+from vdm.runs.completion import complete, unknown_fields
 from vdm.runs.config import as_tuples, flatten
 from vdm.runs.config_identity import (
     config_changes,
@@ -111,3 +112,13 @@ def test_only_the_chosen_schedule_s_value_counts():
         upgraded = upgrade({"schedule": {"name": chosen, **groups}})["schedule"]
         assert upgraded.get("learned_endpoints", True) == (chosen != "rational_spline")
         assert upgraded["rational_spline"]["num_knots"] == 4
+
+
+def test_a_new_variant_s_options_need_no_line_in_the_defaults():
+    """A run of a schedule or family that is added in one file opens, and is built from Python."""
+    for part, key in (("schedule", "name"), ("model", "family")):
+        config = {part: {key: "added", "added": {"exponent": 2.0}}}
+        assert complete(config)[part]["added"] == {"exponent": 2.0}
+        assert list(unknown_fields(config)) == []
+        with pytest.raises(ConfigError, match=f"config.{part}.added=.*no such field"):
+            complete({part: {"added": {"exponent": 2.0}}})

@@ -184,7 +184,7 @@ def load(path: str) -> Any:
 
 
 def _user_step(made: Any, batch: Batch, facts: dict) -> Callable[[], Any]:
-    """Return a function that makes one step of what the user's file made; costs go into `facts`."""
+    """Return a function that takes one step of a user's training program; costs go into `facts`."""
     if not isinstance(made, tuple):
         # Nothing of it can be inspected: its first call holds whatever it compiles.
         started = time.perf_counter()

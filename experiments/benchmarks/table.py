@@ -30,7 +30,7 @@ def format_table(measured: Mapping[str, Any]) -> str:
         show_table(_COLUMNS, _rows(measured)),
     ]
 
-    # Of interest on several devices alone, where there are any.
+    # Only programs of several devices have collective operations.
     for name, row in measured["rows"].items():
         for kind, size in row.get("collectives", {}).items():
             lines.append(f"{name}: {size['count']} {kind} of {size['bytes'] / 1e6:.2f} MB in all")

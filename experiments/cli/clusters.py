@@ -62,7 +62,7 @@ def detect(environment: Mapping[str, str] | None = None) -> Place | None:
             f"--distributed: the cluster's environment is incomplete ({type(error).__name__}: "
             f"{error}); give --coordinator, --num_processes and --process_id"
         ) from error
-    # The variable with which JAX is told by hand; it comes before what the cluster says.
+    # JAX's own variable, set by the user, overrides the cluster's.
     if named := environment.get("JAX_LOCAL_DEVICE_IDS"):
         place = dataclasses.replace(place, local_device_ids=tuple(map(int, named.split(","))))
     return place
@@ -120,5 +120,9 @@ def _gke_tpu(environment: Mapping[str, str]) -> Place:
 
 
 def _port(environment: Mapping[str, str], job: int) -> str:
-    """One port for all processes of a job, seldom that of another job on the same machine."""
+    """Return the coordinator's port, from the variable that sets it or else from the job's number.
+
+    All processes of a job get the same; two jobs on one machine get different ones unless their
+    numbers agree modulo _NUM_PORTS.
+    """
     return environment.get("JAX_COORDINATOR_PORT") or str(_FIRST_PORT + job % _NUM_PORTS)

@@ -25,17 +25,17 @@ def load_module(file: str) -> Any:
 
 
 def run_file(file: str, *arguments: str) -> Any:
-    """Return what `get_config()` of a file gives.
+    """Return the configuration that `get_config()` of a Python file returns.
 
     Args:
-      file: the path.
-      *arguments: what follows the colon of --config=FILE:VARIANT, if anything does.
+      file: path of the file.
+      *arguments: VARIANT of --config=FILE:VARIANT, if it is given.
 
     Raises:
       ConfigError: a variant of a file that has none. What the file raises passes through.
     """
     get_config = load_module(file).get_config
-    # Otherwise Python answers, with a TypeError that speaks of positional arguments.
+    # Python's own TypeError would speak of positional arguments, which no user has written.
     if arguments and not inspect.signature(get_config).parameters:
         path = ":".join((file, *arguments))
         raise ConfigError(f"--config={path}: the file has no variants; write --config={file}")

@@ -88,7 +88,7 @@ def find(
 def _connect(place: Place, settings: Mapping[str, Any], timeout_seconds: float) -> None:
     import jax
 
-    # First: JAX ends a process with a core dump where another is missing, and names nobody.
+    # Before JAX connects, whose core dump for a missing process would not say which one it is.
     rendezvous(place.coordinator, place.process_id, place.num_processes, settings, timeout_seconds)
     jax.distributed.initialize(
         coordinator_address=place.coordinator,

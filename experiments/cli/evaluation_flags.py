@@ -72,7 +72,7 @@ def step(text: str = "Checkpoint that is read") -> Flag:
 
 
 def seed(default: int | None, text: str) -> Flag:
-    """--seed; `text` says of what, None takes the configured one."""
+    """--seed, described by `text`; a default of None means the configured seed."""
     text = _as_configured(f"Seed of {text}, 0 to {_LARGEST_SEED}.", default)
     return flags.DEFINE_integer("seed", default, text, lower_bound=0, upper_bound=_LARGEST_SEED)
 
@@ -101,7 +101,7 @@ def randomisations(default: int | None = None, otherwise: str = "") -> Flag:
 
 
 def batch_size(default: int | None = None, things: str = "images") -> Flag:
-    """--batch_size, how much is computed at once: a matter of memory and speed alone."""
+    """--batch_size, the number of items per call; it affects memory and speed, not results."""
     text = f"Number of {things} computed at once; the numbers do not depend on it."
     return flags.DEFINE_integer("batch_size", default, _as_configured(text, default), lower_bound=1)
 
@@ -126,7 +126,7 @@ def former_options() -> None:
 
 
 def with_former_options(bounds: str) -> str:
-    """The value of --bound with the options that the former flags set, and a line on each of them.
+    """Return the value of --bound with the options that former flags set; print a warning for each.
 
     Args:
       bounds: NAME[@T][:option=value]...[,...]; an option that is written here wins.
@@ -158,11 +158,11 @@ def with_former_options(bounds: str) -> str:
 
 
 def with_flags(config: Mapping[str, Any], *given: Flag) -> dict[str, Any]:
-    """A configuration whose section "evaluate" has the values of the flags that were given."""
+    """Return `config` with the flags that were given in place of the fields of section "evaluate"."""
     values = {flag.name: flag.value for flag in given if flag.value is not None}
     return {**config, "evaluate": {**config["evaluate"], **values}}
 
 
 def _as_configured(text: str, default: object) -> str:
-    # A default of None is no value to show: the run's configuration has it.
+    # A default of None means that the run's configuration decides, which the help text says instead.
     return f"{text} Default: as configured." if default is None else text

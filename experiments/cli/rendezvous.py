@@ -1,9 +1,9 @@
 """A meeting of the processes before JAX connects them, which names those that do not come.
 
-JAX ends a process with a core dump when another does not come, and names nobody. So the processes first
-meet here: the first one listens where JAX's coordinator will, every other one sends its number and its
-settings, and all get one answer: go on, or one line that says what is wrong. A message is one line of
-JSON over TCP.
+When a process does not join, JAX ends the others with a core dump that does not name the missing one.
+The processes therefore first meet here: process 0 listens at the address of JAX's coordinator, every
+other one sends its number and settings, and all receive one verdict, success or an error message. A
+message is one line of JSON over TCP.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from vdm.errors import ConfigError
 
 _MAX_BYTES = 1 << 20
-"""Longest message: a stranger could send without end."""
+"""Longest message in bytes: any program can connect to the port, and could send without end."""
 
 _RETRY_SECONDS = 0.2
 _HELLO_SECONDS = 5.0
@@ -53,13 +53,13 @@ def rendezvous(
 
 
 def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
-    """As the first process: return what is wrong, or "", once all that came were told it.
+    """Wait, as process 0, for all others and send each the verdict; return it, "" for success.
 
     Args:
       port: port to listen at.
       hello: number, count and settings of this process.
-      deadline: `time.monotonic()` after which the missing are given up.
-      timeout: seconds of the whole wait, for the message.
+      deadline: value of `time.monotonic()` at which the wait for missing processes ends.
+      timeout: seconds of the whole wait, for the error message.
     """
     count, problem = hello["count"], ""
     guests: dict[int, socket.socket] = {}
@@ -83,7 +83,7 @@ def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
                 guest.close()  # a port scanner or a health check, not one of this run
                 continue
             problem = _difference(hello, words, guests)
-            # One that does not fit gets the answer too, but takes nobody's place.
+            # A refused process gets the answer too; under -1 it replaces no accepted one.
             guests[words["index"] if not problem else -1] = guest
 
         for guest in guests.values():
@@ -93,7 +93,7 @@ def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
 
 
 def _listener(port: int) -> socket.socket:
-    """A socket that listens at `port`; ConfigError where another program does."""
+    """Return a socket that listens at `port`; ConfigError where another program does."""
     try:
         # Every address of this machine, IPv6 and IPv4, as JAX's coordinator does.
         return socket.create_server(
@@ -110,7 +110,13 @@ def _listener(port: int) -> socket.socket:
 
 
 def _difference(hello: Mapping, words: Mapping, guests: Mapping) -> str:
-    """What is wrong with a guest's `words` beside this process's `hello`; "" if they fit."""
+    """Return the error message for a process whose settings do not match; "" where they do.
+
+    Args:
+      hello: index, count and settings of process 0.
+      words: the same of the connecting process.
+      guests: connections accepted so far, by process index.
+    """
     index, count = words["index"], hello["count"]
     if words["count"] != count:
         return (
@@ -132,7 +138,14 @@ def _difference(hello: Mapping, words: Mapping, guests: Mapping) -> str:
 
 
 def _report(host: str, port: int, hello: dict, deadline: float, timeout: float) -> str:
-    """As any other process: send `hello` to the first one until it answers; return its answer."""
+    """Send `hello` to process 0 until it answers or time runs out; return its verdict, "" for success.
+
+    Args:
+      host, port: address of process 0.
+      hello: index, count and settings of this process.
+      deadline: value of `time.monotonic()` after which no further attempt is made.
+      timeout: seconds that process 0 waits for all others.
+    """
     reason = "no answer"
     while time.monotonic() < deadline:
         try:
@@ -160,7 +173,7 @@ def _send(connection: socket.socket, words: Mapping) -> None:
 
 
 def _receive(connection: socket.socket, deadline: float) -> dict | None:
-    """One message, a JSON object; None where none came in time."""
+    """Return one message, a JSON object; None where none came in time or it is no JSON object."""
     content = b""
     while not content.endswith(b"\n") and len(content) < _MAX_BYTES:
         connection.settimeout(max(deadline - time.monotonic(), 0.01))

@@ -56,7 +56,7 @@ class StopRequest:
 
 
 def _to_handle() -> list[signal.Signals]:
-    """The signals that the platform has; SIGHUP stays ignored where nohup ignores it."""
+    """Return those of _SIGNALS that the platform has, without SIGHUP where nohup ignores it."""
     available = [signal.Signals[name] for name in _SIGNALS if hasattr(signal, name)]
     return [
         number
@@ -70,7 +70,7 @@ def _say(line: str) -> None:
     try:
         os.write(2, line.encode())
     except OSError:
-        pass  # nobody is listening any more
+        pass  # standard error is closed, and the stop must not fail for that
 
 
 class JointStopRequest:

@@ -10,7 +10,7 @@ _CLOSED = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that i
 
 
 def outlive_readers() -> None:
-    """Replace standard output and error by streams that drop what nobody reads.
+    """Replace standard output and error by streams that drop writes once their reader is gone.
 
     Otherwise a run of days would end with BrokenPipeError at its next progress line.
     """
@@ -18,7 +18,7 @@ def outlive_readers() -> None:
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor whose writes succeed also when nobody reads them."""
+    """A file descriptor whose writes succeed even when its reader is gone."""
 
     _lost = False
 
@@ -28,14 +28,14 @@ class _Descriptor(io.FileIO):
         except OSError as error:
             if error.errno not in _CLOSED:
                 raise
-        # Said once, and the bytes counted as written, or the buffer above would try them again.
+        # Warned once; the bytes are counted as written, or the buffer above would try them again.
         if not self._lost:
             self._lost = True
             self._report()
         return len(content)
 
     def _report(self) -> None:
-        """Warn on standard error, unless it is the stream that nobody reads."""
+        """Warn on standard error, unless that is the stream whose reader is gone."""
         try:
             if self.fileno() != 2:
                 os.write(2, b"WARNING: nobody reads the output any more; going on without it\n")
@@ -49,7 +49,7 @@ def tolerant(stream: TextIO) -> TextIO:
         descriptor = stream.fileno()
     except (AttributeError, OSError, ValueError):
         return stream
-    # What is buffered goes out first: two buffers over one descriptor would mix up the order.
+    # The old buffer is flushed first: two buffers over one descriptor would mix up the order.
     stream.flush()
     raw = _Descriptor(descriptor, "w", closefd=False)
     unbuffered = bool(getattr(stream, "write_through", False))  # python -u

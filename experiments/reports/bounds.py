@@ -11,7 +11,7 @@ from vdm.runs.record import steps_name
 
 
 def format_cost(bound: Bound, randomisations: int, num_images: int) -> str:
-    """Return one line: how many network evaluations a bound will take, in all and per image."""
+    """Return a line of text with a bound's number of network evaluations, in all and per image."""
     each = bound.network_evaluations()  # of one image in one randomisation
     start = f"{bound.label}: {randomisations} randomisation(s) of {num_images} images, "
     if each is None:
@@ -54,7 +54,7 @@ def format_bounds(
 
 
 def _options(evaluation: BoundEvaluation) -> str:
-    """Options of a bound that its rows do not describe, and how its evaluations are spread."""
+    """Return as text a bound's options and the spread of its network evaluations over images."""
     facts = evaluation.bound.facts()
     options = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "bound")
     spent = evaluation.evaluations / evaluation.randomisations

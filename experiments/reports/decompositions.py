@@ -72,7 +72,7 @@ def table(decompositions: Mapping[str, Decomposition], num_dims: int) -> Table:
 
 
 def _first(parts: Parts, split: str, num_images: int) -> list[Batch]:
-    """The batches that hold the first `num_images` images; the others in them are masked out."""
+    """Return the batches that hold the first `num_images` images; further images are masked out."""
     batches = []
     for batch in eval_batches(parts.dataset, split, parts.config["evaluate"]["batch_size"]):
         mask = np.asarray(batch.mask) & (np.asarray(batch.index) < num_images)
@@ -82,6 +82,6 @@ def _first(parts: Parts, split: str, num_images: int) -> list[Batch]:
 
 
 def _error(result: Estimate, decomposition: Decomposition) -> str:
-    """The Monte Carlo error; fewer than eight trajectories give none that is worth printing."""
+    """Return the Monte Carlo error, bits/dim; "not estimated" for too few trajectories."""
     enough = len(decomposition.total) >= LEAST_RANDOMISATIONS
     return f"{result.monte_carlo_error:.4f}" if enough else "not estimated"

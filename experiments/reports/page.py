@@ -52,7 +52,7 @@ def render(drawings: Mapping[str, Drawing]) -> dict[str, dict[str, bytes]]:
 
 
 def _save(figure: Figure, kind: str) -> bytes:
-    """Return the content of the figure's file; the same picture gives the same bytes."""
+    """Return the bytes of the figure's file, which are equal for equal figures."""
     file = io.BytesIO()
     metadata = {"CreationDate": None} if kind == "pdf" else {}
     figure.savefig(file, format=kind, dpi=130, metadata=metadata)

@@ -193,7 +193,16 @@ def curves(run: Run, density: TimeDensity | None) -> dict[str, np.ndarray]:
 
 
 def time_density(run: Run, params, density: TimeDensity | None, times: np.ndarray) -> np.ndarray:
-    """Return p(t) at `times` [N], from which training draws; piecewise constant in NUM_CELLS cells."""
+    """Return the density p(t) from which training draws times, at `times`: float64 [N].
+
+    It is piecewise constant in NUM_CELLS cells of equal width in t.
+
+    Args:
+      run: the run whose schedule is read.
+      params: parameters of its model.
+      density: state of the adaptive density; None for uniform times.
+      times: times in [0, 1] [N].
+    """
     if density is None:
         return np.ones_like(times)
     # Cells are uniform in t, so the density is the mass times the number of cells.

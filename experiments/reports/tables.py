@@ -77,7 +77,7 @@ def show(value: Any) -> str:
     Floats have four decimal places, or two significant digits where four places would show none or too
     many; intervals are "[low, high]"; None is "".
     """
-    # Not "None" or "nan": an empty cell says that there is no such number.
+    # An empty cell, rather than "None" or "nan", for a number that does not exist.
     if value is None:
         return ""
     if isinstance(value, tuple):

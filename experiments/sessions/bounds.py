@@ -39,8 +39,8 @@ def parse(text: str, given: Mapping[str, int | None], config: Mapping[str, Any])
       text: the value of --bound.
       given: {flag of TAKERS: its value, or None where it is not given}, for every bound that leaves
         that option open.
-      config: configuration of the run; its section "evaluate" fills in what neither says of a bound
-        that is `configured`.
+      config: configuration of the run; for a bound that is `configured`, its section "evaluate" gives
+        the options that neither text nor flags set.
 
     Raises:
       ConfigError: a mistake in the text, or a flag that none of the bounds takes.
@@ -88,7 +88,7 @@ def run(
       params: the averaged (EMA) parameters.
       folder: the work folder, whose evaluations/ is written into.
       step: number of training steps of the checkpoint that `params` are from.
-      bounds: what is evaluated, in this order.
+      bounds: the bounds to evaluate, in this order.
       randomisations: independent randomisations of each; None leaves it to the bound.
       check: called after every batch; may raise to stop.
       processes: number of processes that hold a share of each batch.
@@ -133,7 +133,7 @@ def run(
 
 
 def _configured_options(config: Mapping[str, Any]) -> dict[str, int]:
-    """T and repeats of section "evaluate"; where it leaves T open, that of training."""
+    """Return T and repeats of section "evaluate"; T is that of training if the section has None."""
     timesteps = config["evaluate"]["num_timesteps"]
     trained = config["objective"]["num_timesteps"]
     return {
@@ -160,7 +160,15 @@ def _check(bound: Bound, parts: Parts, params: Params, processes: int) -> None:
 def _evaluate(
     bound: Bound, parts: Parts, params: Params, count: int, check: Callable[[], None]
 ) -> BoundEvaluation:
-    """One pass over the split with a progress bar; `check` may raise to stop within a batch."""
+    """Evaluate one bound over the split with a progress bar, fitted to training images if it has a fit.
+
+    Args:
+      bound: the bound.
+      parts: data, model, devices and section "evaluate".
+      params: the averaged parameters.
+      count: number of randomisations.
+      check: called after every batch; may raise to stop.
+    """
     options = parts.config["evaluate"]
     batches = eval_batches(parts.dataset, options["split"], options["batch_size"])
     images = parts.dataset.split("train")[:FIT_IMAGES]

@@ -46,7 +46,7 @@ def _is_prepared(config: Config) -> bool:
 
 
 def _with_cache(config: Config, folder: str) -> dict[str, Any]:
-    """The configuration with its data prepared in `folder`."""
+    """Return the configuration with `folder` as data.cache_dir."""
     return {**config, "data": {**config["data"], "cache_dir": folder}}
 
 
@@ -66,7 +66,7 @@ def _one_step(parts: Parts) -> None:
     batch = parts.train_batch(0)
     state = parts.fresh_state()
 
-    # Compiled ahead of the call: only so does XLA tell what memory it planned.
+    # Compiled ahead of the call, because only a compiled program reports its planned memory.
     started = time.monotonic()
     compiled = parts.train_step().lower(state, batch).compile()  # type: ignore[attr-defined]
     print(f"compiled the training step in {time.monotonic() - started:.1f} s")

@@ -1,7 +1,8 @@
 """Validation and samples during training: due at certain steps, abandoned when a signal comes.
 
-Each remembers the last step at which it was made. That goes into the checkpoint, so that a resumed run
-makes up for what a signal cut short, and logs the same numbers as one that was never stopped.
+`Validation` and `Samples` each store the last step at which they ran. The checkpoint records whether
+that is its own step, so that a resumed run repeats an evaluation that a signal cut short, and logs the
+same numbers as a run that was never stopped.
 """
 
 import dataclasses
@@ -66,7 +67,7 @@ class Validation:
         return self.bits_per_dim
 
     def metrics(self, step: int) -> dict[str, float]:
-        """What is stored with a checkpoint of `step`: the value, if it is of that very step."""
+        """Return {VALIDATION: bits/dim} to store with the checkpoint of `step`; {} for another step."""
         if self.step != step or self.bits_per_dim is None:
             return {}
         return {VALIDATION: self.bits_per_dim}

@@ -38,8 +38,8 @@ def train_in_folder(
       parts: data, model, devices and training step.
       folder: the work folder, locked by this process.
       stop: whether a signal asked to stop.
-      validation, samples: what is made at certain steps; told what was made before.
-      identity: what goes into config.json.
+      validation, samples: the periodic evaluation and samples; their last steps are restored.
+      identity: contents of config.json.
 
     Returns:
       The state after num_steps.
@@ -52,7 +52,7 @@ def train_in_folder(
     keep = {name: options[name] for name in ("keep_latest", "keep_best")}
     store = checkpoints.open_checkpoints(folder, **keep)
     start = _restore(store, parts, folder, identity, validation, samples)
-    # Only now: a run that cannot be restored keeps the configuration it has.
+    # After the restore, so that a run that cannot be restored keeps its stored configuration.
     _write_identity(store, folder, identity)
 
     step, num_steps, per_call = int(start.state.step), options["num_steps"], parts.steps_per_call
@@ -84,7 +84,7 @@ def train_in_folder(
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-    """Where training starts.
+    """State from which training starts or resumes.
 
     Attributes:
       state: the restored state, or a fresh one.
@@ -105,7 +105,20 @@ def _restore(
     validation: Validation,
     samples: Samples,
 ) -> _Start:
-    """The newest undamaged state; `validation` and `samples` are told what was made of it."""
+    """Return the newest undamaged state, and restore the last steps of `validation` and `samples`.
+
+    Args:
+      store: the checkpoints of the folder.
+      parts: data, model, devices and configuration.
+      folder: the work folder, for the message.
+      identity: contents of config.json; changes that it records are allowed.
+      validation, samples: their attributes `step` and `bits_per_dim` are set from the record.
+
+    Raises:
+      DataError: the folder belongs to other data.
+      ConfigError: the configuration differs from the checkpoint's in a field that must not change.
+      CheckpointError: no checkpoint can be restored.
+    """
     if store.latest_step() is None:
         return _Start(parts.fresh_state(), [], 0.0)
     state, record = checkpoints.restore_state(store, parts)
@@ -148,7 +161,7 @@ class _Session:
     log: TrainingLog
 
     def hooks(self) -> Hooks:
-        """The actions, each with its period in steps."""
+        """Return the actions, each with its period in steps."""
         options = self.parts.config["train"]
         every = {name: options[name] for name in options if name.endswith("_every_steps")}
         return Hooks(
@@ -161,7 +174,10 @@ class _Session:
         )
 
     def catch_up(self, state: TrainState) -> None:
-        """Make what a signal cut short, so that a resumed run logs and keeps what any other would."""
+        """Make up for an evaluation or samples at this step that a signal cut short.
+
+        A resumed run then logs and stores the same numbers as one that was never stopped.
+        """
         step, options = int(state.step), self.parts.config["train"]
         # In the order of the loop: evaluation, then samples.
         actions = (
@@ -185,13 +201,14 @@ class _Session:
         self.log.log(step, metrics, self.validation.bits_per_dim)
 
     def _evaluate(self, state: TrainState) -> None:
+        """Log the bound on the validation split, bits/dim; nothing where a signal cut it short."""
         self.log.pause()
         bits_per_dim = self.validation.evaluate(state)
         if bits_per_dim is not None:
             self.log.log_validation(int(state.step), VALIDATION, bits_per_dim)
 
     def _sample(self, state: TrainState) -> None:
-        # Not logged: the picture is the result.
+        """Write a grid of samples to the work folder; nothing is logged."""
         self.log.pause()
         self.samples.draw(state)
 
@@ -211,12 +228,12 @@ class _Session:
             _write_identity(self.store, self.folder, self.identity)
 
     def _done(self, step: int) -> dict[str, bool]:
-        """Whether validation and samples of `step` were made before it was saved."""
+        """Return which of validation and samples were made at `step`, for the checkpoint's record."""
         return {"evaluated": self.validation.step == step, "sampled": self.samples.step == step}
 
 
 def _write_identity(store: Checkpoints, folder: Path, identity: dict[str, Any]) -> None:
-    """Write config.json; from the first checkpoint on it tells that there must be some."""
+    """Write config.json; once a checkpoint exists it records that, so that a loss is noticed."""
     if store.latest_step() is not None:
         identity[checkpoints.HAS_CHECKPOINTS] = True
     write_json(folder / "config.json", identity)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Speed:
-    """A clock that runs while training steps do, and gives images per second.
+    """Training speed in images/s, by a clock that runs only during training steps.
 
     It runs from the start of a step until `stop` or `take`. The first step compiles and
     is not measured.
@@ -21,13 +21,13 @@ class Speed:
         self._since: float | None = None
 
     def start_step(self) -> None:
-        """Begin another step; on an accelerator the one before may still be under way."""
+        """Start the clock for another step; an accelerator may still be computing the one before."""
         self._steps += 1
         if self._steps and self._since is None:
             self._since = self._clock()
 
     def stop(self) -> None:
-        """Stop the clock: all steps are done, and evaluation, sampling or saving comes."""
+        """Stop the clock before evaluation, sampling or saving; all steps must have been computed."""
         if self._since is not None:
             self._seconds += self._clock() - self._since
             self._since = None

@@ -62,10 +62,10 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
 
 
 def _as_it_began(parts: Parts, folder: Path, allowed: Sequence[str]) -> Parts:
-    """`parts` with the defaults of the time when the folder's run began.
+    """Return `parts` with the defaults that were in force when the folder's run began.
 
-    A default that has changed since, such as the number of repeats, would make validations before and
-    after incomparable.
+    If a default has changed since, such as the number of repeats, validations before and after the
+    resumption would otherwise not be comparable.
     """
     saved = read_identity(folder)
     if saved is None:
@@ -75,7 +75,7 @@ def _as_it_began(parts: Parts, folder: Path, allowed: Sequence[str]) -> Parts:
 
 
 def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[str, Any]:
-    """The contents of config.json, if the folder is new or holds a run that can be resumed.
+    """Return the contents of config.json for a new folder or a run that can be resumed.
 
     Raises:
       ConfigError: the folder holds another run.
@@ -101,7 +101,7 @@ def _final_report(
     compiled: CompiledTerms,
     stop: Stop,
 ) -> None:
-    """Print the table of the last state, evaluated unless its current record is there already."""
+    """Print the table of the last state, from its stored record if that is current, else evaluated."""
     split, step = parts.config["evaluate"]["split"], int(state.step)
     path = report_path(folder, split, step, estimation)
     hashes = {

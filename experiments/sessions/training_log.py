@@ -1,4 +1,4 @@
-"""Metrics of training as they are logged, and the line that the terminal shows of them."""
+"""Logging of training metrics to files, and as a line on the terminal."""
 
 import time
 from collections.abc import Mapping
@@ -33,16 +33,16 @@ class TrainingLog:
         self._loss = self._rate = ""  # as last logged
 
     def start_step(self, step: int) -> None:
-        """Step `step` begins."""
+        """Start the clock of images/s for step `step`."""
         self._speed.start_step()
         self._bar.update(step)
 
     def pause(self) -> None:
-        """Something other than training begins, which images/s are not to include."""
+        """Stop the clock of images/s before evaluation, sampling or saving."""
         self._speed.stop()
 
     def seconds(self) -> float:
-        """Wall-clock seconds of the whole run, over all starts of the program."""
+        """Return the wall-clock seconds of the whole run, over all starts of the program."""
         return time.monotonic() - self._started
 
     def log(self, step: int, metrics: Mapping[str, float], validation: float | None) -> None:

@@ -18,11 +18,11 @@ from experiments.reports.tables import Table
 from vdm.plots import plot_curl, plot_path_terms
 
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
-"""S, of the two pixels."""
+"""Covariance S of the two pixels."""
 ENDS = (-13.3, 5.0)
 """gamma of both pixels at t = 0 and t = 1."""
 NUM_NODES = 400
-"""Gauss-Legendre nodes per path; the closed form is met to a relative 1e-5."""
+"""Gauss-Legendre nodes per path; they reproduce the closed form to a relative 1e-5."""
 
 Path2D = Callable[[np.ndarray], np.ndarray]
 """Function from times t [N] to the fractions of both pixels' ways between the end points [N,2]."""
@@ -101,7 +101,9 @@ def closed_form() -> float:
 
 
 def curl(gamma: np.ndarray, told_both: bool) -> np.ndarray:
-    """Return df_2/dgamma_1 - df_1/dgamma_2 at gammas [N,2]: where it is 0, no path is better.
+    """Return the curl df_2/dgamma_1 - df_1/dgamma_2 of the field [N].
+
+    If it is 0 everywhere, the term does not depend on the path.
 
     Args:
       gamma: noise levels of both pixels [N,2].
@@ -116,7 +118,7 @@ def curl(gamma: np.ndarray, told_both: bool) -> np.ndarray:
 
 
 def table() -> Table:
-    """Return a row per path and a column per denoiser: the denoising term in nats."""
+    """Return the denoising term, int f . dgamma in nats: a row per path, a column per denoiser."""
     rows = [
         (name, *(integral(path, both) for both in DENOISERS.values()))
         for name, path in PATHS.items()

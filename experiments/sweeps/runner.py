@@ -32,12 +32,12 @@ def run_all(
     command: Callable[[Point, Path], Sequence[str]],
     stop: Callable[[], bool],
 ) -> list[Outcome]:
-    """Run everything that is not finished, and write the summary anew after each run.
+    """Start or resume every unfinished run of a sweep, and rewrite the summary after each.
 
     Args:
       grid: the runs.
       folder: holds a work folder and a NAME.log per run, summary.json and summary.csv.
-      command: (point, its work folder) -> the words of a process that starts or resumes it.
+      command: (point, its work folder) -> arguments of the process that starts or resumes it.
       stop: whether to stop; the run in progress then gets SIGTERM and may save its state.
 
     Raises:

@@ -181,7 +181,7 @@ BAD_FOLDERS = {
     ),
     "newer section": (
         _edit(lambda content: content["config"]["schedule"].update(**NEWER)),
-        r"config\.schedule\.warp.*newer version.*upgrade",
+        r"warp.*newer version.*upgrade",
     ),
 }
 

@@ -191,8 +191,8 @@ def _prepare(
     expected = recipe.expected if complete else {}
     facts, per_image = write_raw_dataset(root, recipe.name, raw, options, progress, expected)
 
-    # A complete copy found on this machine is the set itself: it also answers whoever asks without
-    # naming files.
+    # A complete copy found on this machine equals the published set, so it is recorded under the
+    # request without files as well.
     requests = [recipe.request]
     if complete and recipe.complete_request is not None:
         requests.append(recipe.complete_request)
@@ -233,7 +233,7 @@ def _check_options(name: str, source: Callable, options: Mapping[str, Any]) -> N
 
 
 def _explain(data_request: DataRequest, root: Path) -> str:
-    """Return a sentence that says what is not prepared, and where it was looked for."""
+    """Return the message for data that are not prepared, with the folders that were searched."""
     forms = local_forms(data_request.name)
     where = f"in {root}"
     if data_request.source_dir and forms:

@@ -144,9 +144,15 @@ def _eval_batch(images: np.ndarray, start: int, batch_size: int) -> Batch:
 
 
 def _batch(images: np.ndarray, index: np.ndarray, mask: np.ndarray) -> Batch:
-    """Return the images at positions `index` [B] as a Batch of clean images."""
+    """Return the images at positions `index` [B] as a Batch without augmentation.
+
+    Args:
+      images: integer codes of the split [N,H,W,C].
+      index: positions in the split [B].
+      mask: False for padding [B].
+    """
     return Batch(
-        # Of a plain view: a memory map's own indexing is a fifth slower.
+        # From a plain view, because indexing a memory map directly is a fifth slower.
         images=np.take(np.asarray(images), index, axis=0),
         index=index.astype(np.int32),
         mask=mask,

@@ -156,7 +156,11 @@ def summarise(evaluation: Evaluation) -> dict[str, Estimate]:
 
 
 def format_table(summary: dict[str, Estimate]) -> str:
-    """Return the summary as a table in text, one line per term, in bits/dim."""
+    """Return the printed table of the terms, in bits/dim.
+
+    Args:
+      summary: {term or "total": mean and errors}, from `summarise` or a stored record.
+    """
     columns = ("term", "bits/dim", "s.e. (images)", "s.e. (Monte Carlo)")
     rows = [
         (name, f"{row.mean:.4f}", _format(row.standard_error), _format(row.monte_carlo_error))

@@ -110,17 +110,17 @@ class DiffusionModel(Model):
           params: the model's parameters.
           z: noisy latents z_t [B,H,W,C].
           gamma: their noise levels, broadcastable to z.
-          known: record of what is known of each image besides z and gamma.
+          known: side information of each image, its augmentation flag [B] and context [B,K].
           train: whether dropout is on.
           dropout_key: key of dropout, consumed when training.
         """
 
     def predict(self, params: Params, z: Latents, gamma: Gamma, known: Known) -> Latents:
-        """Return eps_hat(z, gamma, known) [B,H,W,C] without dropout."""
+        """Return eps_hat(z, gamma, known) [B,H,W,C] without dropout; arguments as in `predict_eps`."""
         return self.predict_eps(params, z, gamma, known)
 
     def gamma(self, params: Params, t: PerExample, context: Context | None = None) -> Gamma:
-        """Return gamma(t) for times t [B], broadcastable to a latent."""
+        """Return gamma(t) for times t [B] in [0, 1], broadcastable to a latent."""
         return self.schedule.gamma(params["schedule"], t, context)
 
     def gamma_and_derivative(

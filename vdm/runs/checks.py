@@ -58,7 +58,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _check_steps_per_call(train: Mapping) -> None:
-    """ConfigError unless every period ends together with a call of several steps."""
+    """Raise ConfigError unless every period ends together with a call of several steps."""
     size = train["steps_per_call"]
     for field, value in train.items():
         if (field == "num_steps" or field.endswith("_every_steps")) and value % size:
@@ -83,7 +83,7 @@ def check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
 
 
 def _check_denoiser(denoiser: Mapping) -> None:
-    """ConfigError for sizes, a dropout rate or a dtype that no network takes."""
+    """Raise ConfigError for sizes, a dropout rate or a dtype that no network takes."""
     name = denoiser["name"]
     options = denoiser.get(name, {})
     for field, value in options.items():

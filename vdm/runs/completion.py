@@ -91,7 +91,7 @@ def _merged(defaults: Mapping, given: Mapping) -> dict[str, Any]:
 
 
 def _check_kind(field: str, value: Any, default: Any) -> None:
-    """ConfigError unless `value` has the type of the default, or the one that a None stands for."""
+    """Raise ConfigError unless `value` has the default's type, or that which None stands for."""
     kind = KINDS[field] if default is None else type(default)
     if value is None and default is None:
         return

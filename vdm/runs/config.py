@@ -22,7 +22,7 @@ def differences(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
 
 
 def as_tuples(value: Any) -> Any:
-    """Return a nested value with JSON's lists as the tuples that they were before they were written."""
+    """Return a nested value with every list replaced by a tuple; JSON stores tuples as lists."""
     if isinstance(value, Mapping):
         return {name: as_tuples(item) for name, item in value.items()}
     return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -38,7 +38,7 @@ def effective_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return {dotted field: value} of a configuration of any revision, under today's names.
 
     Fields that it lacks have the default they were added with; so have those that its schedule or
-    source of data does not take, whose values count for nothing.
+    source of data does not take, because their values have no effect.
     """
     defaults = historical_defaults()
     fields = defaults | without_former(flatten(as_tuples(upgrade(config))))
@@ -48,19 +48,19 @@ def effective_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 def keep_earlier_defaults(
     saved: Mapping[str, Any], now: Mapping[str, Any], allowed: Container[str] = ()
 ) -> dict[str, Any]:
-    """Return `now` as a run that an earlier revision saved goes on with it.
+    """Return the configuration with which a run of an earlier revision resumes: `now`, adjusted.
 
-    A field of EARLIER_DEFAULTS that holds its old default in `saved` and its new one in `now` was
-    chosen by nobody, and keeps the old one.
+    A field of EARLIER_DEFAULTS with its old default in `saved` and its new one in `now` was never set
+    by the user, and keeps the old default.
 
     Args:
       saved: the configuration in config.json.
       now: the configuration that the run is resumed with.
-      allowed: fields that are to change all the same.
+      allowed: fields that take their value in `now` in any case.
     """
     before, after = effective_fields(saved), effective_fields(now)
     defaults = flatten(as_tuples(default_config()))
-    # Values that count for nothing are part of the hash that the run's evaluations carry.
+    # Values without effect are part of the hash that the run's evaluations carry.
     resumed = with_former_values(now, upgrade(as_tuples(saved)))
     for name, old in EARLIER_DEFAULTS.items():
         chosen = before[name] != old or after[name] != defaults[name]
@@ -76,14 +76,18 @@ def replaced(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict
 
 
 def config_changes(saved: Mapping, now: Mapping) -> dict[str, tuple[Any, Any]]:
-    """Return {dotted field: (saved, now)} where two configurations differ in a field that counts."""
+    """Return {dotted field: (saved, now)} of the effective fields in which two configurations differ.
+
+    A field that the chosen schedule or source does not take has no effect and is left out, see
+    `effective_fields`.
+    """
     return differences(effective_fields(saved), effective_fields(now))
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the fields that differ from their historical default.
 
-    Section "evaluate" and the place of prepared data do not count: neither changes what was trained.
+    Section "evaluate" and data.cache_dir are left out: neither changes the trained parameters.
     """
     defaults = historical_defaults()
     former_defaults = former_layout(default_config(), defaults) | EARLIER_DEFAULTS
@@ -109,7 +113,7 @@ def earlier_config_hash(config: Mapping[str, Any]) -> str | None:
 
 
 def _trained_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that decide what is trained."""
+    """Return the fields except "evaluate.*" and data.cache_dir, which do not affect training."""
     return {
         n: v for n, v in fields.items() if not n.startswith("evaluate.") and n != "data.cache_dir"
     }

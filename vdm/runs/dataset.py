@@ -116,7 +116,7 @@ def load(
 
 
 def command(section: Mapping[str, Any], cache_dir: str | os.PathLike | None) -> list[str]:
-    """Return the command line, in words, that prepares what `section` describes."""
+    """Return the command that prepares the data that `section` describes, one argument per item."""
     words = ["python", "-m", "vdm.runs.prepare_data", f"--dataset={section['name']}"]
     if cache_dir:
         words.append(f"--data_dir={cache_dir}")
@@ -182,10 +182,10 @@ class _Bars:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a process that is to find this very `vdm`.
+    """Return environment variables with which a child process imports the same `vdm` as this one.
 
-    The folder that holds the package goes to the front of PYTHONPATH, as it may be on sys.path for
-    another reason than being installed; the working folder stays, for relative paths in the options.
+    The folder that holds the package goes to the front of PYTHONPATH, because the package need not be
+    installed. The working folder is not changed, so that relative paths in the options stay valid.
     """
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

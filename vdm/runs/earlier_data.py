@@ -35,11 +35,11 @@ def open_earlier(
       verify: hash all pixels again.
 
     Returns:
-      The data; None where they are read as ever, or have changed since.
+      The data; None where today's reading finds the same data, or none matches the recorded hash.
     """
     if not _is_folder(section) or not _is_folder(saved["config"]["data"]):
         return None
-    # Read as ever: told from the cache's index, without listing any files.
+    # Today's reading gives the same data; the cache's index shows it without listing any files.
     if _matching(lambda: dataset.load(section, cache_dir, prepare=False), saved):
         return None
     # The files are as they were: one pool of all splits, from the cache with labels.

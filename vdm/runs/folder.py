@@ -54,7 +54,7 @@ def data_identity(spec: DataSpec) -> dict[str, Any]:
 
 
 def check_writable(workdir: Path, argument: str = "workdir") -> None:
-    """ConfigError unless the folder, or the nearest one above it that exists, can be written."""
+    """Raise ConfigError unless the folder, or the nearest one above it that exists, can be written."""
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ConfigError(f"{argument}={workdir}: {existing} is a file; choose another folder")
@@ -134,7 +134,7 @@ def check_resumable(
 
 
 def check_changeable(names: Sequence[str]) -> None:
-    """ConfigError unless each of `names` is a field that may change within a run."""
+    """Raise ConfigError unless each of `names` is a field that may change within a run."""
     for name in names:
         if name in FORMER_NAMES:
             raise ConfigError(f"allow_change={name}: this field is now {FORMER_NAMES[name]}")
@@ -154,7 +154,7 @@ def _is_changeable(name: str) -> bool:
 
 
 def check_same_data(saved: Mapping, spec: DataSpec) -> None:
-    """DataError unless `spec` describes the data that a run was trained on."""
+    """Raise DataError unless `spec` describes the data that a run was trained on."""
     if changes := differences(saved, as_tuples(data_identity(spec))):
         raise DataError(f"data is not what this folder was trained on: {_list(changes)}")
 
@@ -171,7 +171,9 @@ def _offer(changeable: list[str], num_refused: int) -> str:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Make the folder and hold its lock, which ends with the process, however that ends.
+    """Make the work folder and hold its lock within the context.
+
+    The lock does not outlive the process, even if that is killed.
 
     Of several processes of one run only the first takes the lock.
 

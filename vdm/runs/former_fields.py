@@ -3,9 +3,10 @@
 `upgrade` reads a saved configuration. `former_layout` is its inverse, in which every revision hashes
 configurations, so that a record of an evaluation stays current whatever fields are renamed.
 
-A field of SEVERAL stood once under every choice that took it, such as schedule.rational_spline.
-learned_endpoints, and only the chosen one's value counted. `upgrade` moves that one. The values under
-other choices counted for nothing; they stay where they were and are part of the hash alone.
+A field of SEVERAL, such as schedule.learned_endpoints, once stood under every choice of its section
+that took it: schedule.rational_spline.learned_endpoints and so on. Only the value under the chosen
+schedule or source had an effect, and `upgrade` moves that one. The values under other choices stay
+where they were, because the hash includes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,9 +47,13 @@ FORMER_NAMES = RENAMED | {
 
 
 def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration of any revision with the fields that count under their present names.
+    """Return a copy of a configuration of any revision in which fields have their present names.
 
-    A configuration of this revision comes back equal.
+    Of a field of SEVERAL, only the value under the chosen schedule or source is moved to the present
+    name. A configuration of this revision comes back equal.
+
+    Args:
+      config: nested groups, such as {"schedule": {"name": "linear", ...}, ...}; left unchanged.
     """
     moves = dict(RENAMED)
     for name, choices in SEVERAL.items():
@@ -90,7 +95,7 @@ def former_layout(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
 
 
 def without_former(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {dotted name: value} without former names, whose values count for nothing."""
+    """Return {dotted name: value} without former names, whose values have no effect."""
     return {name: value for name, value in fields.items() if name not in FORMER_NAMES}
 
 
@@ -108,7 +113,7 @@ def without_effect(config: Mapping[str, Any]) -> list[str]:
 
 
 def with_former_values(config: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `config` with the values of `saved` that count for nothing but belong to its hash.
+    """Return `config` with the values of `saved` that have no effect but belong to its hash.
 
     The inverse of `without_former_values`, where `saved` is what `upgrade` gave for it.
     """
@@ -134,7 +139,7 @@ def _copy(value: Any) -> Any:
 
 
 def _group(config: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    """Return the group of `config` at `path`, made where it does not exist."""
+    """Return the nested dictionary of `config` at `path`; missing ones are added to `config`."""
     for name in path:
         config = config.setdefault(name, {})
     return config

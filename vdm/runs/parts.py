@@ -233,7 +233,7 @@ def use_compilation_cache() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path("~/.cache/vdm/jax").expanduser()
         try:
-            # Private: whoever can write here decides what others run.
+            # Private, because anyone who can write here could plant a program that this user runs.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             status = folder.stat()
         except OSError:

@@ -56,7 +56,7 @@ def git_revision(root: Path = _ROOT) -> str:
 
 @functools.cache
 def revision_at_start(root: Path = _ROOT) -> str:
-    """Return the revision at the first call; the repository may move on under a long run."""
+    """Return the revision at the first call; the repository may change during a long run."""
     return git_revision(root)
 
 

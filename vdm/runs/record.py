@@ -162,7 +162,11 @@ def identity(parts: Parts, params: Params, split: str, step: int) -> dict[str, A
 
 
 def format_report(facts: Mapping[str, Any]) -> str:
-    """Return the printed table of a record's terms, and the facts that belong to it."""
+    """Return the text that `train` and `evaluate` print: the table of terms, and its facts.
+
+    Args:
+      facts: a record from `describe`, fresh or read from evaluations/*.json.
+    """
     rows = {name: Estimate(**row) for name, row in facts["bits_per_dim"].items()}
     precision = facts["provenance"]["matmul_precision"]
     trained = facts["timesteps_train"]
@@ -183,13 +187,27 @@ def format_report(facts: Mapping[str, Any]) -> str:
 
 
 def report_path(workdir: Path, split: str, step: int, estimation: Estimation) -> Path:
-    """Return the path of the JSON of an evaluation of bound "elbo"."""
+    """Return the path of the JSON of an evaluation of bound "elbo".
+
+    Args:
+      workdir: the work folder.
+      split: name of the evaluated split.
+      step: training step of the evaluated parameters.
+      estimation: T, repeats, randomisations and seed, which the file's name holds.
+    """
     name = estimation.bound.record_name(estimation.randomisations, estimation.seed)
     return record_path(workdir, split, step, name)
 
 
 def record_path(workdir: Path, split: str, step: int, name: str) -> Path:
-    """Return the path of a record, a file per split, step and name (see `Bound.record_name`)."""
+    """Return the path of an evaluation's record, evaluations/SPLIT-stepSTEP-NAME.json.
+
+    Args:
+      workdir: the work folder.
+      split: name of the evaluated split.
+      step: training step of the evaluated parameters.
+      name: bound, options and estimation, from `Bound.record_name`.
+    """
     return workdir / "evaluations" / f"{split}-step{step}-{name}.json"
 
 

@@ -121,7 +121,7 @@ class Run:
 
     @property
     def evaluations(self) -> dict[str, Stored]:
-        """Stored evaluations {file name: record}; each has a fault, "" where it is of this very run."""
+        """Stored evaluations {file name: record}; the `fault` of one of this run is ""."""
         return stored.read_all(self.workdir, self.identity)
 
     def evaluate(

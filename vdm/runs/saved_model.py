@@ -55,7 +55,7 @@ def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise _newer(workdir, identity, "")
     for field, value in unknown_fields(upgrade(config)):
         if field in FORMER_NAMES:
-            continue  # counts for nothing, see `upgrade`
+            continue  # has no effect, see `upgrade`
         raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
     return complete_saved(without_former_values(upgrade(config)))
 

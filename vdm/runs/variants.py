@@ -14,11 +14,11 @@ from vdm.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One configuration of a file, with what a reader wants to know before training it.
+    """One configuration of a file, with its cost and expected bits/dim.
 
     Attributes:
       make: returns the configuration, a ConfigDict.
-      line: one line that says what is trained.
+      line: one line that describes the model and data.
       cost: steps, images per step and time.
       expected: bits/dim and where the number comes from.
     """

@@ -25,12 +25,12 @@ class HeldError(Exception):
 
 
 def take(path: Path, wait: Callable[[str], None] | None = None) -> AbstractContextManager:
-    """Take a lock that is held from now on, until the context that is returned is left.
+    """Acquire a lock during this call, and return the context manager whose exit releases it.
 
     Args:
       path: the lock's file, in a folder that exists; it is created, and stays.
-      wait: called once with the owner if another process holds the lock, which is then waited for;
-        None raises instead.
+      wait: called once with the owner's name if another process holds the lock, before waiting for
+        it; None raises HeldError instead of waiting.
 
     Raises:
       HeldError: another process holds it, and `wait` is None.

@@ -57,7 +57,7 @@ def together(work: Callable[[], Result]) -> Result:
 
 
 def first_only(work: Callable[[], object]) -> None:
-    """Call `work` in the first process alone; the others wait for it, and fail with it."""
+    """Call `work` in the first process alone; the others wait, and raise if it failed."""
     together(lambda: work() if is_first() else None)
 
 
@@ -65,7 +65,7 @@ def check_same(name: str, text: str) -> None:
     """Raise ConfigError in every process unless `text` is the same in all.
 
     Args:
-      name: name of what is compared, for the message.
+      name: name of the compared value, for the message.
       text: this process's value, such as a configuration as JSON.
     """
     if jax.process_count() == 1:
@@ -82,9 +82,9 @@ def check_same(name: str, text: str) -> None:
 
 
 def from_first(flag: bool) -> bool:
-    """Return `flag` as the first process has it.
+    """Return the first process's `flag`, in every process.
 
-    Decisions taken from files need it: another process may see a file earlier or later.
+    Decisions that depend on files need it, because another process may see a file earlier or later.
     """
     if jax.process_count() == 1:
         return flag

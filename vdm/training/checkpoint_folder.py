@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: its steps, their state of repair, and what is set aside.
+"""The folder of a run's checkpoints: its steps, and the renaming of damaged ones.
 
 A step is a folder whose name is the bare number; Orbax commits it by renaming it to that. A
 damaged one is renamed to damaged-<name>, which neither Orbax's list of steps nor its retention
@@ -117,16 +117,16 @@ class Folder:
         return [step] if step is not None else steps[::-1]
 
     def _raise_unless_damage(self, step: int, error: Exception) -> None:
-        """Raise if `error` says nothing about the files: then the step must not be set aside."""
+        """Raise unless `error` shows that the step's files are damaged, so that it may be set aside."""
         if _ran_out(error):
             raise CheckpointError(
                 f"{self.directory / str(step)}: memory, or another resource, ran out while it was "
                 f"read ({line(error)}); it is not taken for damaged: end what else uses the device"
             ) from error
-        # Only what is missing is damage: a file system may merely be out of reach for now.
+        # Of operating system errors only a missing file is damage: others may be temporary.
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise error
-        # Anything else is: a damaged file makes Orbax raise nearly anything.
+        # Any other error counts as damage: a damaged file makes Orbax raise nearly anything.
 
     def _pass_over(self, damaged: Mapping[int, str], good: int) -> None:
         """Rename the damaged steps, and warn of each."""

@@ -51,7 +51,7 @@ def schedule_curves(run: Run) -> dict[str, np.ndarray]:
 
 
 def learning_curves(run: Run) -> dict[str, np.ndarray]:
-    """Return the training loss as it was logged, beside the amounts of COMPUTE spent until then.
+    """Return the logged training losses with the amounts of COMPUTE spent up to each.
 
     Returns:
       {"step", "images", "flops", "seconds", "train"}, [logged steps] each: "train" in bits/dim,

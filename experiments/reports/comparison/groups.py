@@ -19,7 +19,9 @@ _NO_MATTER = ("data.cache_dir",)
 def check_same_data(
     folders: Sequence[str], identities: Sequence[Mapping], allowed: Sequence[str]
 ) -> list[str]:
-    """Return the fields "data.*" that differ from the first run's, all of them allowed.
+    """Return the names "data.*" of the fields in which any run differs from the first run.
+
+    The comparison is refused unless every one of them is in `allowed`.
 
     Args:
       folders: the work folders, for messages.
@@ -41,7 +43,7 @@ def check_same_data(
     for folder, identity in zip(folders, identities, strict=True):
         changes = differences(identities[0]["data"], identity["data"])
         pairs = {f"data.{name}": pair for name, pair in changes.items()}
-        # A difference that was not allowed in words would make one column of two kinds of number.
+        # Without the user's consent one column would mix bits/dim of different data.
         if refused := {n: pair for n, pair in pairs.items() if n not in allowed}:
             listed = ", ".join(f"{n} {a!r} and {b!r}" for n, (a, b) in refused.items())
             raise DataError(

@@ -38,14 +38,14 @@ def open_runs(
     allowed: Sequence[str] = (),
     group_by: Sequence[str] = (),
 ) -> tuple[list[Run], list[Group], list[str]]:
-    """Open the runs in `folders` and check that their numbers may stand in one column.
+    """Open the runs in `folders`, and check that their bits/dim are comparable.
 
     Args:
       folders: two or more work folders.
-      step: which checkpoint of each: "latest", "best" or a number.
+      step: checkpoint of each run: "latest", "best" or a number.
       batch_size: images evaluated at once; None = as each run's configuration says.
       allowed: fields "data.*" in which the runs' data may differ.
-      group_by: fields of the configuration that tell groups of seeds apart; none = no groups.
+      group_by: fields of the configuration by which seeds are grouped; none = no groups.
 
     Returns:
       The runs, their groups, and the fields in which their data differ.
@@ -96,7 +96,7 @@ def shared_timesteps(runs: Sequence[Run], asked: int | None) -> int:
     trained = {name: steps for name, steps in timesteps.items() if steps is not None} or {"": 0}
     if asked is not None:
         return asked
-    # Bounds of different T are different numbers; a default would choose between them unseen.
+    # Bounds at different T are not comparable, and a default would choose one without notice.
     if len(set(trained.values())) > 1:
         listed = ", ".join(f"{name} T={steps}" for name, steps in trained.items())
         raise ConfigError(

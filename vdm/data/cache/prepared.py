@@ -134,7 +134,7 @@ def write(root: Path, splits: Mapping[str, Split], facts: Mapping[str, Any]) -> 
       DataError: a split gave another number of images than its shape says.
       DiskError: the cache cannot be written.
     """
-    # mkdtemp would make a folder that nobody else may read, wrong for a shared cache.
+    # mkdtemp would make a folder that only this user may read, wrong for a shared cache.
     temporary = root / f".writing-{uuid.uuid4().hex}"
     num_levels = facts["num_levels"]
 

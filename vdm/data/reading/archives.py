@@ -133,7 +133,7 @@ def describe(error: BaseException) -> str:
 def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     """Yield the wanted files of a tar."""
     with tarfile.open(path, "r:*") as tar:
-        # Links are refused even if nobody wants them: an archive of images has no use for one.
+        # Links are refused even if their members are not read: an archive of images needs none.
         for member in tar:
             name = _checked_name(path, member.name)
             if member.isdir():

@@ -16,7 +16,7 @@ Folders = tuple[str, ...]
 _SHOWN = 6
 """Names that a message lists at most."""
 _FEW_FILES = 0.01
-"""Share of the training files that may be called test_001.png or the like by chance."""
+"""Share of the training files that may have a name such as test_001.png by chance."""
 
 
 def without_enclosing(folders: Mapping[str, Folders]) -> dict[str, Folders]:
@@ -72,7 +72,9 @@ def check_splits(
 
 
 def check_files(names: Sequence[str], folders: Mapping[str, Folders], where: str) -> None:
-    """Raise DataError if a good part of the training images are called test_001.png or the like.
+    """Raise DataError if many training images are named as held out, such as test_001.png.
+
+    A single one, or a share below _FEW_FILES, may have such a name by chance.
 
     Args:
       names: names of the training images.
@@ -87,7 +89,7 @@ def check_files(names: Sequence[str], folders: Mapping[str, Folders], where: str
 
 
 def _check_level(inside: Mapping[str, Folders], depth: int, refuse) -> None:
-    """Require that splits lie on one level only, and that each has one folder there."""
+    """Raise unless all splits lie on one level, each in one folder."""
     if any(map(splits_in, {part for parts in inside.values() for part in parts[:depth]})):
         raise refuse(_describe(inside), "rename what is no split")
 
@@ -104,7 +106,13 @@ def _check_level(inside: Mapping[str, Folders], depth: int, refuse) -> None:
 def _check_within(
     classes: Mapping[str, set[Folders]], inside: Mapping[str, Folders], refuse
 ) -> None:
-    """Require that a split's name below a split is a class: all splits have it, and others besides."""
+    """Raise unless split names below a split are classes: in all splits, among other classes.
+
+    Args:
+      classes: {split: folders of each class, below the split and above it}, without the split's own.
+      inside: {image: its folders}, for the message.
+      refuse: (reading, fix) -> the error to raise.
+    """
     named = [
         {c for c in split_classes if any(map(_is_doubtful, c))}
         for split_classes in classes.values()
@@ -117,7 +125,7 @@ def _check_within(
 
 
 def _is_doubtful(part: str) -> bool:
-    """Return whether a folder within a split may be another split; a class "bullet_train" is none."""
+    """Return whether a folder within a split may be another split; class "bullet_train" may not."""
     return split_of(part) is not None or bool(splits_in(part) - {"train"})
 
 
@@ -137,7 +145,7 @@ def _check_enclosing(folders: Mapping[str, Folders], splits: set[str], where: st
 
 
 def _describe(inside: Mapping[str, Folders]) -> str:
-    """Return the folders that could be splits, and what lies beside them, in words."""
+    """Return text that lists the folders that could be splits, and the others beside them."""
     splits: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for parts in inside.values():

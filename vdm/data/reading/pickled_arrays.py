@@ -63,28 +63,44 @@ class Array:
 
 
 def call(name: Name, arguments: tuple) -> Any:
-    """Return what the function of that name would make of the arguments; it is not called itself."""
+    """Return the stand-in for numpy's function `name` applied to the arguments; numpy is not called.
+
+    Args:
+      name: token of the function, from NAMES.
+      arguments: its arguments, from the file.
+
+    Raises:
+      ValueError: a name that is no function, or arguments that no pickled array has.
+    """
     if name not in _CALLS:
         raise ValueError(f"a call of {name.name.lower()}")
     return _CALLS[name](*arguments)
 
 
 def set_state(target: Any, state: tuple) -> Any:
-    """Complete a dtype or an array, and return what takes its place: the dtype or the values."""
+    """Apply a pickle's BUILD state to a `Dtype` or `Array`; return the dtype, or the array's values.
+
+    Args:
+      target: the `Dtype` or `Array` that `call` made.
+      state: the arguments that numpy's __setstate__ would take, from the file.
+
+    Raises:
+      ValueError: another type of target, or a state that no array of numbers has.
+    """
     if type(target) not in _STATES:
         raise ValueError(f"a state for a {type(target).__name__}")
     return _STATES[type(target)](target, *state)
 
 
 def check_plain(result: Any, most: int) -> None:
-    """Refuse everything but arrays and plain values, and lists that hold each other without end.
+    """Raise ValueError for values other than arrays and plain ones, or for lists in a cycle.
 
     Args:
       result: the value that the pickle made.
-      most: number of things that it may contain, each counted as often as it is referred to.
+      most: largest number of values that it may contain, each counted once per reference.
 
     Raises:
-      ValueError: another type, or more things than that.
+      ValueError: another type, or more values than `most`.
     """
     todo, num_things = [result], 1
 

@@ -101,14 +101,14 @@ def match_splits(names: Iterable[str], where: str) -> tuple[dict[str, str], list
 
 @functools.lru_cache(maxsize=2**14)
 def _sort(name: str) -> tuple[list[str], list[str]]:
-    """Return (splits of the words, the words that are no split's and say something)."""
+    """Return (splits that words of `name` mean, other words without those of _SAY_NOTHING)."""
     words = _words(name)
     splits = [_SPLIT_OF[word] for word in words if word in _SPLIT_OF]
     return splits, [word for word in words if word not in _SPLIT_OF and word not in _SAY_NOTHING]
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a name in lower case, without numbers: cut at signs, digits and capitals."""
+    """Return the lower-case words of a name, split at punctuation, digits and capitals."""
     words: list[str] = []
     for run in re.split(r"[\W\d_]+", name):
         # "TESTimages" and "trainset", before capitals cut anything.
@@ -119,7 +119,7 @@ def _words(name: str) -> list[str]:
 
 
 def _cut(word: str) -> list[str]:
-    """Return a word, or the known words that it is run together of."""
+    """Return the known words of which `word` is composed without a separator; [word] for any other."""
     if not _RUN_TOGETHER.fullmatch(word) or word in _KNOWN:
         return [word]
     return _ONE_KNOWN.findall(word)

@@ -24,7 +24,7 @@ _MAX_PIXELS = 2**26
 
 
 def find(folder: Path) -> list[Path]:
-    """Return labels.npz and the mosaics of both splits in `folder`, or []."""
+    """Return the paths of labels.npz and of all mosaics in `folder`; [] where a split or it lacks."""
     mosaics = [*_mosaics(folder, "train"), *_mosaics(folder, "test")]
     complete = _mosaics(folder, "train") and _mosaics(folder, "test")
     return [folder / _LABELS, *mosaics] if complete and (folder / _LABELS).is_file() else []
@@ -51,8 +51,7 @@ def read(files: list[Path], shape: tuple[int, int, int]) -> RawDataset:
                 f"{files[0]}: {len(valid)} of {split}, but the mosaics have {len(tiles)} tiles"
             )
 
-        # The last grid may have empty tiles: positions beyond the mask's length are none of the
-        # set.
+        # The last grid may have empty tiles, so positions beyond the mask's length hold no image.
         index[split], missing[split] = np.flatnonzero(valid), np.flatnonzero(~valid)
         images[split] = tiles[index[split]]
         labels[split] = split_labels[valid].astype(np.int64)

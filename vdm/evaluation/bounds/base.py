@@ -140,7 +140,7 @@ class Bound(abc.ABC):
     def times(
         self, model: Model, seed: int, randomisations: int, index: Index
     ) -> np.ndarray | None:
-        """Return the uniform times in [0, 1) behind each value [repeats, R, N]; None without.
+        """Return the uniform times in [0, 1) of each value [repeats, R, N]; None if it has no times.
 
         They let `vdm.evaluation.statistics.estimate` subtract the part of the values that all images
         share as a function of time. None too for a bound that sums over all times.
@@ -166,11 +166,11 @@ class Bound(abc.ABC):
         return "-".join([self.name + at, *others])
 
     def record_name(self, randomisations: int, seed: int) -> str:
-        """Name of the record of an evaluation, unique among bounds, options and estimations."""
+        """Return the name of an evaluation's record, unique among bounds, options and estimations."""
         return f"bound-{self.label}-x{randomisations}-seed{seed}"
 
     def facts(self) -> dict[str, Any]:
-        """The name and options of the bound, for the record of a number."""
+        """Return {"bound": name, option: value}, stored beside every number of the bound."""
         return {"bound": self.name, **dataclasses.asdict(self)}
 
 

@@ -44,7 +44,10 @@ class Elbo(Bound):
             self.refuse("repeats", "choose an integer of at least 1")
 
     def record_name(self, randomisations, seed):
-        """T, repeats and randomisations alone, the name that the report of a training run has."""
+        """Return T, repeats, randomisations and seed as text, without the bound's name.
+
+        The final report of a training run has this name.
+        """
         steps = f"T{self.num_timesteps}" if self.num_timesteps else "continuous"
         return f"{steps}-{self.repeats}x{randomisations}-seed{seed}"
 

@@ -18,7 +18,7 @@ T = "num_timesteps"
 
 
 def options_of(kind: type[Bound]) -> dict[str, Any]:
-    """Return {option: its type} of a bound, without T."""
+    """Return {option: int, float or str} for the fields of a bound's class; T is left out."""
     fields = dataclasses.fields(kind)
     return {f.name: f.type for f in fields if f.type in KINDS and f.name != T}
 

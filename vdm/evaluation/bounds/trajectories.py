@@ -113,7 +113,11 @@ def innovations(seed: int, randomisation, index: Index, steps, weights, shape) -
 
 
 def start(seed: int, randomisation, index: Index, weights, shape) -> Position:
-    """Return trajectories at z_0, with innovation number 0 as eps_0; arguments as in `innovations`."""
+    """Return trajectories at z_0, whose eps_0 is innovation number 0.
+
+    Args:
+      seed, randomisation, index, weights, shape: as in `innovations`.
+    """
     eps_0 = innovations(seed, randomisation, index, jnp.zeros(1, jnp.int32), weights, shape)[:, 0]
     return Position(eps_0, eps_0)
 

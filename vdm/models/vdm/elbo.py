@@ -124,6 +124,15 @@ def terms_at(
     Neither the schedule's parameters nor `noise.times` are read, so that a gradient by the levels is
     one through the schedule alone.
 
+    Args:
+      model: a diffusion model.
+      params: its parameters; those of the schedule are not used.
+      batch: integer codes [B,H,W,C] and augmentation flags [B].
+      noise: Gaussian draws eps and eps_0 [B,H,W,C], and importance weights of the times [B] or None.
+      levels: gammas and weights, from `noise_levels`.
+      train: whether dropout is on.
+      dropout_key: key of dropout, consumed when training.
+
     Raises:
       ValueError: images or noise of another shape than the model's.
     """
@@ -145,12 +154,22 @@ def terms_at(
 
 
 def reconstruction(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Latents) -> PerExample:
-    """Return E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`."""
+    """Return E_q(z_0|x)[-log p(x|z_0)] [B], nats: exactly, or from the one draw `eps_0`.
+
+    Args:
+      model: gives num_levels, and the choice between both in `expected_reconstruction`.
+      images: integer codes [B,H,W,C].
+      gamma_0: gamma(0), broadcastable to a latent.
+      eps_0: noise of z_0 [B,H,W,C]; unused by the exact expectation.
+    """
     return _sum(reconstruction_map(model, images, gamma_0, eps_0))
 
 
 def reconstruction_map(model: DiffusionModel, images, gamma_0: Gamma, eps_0: Latents) -> Latents:
-    """Return the summands of `reconstruction` [B,H,W,C], nats.
+    """Return the summands of `reconstruction` [B,H,W,C], nats; its sum over pixels is that term.
+
+    Args:
+      model, images, gamma_0, eps_0: as in `reconstruction`.
 
     Raises:
       ConfigError: an exact expectation for more than one gamma_0.
@@ -201,7 +220,7 @@ def denoising_matching(
       model: a diffusion model.
       params: its parameters.
       x: images in [-1, 1] [B,H,W,C].
-      known: record of what is known of each image.
+      known: augmentation flags [B] and contexts [B,K] that the network may use.
       eps: noise of z_t [B,H,W,C].
       levels: noise levels and weights.
       train: whether dropout is on.
@@ -222,7 +241,10 @@ def denoising_matching_map(
     train: bool = False,
     dropout_key: PRNGKey | None = None,
 ) -> Latents:
-    """Return the summands of `denoising_matching` [B,H,W,C], nats: weight (eps - eps_hat)^2."""
+    """Return the summands of `denoising_matching` [B,H,W,C], nats: weight (eps - eps_hat)^2.
+
+    Args: as in `denoising_matching`.
+    """
     z_t = diffusion.diffuse(x, levels.gamma_t, eps)
     eps_hat = model.predict_eps(
         params, z_t, levels.gamma_t, known, train=train, dropout_key=dropout_key
@@ -256,4 +278,5 @@ def gamma_and_weight(
 
 
 def _sum(per_dim: Latents) -> PerExample:
+    """Return the sum over the pixels and channels of each image [B]."""
     return jnp.sum(per_dim, axis=(1, 2, 3))

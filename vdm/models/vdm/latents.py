@@ -66,10 +66,14 @@ def latent_chain(
 
 
 def _decoder(model: DiffusionModel, gamma_0: Gamma):
-    """Return p(x|z_1) as the functions (log_prob, decoder, draw_codes) of `Chain`."""
+    """Return p(x|z_1) as the functions (log_prob, decoder, draw_codes) of `Chain`.
+
+    z_1 is the chain's cleanest latent, the diffusion's z_0: its noise is that of gamma(0).
+    """
     num_levels = model.num_levels
 
     def rescaled(z_1: Latents) -> Latents:
+        # z_1 / alpha_0 = x + exp(gamma_0 / 2) eps, the form in which `codes` takes latents.
         return z_1 / alpha_sigma(gamma_0)[0]
 
     def log_prob(images: Images, z_1: Latents) -> PerExample:

@@ -36,7 +36,7 @@ from vdm.types import (
     PRNGKey,
 )
 
-_ENCODER_KEY = 2  # folded into the key, so that a model without an encoder starts as ever
+_ENCODER_KEY = 2  # folded into the key, so that other parameters start the same without it
 
 
 @dataclasses.dataclass(frozen=True)

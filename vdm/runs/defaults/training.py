@@ -56,7 +56,7 @@ def optimizer() -> dict[str, Any]:
 
 
 def devices() -> dict[str, Any]:
-    """Return the devices that a run is laid over; they change no number beyond rounding."""
+    """Return the devices over which a run is split; they change results only by rounding."""
     return {
         # Number of devices; None = all that there are, of all processes.
         "num_devices": None,
