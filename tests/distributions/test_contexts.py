@@ -34,6 +34,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTEXTS)
 def test_price_is_the_mean_log_ratio_of_a_million_draws(name):
     model = make_context(name, OPTIONS[name])

@@ -139,6 +139,7 @@ def test_stacked_blocks_start_different_from_each_other():
             assert not np.allclose(kernel[i], kernel[i - 1])
 
 
+@pytest.mark.slow
 def test_dropout_differs_from_block_to_block():
     """No two of the seven blocks may drop the same units."""
     options = {**OPTIONS, "attention": False, "dropout": 0.5}

@@ -46,6 +46,7 @@ def apply(module, params, z, gamma, flag):
     return module.apply({"params": params}, z, time, Known(flag), False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fourier", "attention"), QUICK_AND_SLOW)
 def test_unet(shared, official_unet, official_params, assert_official, fourier, attention):
     """Also with another gamma and another flag, to which the output must have responded."""

@@ -57,6 +57,7 @@ def train(name, options=None, num_steps=1000, num_timesteps=0, **optimizer):
     return ends, metrics, (before.params["schedule"], after.params["schedule"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_timesteps", [0, 10])
 def test_fixed_end_points_do_not_move_by_a_bit(num_timesteps):
     options = {"num_features": 16, "learned_endpoints": False}
@@ -67,6 +68,7 @@ def test_fixed_end_points_do_not_move_by_a_bit(num_timesteps):
     assert np.any(before["shape"]["w3"] != after["shape"]["w3"])  # while the shape did move
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["learned_linear", "monotone_network"])
 def test_learned_end_points_stay_ordered_and_in_range_whatever_the_rate(name):
     """Steps of up to 5 in gamma, without clipping."""

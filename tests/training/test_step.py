@@ -198,6 +198,7 @@ def test_a_fixed_schedule_has_no_gradient_norm_and_trains():
     assert float(metrics["gamma_1"]) == 5.0
 
 
+@pytest.mark.slow
 def test_a_training_step_moves_the_encoder_and_the_shape():
     """Under a group of its own; without an encoder the optimizer's state is what it was."""
     options = {"learning_rate": 1e-3, "schedule_learning_rate": 1e-3, "warmup_steps": 1}

@@ -63,6 +63,7 @@ def found(run, dataset):
     )
 
 
+@pytest.mark.slow
 def test_maps_sum_to_the_terms_of_every_image(run, dataset):
     batch = next(iter(batches.eval_batches(dataset, "test", NUM)))
     noise = evaluation_noise(0, 0, 0, jnp.asarray(batch.index), SHAPE)
@@ -141,6 +142,7 @@ def test_extremes_are_chosen_and_valued_apart():
         find_extremes(evaluated(np.arange(2), {"x": values[:1, :2]}, 1, Estimation()), 1)
 
 
+@pytest.mark.slow
 def test_breaking_down_and_evaluating_charge_the_same_context():
     model, batch = (
         per_pixel.make_small("conditional_polynomial", per_pixel.GAUSSIAN),

@@ -148,6 +148,7 @@ def test_a_profile_needs_one_time_per_value():
         bin_paired(evaluated(np.arange(2), terms, 1, Estimation(repeats=3)), (-8.0, 5.0))
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_population_difference():
     """2,000 pairs of runs with a true difference of .1: 95 % within 1.5 %."""
     rng = np.random.default_rng(0)

@@ -45,6 +45,7 @@ def test_density_of_a_gaussian_pushforward(toy, solver, trace):
     assert abs(float(log_p) - exact) < 1e-3
 
 
+@pytest.mark.slow
 def test_divergence_exactly_and_by_probes(small):
     """Against the Jacobian's trace; 4,000 probes of either kind within four standard errors."""
     model, params = small
@@ -132,6 +133,7 @@ def test_weights_lower_the_value_and_probes_only_add_noise(small, batches_of):
     assert values[4].mean() < values[1].mean()
 
 
+@pytest.mark.slow
 def test_images_whose_solve_does_not_converge_are_named(small, batches_of):
     images = np.random.default_rng(0).integers(0, 17, (3, 4, 4, 1))
     bound = make_bound("ode", {"ode": {"max_steps": 2}})
@@ -226,6 +228,7 @@ def evaluate_ode(model, params, batch):
     return values[0]
 
 
+@pytest.mark.slow
 def test_the_ode_takes_each_dimension_s_own_alpha_0():
     """p(z_0/alpha_0) = N(0, C + diag exp(gamma_0)), at points drawn uniformly from each bin."""
     batch, ends = exact.make_batch(4), (-4.0, 13.0)

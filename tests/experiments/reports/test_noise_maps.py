@@ -55,6 +55,7 @@ def test_maps_of_a_schedule_that_is_known():
     assert half_way.argmin() == 0
 
 
+@pytest.mark.slow
 def test_a_page_of_a_conditional_one(tmp_path):
     model = make("conditional_polynomial", {"name": "gaussian", "gaussian": {"num_features": 2}})
     params = shaken(model)

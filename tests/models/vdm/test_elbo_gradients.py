@@ -121,6 +121,7 @@ def test_gradient_of_the_denoiser(parameterisation, num_timesteps):
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-5 * norm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_timesteps", [0, 10])
 def test_gradient_of_the_encoder(num_timesteps):
     """Through the price of c, and through gamma(c), which alone tells the bound of c here."""

@@ -81,6 +81,7 @@ def test_a_denoiser_told_the_mean_gives_another_bound_on_every_path():
     assert min(others) > EXACT + 0.1 and np.ptp(others) > 1.0
 
 
+@pytest.mark.slow
 def test_the_shape_takes_the_gradient_of_the_bound_itself():
     """It vanishes for the exact denoiser, and agrees with differences for the one told the mean."""
     points, weights = np.polynomial.legendre.leggauss(200)
@@ -144,6 +145,7 @@ def prior(gamma_1, x):
     )
 
 
+@pytest.mark.slow
 def test_both_forms_of_the_bound_have_the_mean_that_densities_give():
     """T = 4, where a mean of gammas or another path is far off."""
     name = "back and forth"

@@ -58,6 +58,7 @@ def rearranged(model, params, latents):
     return total.sum((1, 2, 3))
 
 
+@pytest.mark.slow
 def test_log_weight_is_the_bound_s_summand_by_bayes_rule(model_and_params):
     model, params = model_and_params
     factors = model.chain(params, STEPS)

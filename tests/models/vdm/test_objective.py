@@ -169,6 +169,7 @@ def test_without_the_path_through_the_slope_the_gradient_is_wrong(toy, monkeypat
     assert found.mean(axis=0) @ exact < 0  # it points the other way
 
 
+@pytest.mark.slow
 def test_multiplying_parameter_gradients_elementwise_is_wrong(toy):
     """2 (mean L - b) times the mean of dL is not the mean of 2 (L - b) dL."""
     model, params = toy
@@ -279,6 +280,7 @@ def both(model, params, num_timesteps=0):
     return [jax.jit(f)(params, batch, noise, jax.random.key(4)) for f in functions]
 
 
+@pytest.mark.slow
 def test_denoiser_and_end_points_keep_the_gradient_of_the_bound(digits_model):
     (plain, plain_metrics), (found, metrics) = both(*digits_model)
     jax.tree.map(np.testing.assert_array_equal, found["denoiser"], plain["denoiser"])
