@@ -8,11 +8,9 @@ T_train, T_eval, dtype and matmul precision, revision, and the day on which the 
 Nothing is evaluated.
 """
 
-from absl import flags
+from experiments.cli import evaluation_flags, launcher
 
-from experiments.cli import launcher
-
-_WORKDIRS = flags.DEFINE_list("workdirs", None, "Folders of runs.", required=True)
+_WORKDIRS = evaluation_flags.workdirs("Work folders of the runs, separated by commas.")
 
 
 def main():
@@ -20,16 +18,16 @@ def main():
     from experiments.reports.tables import to_markdown
     from vdm.errors import CheckpointError
 
-    found = results.collect(_WORKDIRS.value)
-    if not found.table.rows:
-        reasons = "; ".join(found.notes) or "no evaluations/*.json"
+    collected = results.collect(_WORKDIRS.value)
+    if not collected.table.rows:
+        reasons = "; ".join(collected.notes) or "no evaluations/*.json"
         raise CheckpointError(
             f"--workdirs={','.join(_WORKDIRS.value)}: hold no evaluation that can be shown "
             f"({reasons}); make one with python -m experiments.evaluate --workdir=RUN"
         )
-    print(to_markdown(found.table))
-    if found.notes:
-        print("\n" + "\n".join(f"- {note}" for note in found.notes))
+    print(to_markdown(collected.table))
+    if collected.notes:
+        print("\n" + "\n".join(f"- {note}" for note in collected.notes))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stricter numerics than in use, one shared compilation cache, and runs on simulated devices."""
 
 import ctypes
+import functools
 import gc
 import getpass
 import os
@@ -86,12 +87,19 @@ def shared_dir() -> Path:
 @pytest.fixture(scope="session")
 def run_python():
     """`run_python(code_or_args, ...)`: Python in a process of its own, on simulated devices."""
-    return _run_python
+    return functools.partial(_run_python, start=_start_new)
+
+
+@pytest.fixture(scope="session")
+def fork_python():
+    """`run_python` without the seconds of importing: for what does not ask how a process starts."""
+    return functools.partial(_run_python, start=_start_fork)
 
 
 def _run_python(
     code_or_args: str | list[str],
     *,
+    start,
     devices: int = 8,
     timeout: float = 120.0,
     env: dict[str, str] | None = None,
@@ -102,6 +110,8 @@ def _run_python(
 
     Args:
       code_or_args: source code, or the arguments of the interpreter, such as ["-m", "module"].
+      start: (arguments, environment, folder) -> a process with `communicate` and `returncode`, and a
+        function that kills it and its children and returns the end of what it wrote.
       devices: number of simulated devices.
       timeout: seconds until the process and its children are killed and the test fails.
       env: further environment variables.
@@ -112,59 +122,41 @@ def _run_python(
       The finished process with `returncode`, `stdout` and `stderr` (text).
     """
     args = ["-c", code_or_args] if isinstance(code_or_args, str) else list(code_or_args)
-    process = subprocess.Popen(
-        [sys.executable, *args],
-        cwd=cwd,
-        env={**_environment(devices), **(env or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process, kill = start(args, {**_environment(devices), **(env or {})}, cwd)
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
+        pytest.fail(f"{args} took more than {timeout} s; killed.\n{kill()}")
+    if check and process.returncode != 0:
+        pytest.fail(f"{args} ended with {process.returncode}:\n{stdout[-2000:]}{stderr[-4000:]}")
+    return subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
+
+
+def _start_new(args, env, cwd):
+    pipe = subprocess.PIPE
+    options = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True}
+    words = [sys.executable, *args]
+    process = subprocess.Popen(words, cwd=cwd, env=env, start_new_session=True, **options)
+
+    def kill():
         # SIGKILL and the whole group: a deadlocked XLA answers nothing milder.
         os.killpg(process.pid, signal.SIGKILL)
-        stdout, stderr = process.communicate()
-        pytest.fail(f"{args} took more than {timeout} s; killed.\n{stdout[-2000:]}{stderr[-2000:]}")
-    return _finished(args, process.returncode, stdout, stderr, check)
+        return "".join(text[-2000:] for text in process.communicate())
+
+    return process, kill
 
 
-@pytest.fixture(scope="session")
-def fork_python():
-    """`run_python` without the seconds of importing: for what does not ask how a process starts."""
-    return _fork_python
+def _start_fork(args, env, cwd):
+    process = Forked(args, env, cwd)
 
-
-def _fork_python(
-    code_or_args: str | list[str],
-    *,
-    devices: int = 8,
-    timeout: float = 120.0,
-    env: dict[str, str] | None = None,
-    cwd: Path = ROOT,
-    check: bool = True,
-) -> subprocess.CompletedProcess:
-    """Run a snippet, or `python -m MODULE ...`, as `_run_python` does, in a forked process."""
-    args = ["-c", code_or_args] if isinstance(code_or_args, str) else list(code_or_args)
-    process = Forked(args, {**_environment(devices), **(env or {})}, cwd)
-    try:
-        stdout, stderr = process.communicate(timeout)
-    except subprocess.TimeoutExpired:
+    def kill():
         process.kill()
-        pytest.fail(f"{args} took more than {timeout} s; killed.\n{process.read('stderr')[-4000:]}")
-    return _finished(args, process.returncode, stdout, stderr, check)
+        return process.read("stderr")[-4000:]
+
+    return process, kill
 
 
 def _environment(devices):
     """This process's environment for a child on `devices` simulated devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return {**os.environ, "XLA_FLAGS": flags.strip(), "PYTHONPATH": str(ROOT)}
-
-
-def _finished(args, code, stdout, stderr, check):
-    if check and code != 0:
-        pytest.fail(f"{args} ended with {code}:\n{stdout[-2000:]}{stderr[-4000:]}")
-    return subprocess.CompletedProcess(args, code, stdout, stderr)

@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from vdm.errors import ConfigError
+from vdm.runs.prepare_data import VERIFY_DATA
 
 Flag = flags.FlagHolder[Any]
 
@@ -114,8 +115,7 @@ def num_images(default: int) -> Flag:
 
 def verify_data() -> Flag:
     """--verify_data, whether the hash of all pixels is computed again."""
-    text = "Compute the SHA-256 of all pixels again and compare it with the recorded one."
-    return flags.DEFINE_bool("verify_data", False, text)
+    return flags.DEFINE_bool("verify_data", False, VERIFY_DATA)
 
 
 def former_options() -> None:

@@ -31,12 +31,12 @@ def _define_distributed_flags() -> None:
         "which one, elsewhere the three flags that follow do."
     )
     flags.DEFINE_bool("distributed", False, text, module_name=__name__)
-    told = "Default: as the cluster says."
-    text = f"Address HOST:PORT at which process 0 is reached. {told}"
+    default = "Default: as the cluster says."
+    text = f"Address HOST:PORT at which process 0 is reached. {default}"
     flags.DEFINE_string("coordinator", None, text, module_name=__name__)
     for name, text in (
-        ("num_processes", f"Number of processes. {told}"),
-        ("process_id", f"Number of this process, from 0. {told}"),
+        ("num_processes", f"Number of processes. {default}"),
+        ("process_id", f"Number of this process, from 0. {default}"),
     ):
         flags.DEFINE_integer(name, None, text, lower_bound=0, module_name=__name__)
     text = "Seconds that a process waits for the others to join before it gives up."

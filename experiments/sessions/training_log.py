@@ -54,7 +54,7 @@ class TrainingLog:
         self._write(step, {**metrics, **facts, "seconds": self.seconds()})
         self._loss = f"loss {metrics['bits_per_dim']:.4f} bits/dim"
         self._rate = "" if speed is None else f"{speed:.0f} images/s"
-        # Where a validation follows at this step, the line waits for its value.
+        # If a validation follows at this step, the line is shown with its value instead.
         every = self._options["evaluate_every_steps"]
         if not is_due(every, step, self._options["num_steps"]):
             self._show(step, validation)

@@ -12,21 +12,12 @@ turns.
 from absl import flags
 
 from experiments.cli import launcher
+from experiments.studies import study_flags
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder that holds a work folder for each run. Required.", required=True
-)
-_CONFIG_FILE = flags.DEFINE_string(
-    "config_file",
-    "configs/digits.py:study",
-    "Configuration that all runs start from, FILE.py or FILE.py:VARIANT.",
-)
-_SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Number of training seeds per schedule: 0, 1, ...", lower_bound=1
-)
-_STEPS = flags.DEFINE_integer(
-    "num_steps", None, "Number of training steps of each run. Default: as configured."
-)
+_WORKDIR = study_flags.workdir()
+_CONFIG_FILE = study_flags.config_file()
+_SEEDS = study_flags.seeds()
+_STEPS = study_flags.num_steps()
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 20, "Number of timings of a training step, at least 3.", lower_bound=3
 )

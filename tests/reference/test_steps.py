@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.stateless import stateless
 from vdm.models.microbatches import gradient as gradient_of
-from vdm.models.records import stateless
 from vdm.models.vdm.noise import training_noise
 from vdm.training.optimizer import clipped_adamw, kernels_only, learning_rate
 from vdm.training.state import TrainState, ema_decay_at

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vdm.models.records import stateless
+from tests.stateless import stateless
 from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.objective import make_gradient

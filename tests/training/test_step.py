@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from tests import per_pixel
+from tests.stateless import stateless
 from vdm.models.microbatches import gradient as gradient_of
-from vdm.models.records import stateless
 from vdm.models.vdm.groups import group_kinds, group_labels
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.noise import training_noise

@@ -49,7 +49,7 @@ class CategoricalContext(ContextModel):
         statistics = statistics.astype(jnp.float32)
         logits = statistics.reshape(-1, self.num_variables, self.num_classes)
         log_q = jax.nn.log_softmax(logits)
-        # The same function as for log_q, so that the KL of equal distributions is exactly 0.
+        # log_softmax, not -log M, rounds as log_q does: the KL of equal distributions is exactly 0.
         log_p = jax.nn.log_softmax(jnp.zeros_like(logits))
         kl = jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=(1, 2))
         noisy = logits + noise

@@ -48,13 +48,3 @@ class TermMaps(NamedTuple):
     denoising_matching: Latents
     auxiliary: PerExample
     gamma: PerExample
-
-
-def stateless(gradient_fn: Callable) -> ModelGradient:
-    """Turn a function (params, batch, noise, key) -> (grads, metrics) into one that keeps a state."""
-
-    def gradient(params, state, batch, noise, key):
-        grads, metrics = gradient_fn(params, batch, noise, key)
-        return grads, state, metrics
-
-    return gradient

@@ -19,7 +19,7 @@ from vdm.runs.former_fields import (
     upgrade,
     with_former_values,
     without_effect,
-    without_former,
+    without_former_values,
 )
 from vdm.runtime.hashes import json_hash
 
@@ -41,7 +41,7 @@ def effective_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     source of data does not take, because their values have no effect.
     """
     defaults = historical_defaults()
-    fields = defaults | without_former(flatten(as_tuples(upgrade(config))))
+    fields = defaults | flatten(as_tuples(without_former_values(upgrade(config))))
     return fields | {name: defaults[name] for name in without_effect(config)}
 
 

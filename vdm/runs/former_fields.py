@@ -3,8 +3,8 @@
 `upgrade` reads a saved configuration. `former_layout` is its inverse, in which every revision hashes
 configurations, so that a record of an evaluation stays current whatever fields are renamed.
 
-A field of SEVERAL, such as schedule.learned_endpoints, once stood under every choice of its section
-that took it: schedule.rational_spline.learned_endpoints and so on. Only the value under the chosen
+A field of ONCE_PER_CHOICE, such as schedule.learned_endpoints, stood under every choice of its section
+that took it, as schedule.rational_spline.learned_endpoints. Only the value under the chosen
 schedule or source had an effect, and `upgrade` moves that one. The values under other choices stay
 where they were, because the hash includes them.
 """
@@ -23,7 +23,7 @@ _PER_PIXEL = ("pixel_polynomial", "pixel_network", "conditional_polynomial", "co
 _LEARNED = ("monotone_network", "piecewise_linear", "rational_spline", *_PER_PIXEL)
 RESIZED_SOURCES = ("folder", "tfds", "celeb_a")
 """Sources of images that are cropped and resized."""
-SEVERAL = {
+ONCE_PER_CHOICE = {
     "schedule.learned_endpoints": _LEARNED,
     "schedule.sharing": _PER_PIXEL,
     "schedule.rank": _PER_PIXEL,
@@ -41,7 +41,7 @@ def _under(name: str, choice: str) -> str:
 
 
 FORMER_NAMES = RENAMED | {
-    _under(name, choice): name for name, choices in SEVERAL.items() for choice in choices
+    _under(name, choice): name for name, choices in ONCE_PER_CHOICE.items() for choice in choices
 }
 """{every former name: name}."""
 
@@ -49,14 +49,14 @@ FORMER_NAMES = RENAMED | {
 def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a configuration of any revision in which fields have their present names.
 
-    Of a field of SEVERAL, only the value under the chosen schedule or source is moved to the present
-    name. A configuration of this revision comes back equal.
+    Of a field of ONCE_PER_CHOICE, only the value under the chosen schedule or source is moved to the
+    present name. A configuration of this revision comes back equal.
 
     Args:
       config: nested groups, such as {"schedule": {"name": "linear", ...}, ...}; left unchanged.
     """
     moves = dict(RENAMED)
-    for name, choices in SEVERAL.items():
+    for name, choices in ONCE_PER_CHOICE.items():
         choice = _chosen(config, name)
         if choice in choices:
             moves[_under(name, choice)] = name
@@ -81,7 +81,7 @@ def former_layout(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     for former, name in RENAMED.items():
         if name in fields:
             fields[former] = fields.pop(name)
-    for name, choices in SEVERAL.items():
+    for name, choices in ONCE_PER_CHOICE.items():
         if name not in fields:
             continue
         value, chosen = fields.pop(name), _chosen(config, name)
@@ -94,13 +94,11 @@ def former_layout(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     return fields
 
 
-def without_former(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {dotted name: value} without former names, whose values have no effect."""
-    return {name: value for name, value in fields.items() if name not in FORMER_NAMES}
-
-
 def without_former_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested `config` without the values of former names, as `vdm.runs.build` takes it."""
+    """Return nested `config` without values under former names, as `vdm.runs.build` takes it.
+
+    After `upgrade` only those without an effect are left under such names.
+    """
     remaining = _copy(config)
     for former in flatten(config).keys() & FORMER_NAMES.keys():
         _remove(remaining, former)
@@ -108,8 +106,10 @@ def without_former_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_effect(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of SEVERAL that the chosen schedule or source of `config` does not take."""
-    return [name for name, choices in SEVERAL.items() if _chosen(config, name) not in choices]
+    """Return the names of ONCE_PER_CHOICE that the chosen schedule or source does not take."""
+    return [
+        name for name, choices in ONCE_PER_CHOICE.items() if _chosen(config, name) not in choices
+    ]
 
 
 def with_former_values(config: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def prepare(values: Mapping[str, Any], verify: bool = False) -> str:
     name, data_dir = values["dataset"], values.get("data_dir")
     if not name:
         raise ConfigError(f"dataset=: no data set given; choose one of {dataset.listed()}")
-    # The same form as section "data" of a configuration, so that both find the same prepared data.
+    # Section "data" of a configuration has this form, and so finds the data prepared here.
     own = {option: values[option] for option in OWN if values.get(option) is not None}
     shared = {option: values.get(option) for option in SHARED}
     section = {"name": name, **shared, name.partition(":")[0]: own}

@@ -14,12 +14,7 @@ from vdm.models import make_family
 from vdm.models.base import Model
 from vdm.runs.completion import complete_saved, unknown_fields
 from vdm.runs.config import as_tuples
-from vdm.runs.former_fields import (
-    FORMER_NAMES,
-    upgrade,
-    with_former_values,
-    without_former_values,
-)
+from vdm.runs.former_fields import upgrade, with_former_values, without_former_values
 from vdm.types import DataSpec
 
 
@@ -42,8 +37,8 @@ def read_spec(workdir: Path, identity: Mapping[str, Any]) -> DataSpec:
 def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return every field of the configuration in config.json, under its present name.
 
-    `vdm.runs.build` takes it. Former values that count for nothing are left out; hashes need them, see
-    `hashed_config`.
+    `vdm.runs.build` takes it. Values of former fields that have no effect are left out; hashes need
+    them, see `hashed_config`.
 
     Raises:
       CheckpointError: it is damaged, or a newer version wrote it.
@@ -53,11 +48,10 @@ def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise _damaged(workdir, '"config" is no group of fields')
     if _numbers(_writer(identity)) > _numbers(vdm.__version__):
         raise _newer(workdir, identity, "")
-    for field, value in unknown_fields(upgrade(config)):
-        if field in FORMER_NAMES:
-            continue  # has no effect, see `upgrade`
+    present = without_former_values(upgrade(config))
+    for field, value in unknown_fields(present):
         raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
-    return complete_saved(without_former_values(upgrade(config)))
+    return complete_saved(present)
 
 
 def hashed_config(identity: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

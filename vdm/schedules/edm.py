@@ -62,8 +62,8 @@ class Edm(Between):
             integral += float(weight) * jnp.exp(0.5 * jnp.square(z))
         scale = 2.0 * self.deviation * change * math.sqrt(2.0 * math.pi)
 
-        # Where a tail is only a few steps wide, exp(z^2/2) changes too much within a step for the
-        # nodes, and the plain difference is large enough to be precise.
+        # In a tail of only a few steps, exp(z^2/2) changes too much within a step for the nodes;
+        # there the plain difference is large enough to be precise.
         difference = self.gamma(params, times[0]) - self.gamma(params, times[1])
         tail = jnp.minimum(self._shares(s, 1.0 - s)[0], self._shares(t, rest)[1])
         smooth = tail > 4.0 * change / num_timesteps

@@ -84,8 +84,7 @@ def overlaps(edges: jax.Array, s: jax.Array, width: float) -> jax.Array:
 
     A step inside one piece gets `width` itself, not a difference of two close times.
     """
-    # How much of the step lies before each inner knot; neighbours then differ by what lies
-    # between.
+    # Lengths of the step before each inner knot: differences of neighbours are lengths within pieces.
     before = jnp.clip(edges[None, None, None, 1:-1] - s, 0.0, width)
     before = jnp.concatenate([jnp.zeros_like(s), before, jnp.full_like(s, width)], axis=-1)
     return jnp.diff(before, axis=-1)

@@ -27,7 +27,7 @@ def without_enclosing(folders: Mapping[str, Folders]) -> dict[str, Folders]:
 
 def enclosing(folders: Mapping[str, Folders]) -> Folders:
     """Return the folders, from the top, that hold all images."""
-    # What the first and the last in sorted order share, all between them share too.
+    # The first and the last in sorted order suffice: a prefix common to both is common to all.
     first, last = min(folders.values()), max(folders.values())
     same = [a == b for a, b in zip(first, last, strict=False)]
     return first[: same.index(False) if False in same else len(same)]

@@ -55,7 +55,7 @@ def recipe(
     root, resize = check_path(path), Resize(crop, size, filter)
     name = f"folder:{root.resolve().name}"
 
-    # Whether folders are splits was not an option at first: data prepared then are still found.
+    # Requests of earlier revisions had no `splits`: data prepared by them are still found.
     request = {"folder": fingerprint(root), "resize": dataclasses.asdict(resize)}
     return Recipe(
         name=name,

@@ -38,15 +38,7 @@ def encode(
     train: bool = False,
     relaxed: bool | None = None,
 ) -> Draw | None:
-    """Draw c ~ q(c|x) with its KL, see `DiffusionModel.encode`; None for a model without a context.
-
-    Args:
-      model: a diffusion model.
-      params: its parameters, with the branch "encoder".
-      x: images in [-1, 1] [B,H,W,C].
-      noise: `Noise.context` [B,...].
-      train: whether the draw is for training, where a discrete context is relaxed.
-      relaxed: whether to relax it; None = as `train` says.
+    """Draw c ~ q(c|x) with its KL: `DiffusionModel.encode`, which has the arguments, of a VDM.
 
     Raises:
       ConfigError: missing parameters or noise of the context, or a relaxed one outside training.

@@ -65,7 +65,7 @@ def make_objective(config: Mapping[str, Any], gammas: tuple[float, float]) -> Ob
     times = options.get("times", "uniform")
     return Objective(
         num_timesteps=options["num_timesteps"],
-        shape=options["interior_loss"],
+        interior_loss=options["interior_loss"],
         weight=make_weight(name, weighting.get(name, {}), gammas),
         adaptive_times=choose("config.objective.times", times, TIMES, "density of times"),
     )

@@ -1,16 +1,16 @@
 """Gradient of a bound through its noise levels, with which a schedule's interior lowers its variance.
 
-In continuous time the bound of a scalar schedule does not depend on the interior ("shape"), and its
-gradient there is noise around 0; the shape then minimises the *variance* of the estimate (Kingma et al.
-2021, arXiv:2107.00630, app. I.2):
+In continuous time the bound of a scalar schedule does not depend on the interior (branch "shape" of the
+parameters), and its gradient there is noise around 0; the interior then minimises the *variance* of the
+estimate (Kingma et al. 2021, arXiv:2107.00630, app. I.2):
 
     L(t, eps) = 1/2 gamma'(t) |eps - eps_hat(z_t)|^2,   Var L = E[L^2] - (E L)^2,
     d Var L = d E[L^2] = E[2 (L - b) dL]                for any b independent of t and eps,
 
-because E L does not depend on the shape, so that E[b dL] = 0. One backward pass of the network gives
+because E L does not depend on the interior, so that E[b dL] = 0. One backward pass of the network gives
 dL/dgamma(t) and dL/dgamma'(t) of every image (equal to L/gamma'); both are scaled by 2 (L - b), b the
-mean of L over the batch, and pulled back through (gamma, gamma') into the shape. Both are needed: with
-gamma(t) alone the gradient points the other way.
+mean of L over the batch, and pulled back through (gamma, gamma') into the interior. Both are needed:
+with gamma(t) alone the gradient points the other way.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def gradient_by_noise_level(
     Args:
       model: model whose schedule has one gamma per time.
       num_timesteps: T of the bound, or 0 for continuous time.
-      by_variance: whether the schedule's shape descends the variance of the bound, not the bound.
+      by_variance: whether the schedule's interior descends the variance of the bound, not the bound.
       weight: weight of the denoiser's loss as a function of gamma; None = the bound's own.
       per_image: whether the metrics hold the loss of every image, under `PER_IMAGE`.
       num_microbatches: number of parts that a batch is taken in.

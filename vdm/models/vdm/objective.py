@@ -1,19 +1,19 @@
 """Training objective of a VDM: the quantity that each parameter group minimises.
 
 Denoiser, encoder and end points of the schedule minimise the bound. So does the schedule's interior
-("shape") for T steps, and, in continuous time too, that of a schedule with a gamma per pixel or per
+for T steps, and, in continuous time too, that of a schedule with a gamma per pixel or per
 image, whose bound is a line integral. In continuous time the bound of a scalar schedule does not depend
-on the shape, and its gradient is noise around 0; the shape then minimises the *variance* of the
+on the interior, and its gradient is noise around 0; the interior then minimises the *variance* of the
 estimate (Kingma et al. 2021, arXiv:2107.00630, app. I.2), see `vdm.models.vdm.noise_level_gradient`.
 
 The denoiser may minimise a weighting of the bound instead, see `vdm.models.vdm.weights`. The other
-groups are unaffected: end points still descend the bound, and the shape still lowers the variance of
+groups are unaffected: end points still descend the bound, and the interior still lowers the variance of
 the *bound*, the number that is reported. (To lower the variance of a weighted loss, draw times by
 `vdm.models.vdm.time_density`: a weight may jump in gamma, and the gradient of a variance through a jump
 is not the mean of gradients.)
 
 Times from a density p have weights 1/p. They multiply dL above, but not L - b: the variance that the
-shape lowers is that of uniform times, whatever the times were drawn from.
+interior lowers is that of uniform times, whatever the times were drawn from.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from vdm.models.vdm.time_density import TimeDensity, draw, drawn_gammas, observe
 from vdm.models.vdm.weights import Weight
 from vdm.types import Batch, Params, PRNGKey
 
-SHAPE_OBJECTIVES = {"variance": True, "elbo": False}
+INTERIOR_LOSSES = {"variance": True, "elbo": False}
 """{objective of a learned interior: whether it is the variance of the bound, not the bound}."""
 
 
@@ -44,13 +44,13 @@ class Objective:
 
     Attributes:
       num_timesteps: T of the bound, or 0 for continuous time.
-      shape: objective of the schedule's interior, "variance" or "elbo"; None = by the schedule.
+      interior_loss: objective of the schedule's interior, "variance" or "elbo"; None = by the schedule.
       weight: weight of the denoiser's loss as a function of gamma; None = the bound's own.
       adaptive_times: whether times are drawn from a density that follows the loss.
     """
 
     num_timesteps: int = 0
-    shape: str | None = None
+    interior_loss: str | None = None
     weight: Weight | None = None
     adaptive_times: bool = False
 
@@ -69,7 +69,7 @@ def objective_gradient(model: DiffusionModel) -> GradientFn:
     return make_gradient(
         model,
         objective.num_timesteps,
-        objective.shape,
+        objective.interior_loss,
         objective.weight,
         per_image=objective.adaptive_times,
         num_microbatches=model.num_microbatches,
@@ -130,7 +130,7 @@ def make_elbo_loss(model: DiffusionModel, num_timesteps: int) -> LossFn:
 def make_gradient(
     model: DiffusionModel,
     num_timesteps: int,
-    shape: str | None = None,
+    interior_loss: str | None = None,
     weight: Weight | None = None,
     per_image: bool = False,
     num_microbatches: int = 1,
@@ -141,8 +141,8 @@ def make_gradient(
       model: a diffusion model. If it has a gamma per pixel or per image, the schedule's interior and
         the encoder take the bound's own gradient, also in continuous time.
       num_timesteps: T of the bound that is trained, or 0 for continuous time.
-      shape: objective of the schedule's interior, "variance" or "elbo"; None = "variance" for a scalar
-        schedule in continuous time, "elbo" otherwise.
+      interior_loss: objective of the schedule's interior, "variance" or "elbo"; None = "variance" for a
+        scalar schedule in continuous time, "elbo" otherwise.
       weight: weight of the denoiser's loss; None = the bound's own. The weighted loss is reported
         beside the bound.
       per_image: whether the metrics hold the loss of every image, under `PER_IMAGE`.
@@ -153,8 +153,8 @@ def make_gradient(
         schedule.
     """
     scalar = model.has_scalar_gamma
-    shape = shape or ("variance" if scalar and num_timesteps == 0 else "elbo")
-    by_variance = choose("objective.interior_loss", shape, SHAPE_OBJECTIVES, "loss of the interior")
+    loss = interior_loss or ("variance" if scalar and num_timesteps == 0 else "elbo")
+    by_variance = choose("objective.interior_loss", loss, INTERIOR_LOSSES, "loss of the interior")
     if by_variance and num_timesteps > 0:
         raise ConfigError(
             f"objective.interior_loss='variance': with T = {num_timesteps} steps the bound itself "

@@ -54,6 +54,6 @@ def knots() -> dict[str, Any]:
         "num_knots": 16,
         "times": None,
         "shares": None,
-        # Whether the knots are learned; False keeps them where they are placed.
+        # The knots are learned, or (False) stay where they are placed.
         "learned": True,
     }
