@@ -27,6 +27,7 @@ def explain(error: flags.Error, words: list[Word], flag_names: Sequence[str]) ->
         return f"--{match[1]}=: no value given; write --{match[1]}=VALUE"
     if match := re.match(r"flag --([^=]+)=(.*?): (.*)", str(error), re.DOTALL):
         name, value, reason = match.groups()
+        value = "" if value == "None" else value  # absl's word for a flag that was not given
         return f"{show(Word(name, value))}: {_expectation(name, reason)}"
     return str(error)
 

@@ -71,7 +71,10 @@ def points(config: config_dict.ConfigDict, axes: Axes) -> list[Point]:
     """
     # All fields first: the message then names the axis, not one of its combinations.
     for field in axes:
-        check_field(config, Word(f"config.{field}", ",".join(axes[field])))
+        try:
+            check_field(config, Word(f"config.{field}", ",".join(axes[field])))
+        except ConfigError as error:
+            raise ConfigError(f"--grid={field}=...: {error}") from None
 
     runs = []
     for values in itertools.product(*axes.values()):

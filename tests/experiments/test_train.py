@@ -135,7 +135,7 @@ MISTAKES = {
     "denoiser": ({"denoiser.name": "net"}, 2, ["denoiser.name='net'", "mlp, unet"]),
     "data set": ({"data.name": "cifar"}, 2, ["data.name='cifar'", "cifar10, cifar100"]),
     "no file": ({"data.name": "arrays", "data.arrays.path": "no.npz"}, 3, ["no.npz", "no such"]),
-    "no path": ({"data.name": "arrays"}, 2, ["path=''"]),
+    "no path": ({"data.name": "arrays"}, 2, ["data.arrays.path=''"]),
     "groups": (
         {"denoiser.name": "unet", "denoiser.unet.num_groups": 8},
         2,

@@ -164,7 +164,7 @@ def check_layout(arrays: Mapping[str, np.ndarray], where: str) -> None:
         what = f"{where}: array {name!r}"
         if array.dtype.kind not in "iu":
             raise DataError(
-                f"{what} has dtype {array.dtype}; integer codes are needed, such as uint8"
+                f"{what} has dtype {array.dtype}; integer codes are needed: save uint8 or uint16"
             )
         if array.ndim != 4:
             raise DataError(f"{what} has shape {array.shape}; [N,H,W,C] is needed")

@@ -176,7 +176,7 @@ def test_a_missing_file(tmp_path, monkeypatch, path):
 
 
 def test_no_path(tmp_path):
-    refused(tmp_path, {"path": ""}, ConfigError, r"path='': give the path of a \.npz")
+    refused(tmp_path, {"path": ""}, ConfigError, r"data\.arrays\.path='': give the path of a \.npz")
 
 
 @pytest.mark.parametrize(

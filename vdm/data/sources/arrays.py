@@ -32,7 +32,7 @@ def source(
       ConfigError: num_levels is out of range, or needed and not given.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise ConfigError(f"path={path!r}: give the path of a .npz or .npy file")
+        raise ConfigError(f"data.arrays.path={path!r}: give the path of a .npz or .npy file")
     path = Path(os.path.expanduser(path))  # pathlib's own raises for an unknown ~user
     stored = {n: a[..., None] if a.ndim == 3 else a for n, a in _read(path).items()}
     check_layout(stored, str(path))
