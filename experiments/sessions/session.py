@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.cli.signals import JointStopRequest, StopRequest
 from experiments.sessions.periodic import VALIDATION, Samples, Validation
+from experiments.sessions.skips import Skips
 from experiments.sessions.training_log import TrainingLog
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
@@ -18,6 +19,7 @@ from vdm.runs.progress import Progress
 from vdm.runtime import processes
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.loop import Hooks, Window, is_due, train
+from vdm.training.skipped import SkippedSteps
 from vdm.training.state import TrainState
 from vdm.training.writers import Writer, make_writer
 
@@ -59,7 +61,8 @@ def train_in_folder(
     write = _make_writer(options["writers"], folder, step)
     with Progress("training", num_steps, "steps", done=step) as bar:
         log = TrainingLog(options, per_call, write, bar, started - start.seconds)
-        session = _Session(parts, folder, stop, store, identity, validation, samples, log)
+        skips = Skips(parts, folder, start.skipped, store.latest_step)
+        session = _Session(parts, folder, stop, store, identity, validation, samples, log, skips)
         # Before the first batch is made ahead: it takes as long as an evaluation does.
         session.catch_up(start.state)
         with Prefetcher(parts.train_batch, step, num_steps, stride=per_call) as prefetched:
@@ -90,11 +93,13 @@ class _Start:
       state: the restored state, or a fresh one.
       window: metrics of every step since the last log.
       seconds: wall clock of the run so far.
+      skipped: how many steps in a row were skipped up to there.
     """
 
     state: TrainState
     window: Window
     seconds: float
+    skipped: SkippedSteps
 
 
 def _restore(
@@ -120,7 +125,7 @@ def _restore(
       CheckpointError: no checkpoint can be restored.
     """
     if store.latest_step() is None:
-        return _Start(parts.fresh_state(), [], 0.0)
+        return _Start(parts.fresh_state(), [], 0.0, SkippedSteps())
     state, record = checkpoints.restore_state(store, parts)
 
     # config.json may have been lost or edited; what the checkpoint says was trained.
@@ -133,7 +138,9 @@ def _restore(
     validation.bits_per_dim = store.metric(step)
     samples.step = step if record.get("sampled", True) else 0
     print(f"resuming {folder} at step {step}", flush=True)
-    return _Start(state, list(record["window"]), record["seconds"])
+    # Checkpoints of earlier revisions never follow a skipped step.
+    skipped = SkippedSteps(**record.get("skipped", {}))
+    return _Start(state, list(record["window"]), record["seconds"], skipped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +156,7 @@ class _Session:
       validation: the bound on the validation split.
       samples: the grid of samples.
       log: takes the metrics.
+      skips: takes the steps that were skipped.
     """
 
     parts: Parts
@@ -159,6 +167,7 @@ class _Session:
     validation: Validation
     samples: Samples
     log: TrainingLog
+    skips: Skips
 
     def hooks(self) -> Hooks:
         """Return the actions, each with its period in steps."""
@@ -170,6 +179,7 @@ class _Session:
             sample=self._sample,
             save=self._save,
             stop=self.stop,
+            skipped=self.skips,
             **every,
         )
 
@@ -221,6 +231,7 @@ class _Session:
             "data": data_identity(self.parts.dataset.spec),
             **self._done(step),
             "window": window,
+            "skipped": self.skips.count.record(),
             "seconds": self.log.seconds(),
         }
         checkpoints.save_state(self.store, state, record, self.validation.metrics(step))

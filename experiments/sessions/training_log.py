@@ -52,7 +52,9 @@ class TrainingLog:
         if speed is not None:  # not known of the step that compiles
             facts["images_per_second"] = speed
         self._write(step, {**metrics, **facts, "seconds": self.seconds()})
-        self._loss = f"loss {metrics['bits_per_dim']:.4f} bits/dim"
+        # Without a loss where every step since the last log was skipped.
+        if "bits_per_dim" in metrics:
+            self._loss = f"loss {metrics['bits_per_dim']:.4f} bits/dim"
         self._rate = "" if speed is None else f"{speed:.0f} images/s"
         # If a validation follows at this step, the line is shown with its value instead.
         every = self._options["evaluate_every_steps"]

@@ -1,12 +1,14 @@
-"""The loop: what runs when, what is averaged, that it stops for signals and for nan."""
+"""The loop: what runs when, what is averaged, that it stops for signals and skipped steps."""
 
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from vdm.errors import NonFiniteError
 from vdm.training.loop import BLOCK_EVERY_STEPS, Hooks, train
+from vdm.training.skipped import SkippedSteps
 
 
 @dataclasses.dataclass
@@ -28,7 +30,7 @@ class Recorder:
             sample=lambda state: self.calls.append(("sample", state.step)),
             sample_every_steps=sample,
             save=lambda state, window: self.calls.append(
-                ("save", state.step, [m["loss"] for m in window])
+                ("save", state.step, [m.get("loss") for m in window])
             ),
             save_every_steps=save,
             stop=lambda: self.stop_after is not None and len(self.steps) >= self.stop_after,
@@ -37,8 +39,8 @@ class Recorder:
     def step(self, state, batch):
         self.steps.append(batch)
         loss = jnp.nan if state.step + 1 == self.bad_step else float(state.step + 1)
-        gammas = {"gamma_0": jnp.float32(-7.0), "gamma_1": jnp.float32(5.0)}
-        return State(state.step + 1), {"loss": jnp.float32(loss), **gammas}
+        values = {"gamma_0": -7.0, "gamma_1": 5.0, "loss": loss, "skipped_steps": np.isnan(loss)}
+        return State(state.step + 1), {n: jnp.float32(value) for n, value in values.items()}
 
     def run(self, num_steps, start=0, window=()):
         return train(State(start), self.step, lambda n: n, num_steps, self.hooks, window)
@@ -107,11 +109,35 @@ def test_a_finished_run_does_nothing():
 
 
 @pytest.mark.parametrize("bad_step", [1, 7, BLOCK_EVERY_STEPS, 25])
-def test_nan_stops_before_it_is_saved(bad_step):
+def test_a_skipped_step_ends_the_run_before_it_is_saved(bad_step):
+    """As long as no hook takes skipped steps."""
     recorder = Recorder(save=1 if bad_step == 7 else 0, bad_step=bad_step)
-    with pytest.raises(
-        NonFiniteError, match=rf"step {bad_step}: not finite \(.*loss=nan.*\[-7, 5\]"
-    ):
+    with pytest.raises(NonFiniteError, match=rf"step {bad_step}: .*loss=nan.*\[-7, 5\]"):
         recorder.run(30)
     assert len(recorder.steps) < bad_step + BLOCK_EVERY_STEPS
     assert all(step < bad_step for name, step, *_ in recorder.calls)
+
+
+def test_skipped_steps_are_reported_and_left_out_of_averages():
+    """Of steps 1 to 4 the third is skipped, and alone in its window it is logged without numbers."""
+    recorder, skipped, logged = Recorder(save=3, bad_step=3), [], []
+    hooks = {
+        "skipped": lambda step, metrics: skipped.append((step, str(metrics["loss"]))),
+        "log": lambda step, metrics: logged.append((step, metrics)),
+    }
+    recorder.hooks = dataclasses.replace(recorder.hooks, **hooks, log_every_steps=4)
+    recorder.run(4)
+    assert skipped == [(3, "nan")]
+    assert logged == [(4, {"loss": 7 / 3, "gamma_0": -7.0, "gamma_1": 5.0, "skipped_steps": 1.0})]
+    assert recorder.calls[0] == ("save", 3, [1.0, 2.0, None])
+    logged.clear()
+    recorder.hooks = dataclasses.replace(recorder.hooks, log_every_steps=1)
+    recorder.run(3, start=2)
+    assert logged == [(3, {"skipped_steps": 1.0})]
+
+
+def test_only_skipped_steps_in_a_row_add_up():
+    """Also over a restart, for which the count is stored."""
+    count = SkippedSteps()
+    assert [count.count(step) for step in (3, 4, 6, 7)] == [1, 2, 1, 2]
+    assert SkippedSteps(**count.record()).count(8) == 3

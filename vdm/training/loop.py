@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from vdm.errors import NonFiniteError
 from vdm.runtime.devices import to_host
+from vdm.training.skipped import raise_at_first
 from vdm.training.state import TrainState
-from vdm.training.step import TrainStep
+from vdm.training.step import SKIPPED, TrainStep
 
 BLOCK_EVERY_STEPS = 10
 """Steps in flight before the loop waits for their metrics: more deadlock on simulated CPU devices."""
 
 Window = list[dict[str, float]]
 """Metrics of every step since the last log; saved with the state, so that a resumed run logs the
-same averages.
+same averages. A skipped step has the entry SKIPPED alone.
 """
 
 
@@ -27,11 +27,14 @@ class Hooks:
     In one step, logging comes first, then evaluation, then sampling, then saving.
 
     Attributes:
-      log: (step, metrics averaged since the last log).
+      log: (step, metrics averaged since the last log over the steps that were not skipped, with
+        SKIPPED, the number of those that were; it stands alone where all were).
       evaluate: (state); left out, like `sample`, once a stop is asked for.
       sample: (state).
       save: (state, window); every metric up to that step is finite.
       stop: whether to stop after this step, such as for a signal; the state is saved first.
+      skipped: (step, metrics) of a step whose update was left out, within BLOCK_EVERY_STEPS of it
+        and in the order of steps; raises NonFiniteError to end the run.
     """
 
     log: Callable[[int, dict[str, float]], None]
@@ -43,6 +46,7 @@ class Hooks:
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every_steps: int = 0
     stop: Callable[[], bool] = lambda: False
+    skipped: Callable[[int, dict[str, float]], None] = raise_at_first
 
 
 def train(
@@ -67,7 +71,7 @@ def train(
         `make_batch` of the first; its metrics are then [steps_per_call]. Divides all periods.
 
     Raises:
-      NonFiniteError: within BLOCK_EVERY_STEPS of the first step whose metrics are not finite.
+      NonFiniteError: raised by `hooks.skipped`.
     """
     step = int(state.step)
     pending: list[tuple[int, dict]] = []
@@ -95,7 +99,7 @@ def train(
             or stopping
             or len(pending) * steps_per_call >= BLOCK_EVERY_STEPS
         ):
-            window += _collect(pending)
+            window += _collect(pending, hooks)
 
         # The order matters: the metric of an evaluation belongs to the checkpoint that is saved
         # after it.
@@ -118,27 +122,17 @@ def is_due(every_steps: int, step: int, num_steps: int) -> bool:
     return step == num_steps or (every_steps > 0 and step % every_steps == 0)
 
 
-def _collect(pending: list[tuple[int, dict]]) -> Window:
-    """Wait for the pending steps, check that their metrics are finite, and empty the list."""
+def _collect(pending: list[tuple[int, dict]], hooks: Hooks) -> Window:
+    """Wait for the pending steps, report those that were skipped, and empty the list."""
     collected = []
     for step, values in _by_step(to_host(pending)):
-        if not all(np.isfinite(list(values.values()))):
-            listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
-            raise NonFiniteError(
-                f"step {int(step)}: not finite ({listed}){_noise_levels(values)}. The last "
-                "checkpoint is intact: lower optimizer.learning_rate or optimizer.clip_norm and "
-                "resume"
-            )
+        if values.get(SKIPPED):
+            hooks.skipped(step, values)
+            # Its other numbers may be nan, which neither an average nor JSON can take.
+            values = {SKIPPED: 1.0}
         collected.append(values)
     pending.clear()
     return collected
-
-
-def _noise_levels(values: dict[str, float]) -> str:
-    """Return the range of gamma as the end of a sentence, for a model that reports one."""
-    if "gamma_0" not in values:
-        return ""
-    return f"; gamma ranges over [{values['gamma_0']:.4g}, {values['gamma_1']:.4g}]"
 
 
 def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, float]]]:
@@ -151,6 +145,8 @@ def _by_step(pending: list[tuple[int, dict]]) -> Iterator[tuple[int, dict[str, f
 
 
 def _average(window: Window) -> dict[str, float]:
-    """Return the mean of every metric over the window."""
-    names = window[0] if window else {}
-    return {name: float(np.mean([values[name] for values in window])) for name in names}
+    """Return each metric's mean over the steps that were not skipped, and the number of the others."""
+    taken = [values for values in window if not values.get(SKIPPED)]
+    names = taken[0] if taken else {}
+    means = {name: float(np.mean([values[name] for values in taken])) for name in names}
+    return {**means, SKIPPED: float(len(window) - len(taken))}

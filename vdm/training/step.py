@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -16,6 +17,8 @@ from vdm.types import Batch, Params
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 """A step, or several in one call, see `several_steps`."""
+SKIPPED = "skipped_steps"
+"""Metric that is 1 for a step whose update was left out because a number was not finite, else 0."""
 
 
 def make_train_step(
@@ -26,6 +29,9 @@ def make_train_step(
     ema_decay: float,
 ) -> TrainStep:
     """Return a pure step whose keys are folded from (seed, step): a resumed run repeats them.
+
+    Where a metric or a gradient is not finite, the step changes nothing but its own number, and its
+    metric SKIPPED is 1. The next step has other images and noise.
 
     Args:
       model: gives the noise and projects updated parameters.
@@ -45,18 +51,25 @@ def make_train_step(
             state.params, state.time_density, batch, noise, key_dropout
         )
 
-        # Projection comes before averaging: the average of valid parameters is what evaluation
-        # sees.
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        params = model.project(params)
-        decay = ema_decay_at(state.step, ema_decay)
-        ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
-
         # Norms before clipping, which tell whether the limits bite.
         norms = {f"grad_norm/{name}": optax.tree.norm(g) for name, g in grads.items() if g}
-        new_state = TrainState(state.step + 1, params, ema_params, opt_state, model_state)
-        return new_state, {**metrics, **norms}
+        metrics = {**metrics, **norms}
+
+        def update() -> TrainState:
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            # Projection comes before averaging: the average of valid parameters is what
+            # evaluation sees.
+            params = model.project(optax.apply_updates(state.params, updates))
+            decay = ema_decay_at(state.step, ema_decay)
+            ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
+            return TrainState(state.step, params, ema_params, opt_state, model_state)
+
+        # Decided by sums over the global batch, so that all devices and processes decide alike. A
+        # branch, because XLA would merge a selection by `finite` into every kernel of the update.
+        finite = jnp.stack([jnp.isfinite(m).all() for m in jax.tree.leaves(metrics)]).all()
+        new_state = jax.lax.cond(finite, update, lambda: state)
+        metrics[SKIPPED] = 1.0 - finite.astype(jnp.float32)
+        return new_state.replace(step=state.step + 1), metrics
 
     return train_step
 

@@ -75,6 +75,9 @@ def train() -> dict[str, Any]:
         "num_microbatches": 1,
         # Steps that the device makes without asking the host; divides all periods. Not on a CPU.
         "steps_per_call": 1,
+        # Steps in a row whose update may be skipped because a gradient is not finite, before the run
+        # ends with exit code 4.
+        "max_skipped_steps": 5,
         "log_every_steps": 100,
         # Evaluates the validation split, one randomisation.
         "evaluate_every_steps": 1000,
