@@ -123,7 +123,7 @@ def threads_ended() -> Iterator[None]:
     except Exception:
         deadline = time.monotonic() + _SETTLE_SECONDS
         for thread in set(threading.enumerate()) - before:
-            # Those of a pool idle on.
+            # Those of a pool idle on. Orbax's own `join` would raise the error of its thread again.
             if not thread.name.startswith(_POOLS):
-                thread.join(max(deadline - time.monotonic(), 0.0))
+                threading.Thread.join(thread, max(deadline - time.monotonic(), 0.0))
         raise
