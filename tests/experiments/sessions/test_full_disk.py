@@ -23,29 +23,6 @@ SMALL = {
 }
 
 
-@pytest.fixture
-def tmpfs(tmp_path):
-    """`tmpfs(size)` -> a folder that is a file system of that size; again: the same, enlarged."""
-    folder = tmp_path / "disk"
-
-    def mount(size):
-        again = folder.exists()
-        folder.mkdir(exist_ok=True)
-        option = f"remount,size={size}" if again else f"size={size}"
-        words = ["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(folder)]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True)
-        except FileNotFoundError:
-            pytest.skip("needs the command mount")
-        if done.returncode:
-            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
-        return folder
-
-    yield mount
-    if folder.exists() and os.path.ismount(folder):
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def checkpoints(workdir):
     return sorted(os.listdir(workdir / "checkpoints"))
 
