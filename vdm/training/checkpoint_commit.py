@@ -70,7 +70,7 @@ def jointly(call: Callable[[], Result]) -> Result:
     except Exception as error:
         # Whoever was told of another's failure at a barrier has taken part in that one's exchange.
         if told:
-            raise told[0] from error
+            raise told[0] from None
         exchange(getattr(error, "exit_code", 1))
         raise
     exchange(0)

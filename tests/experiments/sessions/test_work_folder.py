@@ -84,7 +84,7 @@ def test_what_cannot_be_written_is_refused_before_step_1(launch, tmp_path):
     folders["UTF-8"] = tmp_path / os.fsdecode(b"caf\xe9")
     for name, folder in folders.items():
         before = sorted(folder.rglob("*"))
-        done = launch("train", folder, overrides={"train.writers": "json_lines,tensorboard"})
+        done = launch("train", folder)
         assert done.returncode == 2, (name, done.stderr)
         (line,) = done.stderr.splitlines()
         assert line.startswith("error: --workdir=") and name in line, line
