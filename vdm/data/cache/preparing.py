@@ -125,8 +125,9 @@ def check_space(root: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < num_bytes + _RESERVE_BYTES:
         raise DiskError(
-            f"{root}: {num_bytes / 2**30:.2f} GiB are needed and {free / 2**30:.2f} GiB are free; "
-            "free space or set VDM_DATA_DIR to another disk"
+            f"{root}: {num_bytes / 2**30:.2f} GiB are needed and {free / 2**30:.2f} GiB are free, of "
+            f"which {_RESERVE_BYTES / 2**30:.2f} GiB stay in reserve; free space or set VDM_DATA_DIR "
+            "to another disk"
         )
 
 
