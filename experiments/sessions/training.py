@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.signals import stop_request
+from experiments.sessions import goodput
 from experiments.sessions.periodic import Samples, Validation
 from experiments.sessions.session import Stop, train_in_folder
 from vdm.evaluation.bounds.elbo import CompiledTerms
@@ -50,6 +51,9 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         # Within the lock: until now another process may have been starting another run here.
         identity = processes.together(lambda: _check_identity(parts, folder, allowed))
 
+        num_steps = parts.config["train"]["num_steps"]
+        wall_time = stack.enter_context(goodput.account(folder, num_steps))
+
         # One program serves the validations and, if it takes as many steps, the final evaluation.
         estimation = make_estimation(parts.config["evaluate"], parts.model.timesteps_train)
         compiled = make_evaluation_step(parts.model, estimation, parts.mesh)
@@ -59,6 +63,7 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         state = train_in_folder(parts, folder, stop, validation, samples, identity)
         stop.check()  # a signal after the last step leaves the evaluation to the next start
         _final_report(parts, folder, state, estimation, compiled, stop)
+        wall_time.finish()
 
 
 def _as_it_began(parts: Parts, folder: Path, allowed: Sequence[str]) -> Parts:
@@ -93,6 +98,7 @@ def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[
     return identity
 
 
+@goodput.spending("evaluate")
 def _final_report(
     parts: Parts,
     folder: Path,
@@ -113,13 +119,16 @@ def _final_report(
     facts = None if stored is None or stored.fault else stored.facts
 
     # The first process decides for all: on a network file system they may see different files.
+    evaluation = None
     if processes.from_first(facts is None):
         evaluation = run_evaluation(
             parts, state.ema_params, split, estimation, compiled, stop.check
         ).of_bound()
         facts = describe(parts, state.ema_params, evaluation, split, step)
-        write_report(path, facts, evaluation)
 
     if facts is not None:  # other processes may not see the file yet
-        print(format_report(facts))
+        print(format_report(facts), flush=True)
+        # After it is printed: a full disk is not to cost the number.
+        if evaluation is not None:
+            write_report(path, facts, evaluation)
     print(f"written to {path}")
