@@ -75,7 +75,14 @@ def test_bounds_without_terms_have_a_row_per_total(earlier_run):
     assert rows[0]["images"] == "297 (20 missing)"
 
 
-LOST = {"bits_per_dim": None, "data": {}, "provenance": "x", "bound": None, "checkpoint_step": []}
+LOST = {
+    "timesteps_eval": None,
+    "bits_per_dim": None,
+    "data": {},
+    "provenance": "x",
+    "bound": None,
+    "checkpoint_step": [],
+}
 
 
 @pytest.mark.parametrize("field", LOST)
