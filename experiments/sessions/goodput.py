@@ -11,38 +11,17 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
 from experiments.sessions import goodput_record
-from experiments.sessions.goodput_record import Record
+from experiments.sessions.goodput_record import CATEGORIES, Record
 from vdm.runtime.processes import is_first
 from vdm.training.metrics_file import last_step
 
 HEARTBEAT_SECONDS = 2.0
-
-CATEGORIES = {
-    "step": "training steps",
-    "recomputed": "steps made again",
-    "compile": "compilation",
-    "data": "waiting for data",
-    "save": "saving",
-    "restore": "restoring",
-    "evaluate": "evaluation",
-    "sample": "samples",
-    "start": "start-up",
-    "idle": "between two starts",
-    "earlier": "before this was measured",
-}
-"""{category: its words in the last line of `train`}.
-
-"recomputed" are the steps that a process killed after its last checkpoint had already made. "compile"
-is tracing, lowering and compiling, of the programs for evaluation and samples too. "start" is what
-else comes before the first step: imports, opening the data, building. "earlier" is the time of a run
-that began before there was an account, from the "seconds" of its checkpoint.
-"""
 
 _COMPILATION = "/jax/core/compile/"
 
@@ -57,10 +36,8 @@ class Account:
         """
         self._folder, self._num_steps = folder, num_steps
         self._lock, self._main = threading.RLock(), threading.get_ident()
-        self._stop, self._heart = (
-            threading.Event(),
-            threading.Thread(target=self._beat, daemon=True),
-        )
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
         self._past = goodput_record.read(folder)
         began, now = goodput_record.take_start(), time.time()
         past = self._past or Record(began, began, 0, 0, 0, {})
@@ -84,8 +61,8 @@ class Account:
         Args:
           earlier_seconds: wall time of the run up to its checkpoint, for one without an account.
         """
-        self._is_shown = True
         if self.is_finished():
+            self._is_shown = is_first()
             return
         if self._past is None:
             self._seconds["earlier"] += earlier_seconds
@@ -156,7 +133,7 @@ class Account:
     def close(self) -> Record | None:
         """Write the account for the last time and return it; None for a run that was refused."""
         if self._heart.ident is None:
-            # Of a run only shown again: the time since its end is not its own.
+            # Of a finished run, shown again: the time since its end is not its own.
             return self._past if self._is_shown else None
         self._stop.set()
         self._heart.join()
@@ -205,7 +182,7 @@ def account(folder: Path, num_steps: int) -> Iterator[Account]:
     finally:
         _active = None
         if (record := opened.close()) is not None:
-            print(describe(record.seconds, record.starts), flush=True)
+            print(goodput_record.describe(record), flush=True)
 
 
 @contextlib.contextmanager
@@ -238,30 +215,6 @@ def metrics() -> dict[str, float]:
     shares = {"goodput_by_seconds": seconds.get("step", 0.0) / max(sum(seconds.values()), 1e-9)}
     rounded = {f"seconds/{name}": round(value, 3) for name, value in seconds.items()}
     return {name: round(share, 5) for name, share in shares.items()} | rounded
-
-
-def describe(seconds: Mapping[str, float], starts: int) -> str:
-    """Return the account as one line, such as "wall time 12 m 3 s: 83 % training steps, ...".
-
-    Args:
-      seconds: {category: seconds}.
-      starts: processes that took them.
-    """
-    total = sum(seconds.values())
-    ordered = sorted(seconds.items(), key=lambda item: -item[1])
-    shares = {CATEGORIES.get(name, name): 100 * value / total for name, value in ordered if total}
-    shown = [f"{share:.0f} % {words}" for words, share in shares.items() if share >= 0.5]
-    over = f" over {starts} starts" if starts > 1 else ""
-    return f"wall time {_duration(total)}{over}: {', '.join(shown)}"
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as text: "14 s", "12 m 3 s" or "5 h 40 m"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} m"
-    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
 
 
 @functools.cache

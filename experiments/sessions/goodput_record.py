@@ -15,6 +15,28 @@ NAME = "goodput.json"
 _IMPORTED = time.time()
 
 
+CATEGORIES = {
+    "step": "training steps",
+    "recomputed": "steps made again",
+    "compile": "compilation",
+    "data": "waiting for data",
+    "save": "saving",
+    "restore": "restoring",
+    "evaluate": "evaluation",
+    "sample": "samples",
+    "start": "start-up",
+    "idle": "between two starts",
+    "earlier": "before this was measured",
+}
+"""{category: its words in the last line of `train`}.
+
+"recomputed" are the steps that a process killed after its last checkpoint had already made. "compile"
+is tracing, lowering and compiling, of the programs for evaluation and samples too. "start" is what
+else comes before the first step: imports, opening the data, building. "earlier" is the time of a run
+that began before there was an account, from the "seconds" of its checkpoint.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """Contents of goodput.json.
@@ -68,6 +90,26 @@ def write(folder: Path, record: Record, durable: bool) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         warn(f"WARNING: {path}: cannot be written ({reason}); the account of wall time stops here")
+
+
+def describe(record: Record) -> str:
+    """Return the account as one line, such as "wall time 12 m 3 s: 83 % training steps, ..."."""
+    seconds, starts = record.seconds, record.starts
+    total = sum(seconds.values())
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    shares = {CATEGORIES.get(name, name): 100 * value / total for name, value in ordered if total}
+    shown = [f"{share:.0f} % {words}" for words, share in shares.items() if share >= 0.5]
+    over = f" over {starts} starts" if starts > 1 else ""
+    return f"wall time {_duration(total)}{over}: {', '.join(shown)}"
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as text: "14 s", "12 m 3 s" or "5 h 40 m"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} m"
+    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
 
 
 def remove_partial(folder: Path) -> None:

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from vdm.training.metrics_file import MAX_LINE_BYTES, cut_to_step, last_step, read_json_lines
+from vdm.training.metrics_file import cut_to_step, last_step, read_json_lines
+from vdm.training.metrics_lines import MAX_LINE_BYTES
 
 RECORDS = [{"step": 5 * n, "a": n / 7, "b/c": -1e-30 * n} for n in range(1, 9)]
 LINES = [json.dumps(record).encode() + b"\n" for record in RECORDS]

@@ -70,6 +70,7 @@ def test_steps_made_again_and_the_time_between_count_apart(tmp_path, clock):
         clock.turn(1.0)
     killed.record(0.0)
     assert killed.close().step == 3
+    (tmp_path / f".{goodput_record.NAME}.1-2.tmp").write_text("killed as it was written")
     clock.turn(7.0)
     resumed = goodput.Account(tmp_path, num_steps=5)
     for step in range(1, 5):
@@ -77,6 +78,9 @@ def test_steps_made_again_and_the_time_between_count_apart(tmp_path, clock):
         clock.turn(1.0)
     expected = {"step": 4.0 + 2.0, "recomputed": 2.0, "idle": 7.0}
     assert resumed.seconds() == pytest.approx(expected)
+    resumed.record(0.0)
+    resumed.close()
+    assert [path.name for path in tmp_path.iterdir()] == [goodput_record.NAME]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"seconds": 3}', "\0" * 50])
