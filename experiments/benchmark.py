@@ -54,8 +54,11 @@ def main():
 
     from experiments.benchmarks import model, table
     from vdm.runs import provenance
-    from vdm.runs.folder import write_json
+    from vdm.runs.folder import check_writable, write_json
 
+    path = model.out_path(_OUT.value) if _OUT.value else None
+    if path:
+        check_writable(path.absolute().parent, "--out")  # before minutes of timing
     shape = model.read_shape(_IMAGE_SHAPE.value)
     configs = model.read_grid(_GRID.value, _CONFIG.value)
     print(provenance.header(_CONFIG.value.to_dict()))
@@ -66,8 +69,7 @@ def main():
     timed = model.Timing(_ROUNDS.value, calls, _EVALUATION.value)
     timings = model.run(configs, _OTHER.value, spec, timed)
     print(table.format_table(timings))
-    if _OUT.value:
-        path = model.out_path(_OUT.value)
+    if path:
         write_json(path, {**timings, "provenance": provenance.provenance()})
         print(f"written to {path}")
 

@@ -67,9 +67,7 @@ def main():
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     count = jax.process_count()
     with stop_request() as stop:
-        print(
-            bounds.run(parts, params, folder, step, asked, _RANDOMISATIONS.value, stop.check, count)
-        )
+        bounds.run(parts, params, folder, step, asked, _RANDOMISATIONS.value, stop.check, count)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Standard output that outlives its reader: `| head` may close it while the run goes on."""
+"""Standard output and error that may fail without ending the run.
+
+Their reader may go, as `| head` does, and the disk of a log file may fill up while the work folder,
+elsewhere, has room.
+"""
 
 import errno
 import io
@@ -6,19 +10,20 @@ import os
 import sys
 from typing import TextIO
 
-_CLOSED = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that is gone
+_UNREAD = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that is gone
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, a user's share of it, the largest file
 
 
 def outlive_readers() -> None:
-    """Replace standard output and error by streams that drop writes once their reader is gone.
+    """Replace standard output and error by streams that drop what cannot be written.
 
-    Otherwise a run of days would end with BrokenPipeError at its next progress line.
+    Otherwise a run of days would end at its next progress line.
     """
     sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor whose writes succeed even when its reader is gone."""
+    """A file descriptor whose writes succeed even when its reader is gone or its disk is full."""
 
     _lost = False
 
@@ -26,21 +31,24 @@ class _Descriptor(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            if error.errno not in _CLOSED:
+            if error.errno not in _UNREAD | _FULL:
                 raise
+            reason = "nobody reads it any more" if error.errno in _UNREAD else error.strerror
         # Warned once; the bytes are counted as written, or the buffer above would try them again.
+        # Each write is still tried: a full disk may have room again.
         if not self._lost:
             self._lost = True
-            self._report()
+            self._report(str(reason))
         return len(content)
 
-    def _report(self) -> None:
-        """Warn on standard error, unless that is the stream whose reader is gone."""
+    def _report(self, reason: str) -> None:
+        """Warn on the other of standard output and error."""
+        name, other = ("stderr", 1) if self.fileno() == 2 else ("stdout", 2)
+        line = f"WARNING: {name} cannot be written ({reason}); going on without it\n"
         try:
-            if self.fileno() != 2:
-                os.write(2, b"WARNING: nobody reads the output any more; going on without it\n")
+            os.write(other, line.encode())
         except OSError:
-            pass
+            pass  # it is gone too
 
 
 def tolerant(stream: TextIO) -> TextIO:

@@ -6,7 +6,14 @@ from typing import Any
 
 from vdm.evaluation.bounds import Bound
 from vdm.evaluation.bounds.run import BoundEvaluation
-from vdm.evaluation.bounds.table import LEAST_RANDOMISATIONS, Gap, Row, format_gaps, format_rows
+from vdm.evaluation.bounds.table import (
+    LEAST_RANDOMISATIONS,
+    Gap,
+    Row,
+    format_gaps,
+    format_rows,
+    table_rows,
+)
 from vdm.runs.record import steps_name
 
 
@@ -17,6 +24,17 @@ def format_cost(bound: Bound, randomisations: int, num_images: int) -> str:
     if each is None:
         return start + "as many network evaluations as the solver needs"
     return start + f"{each} network evaluations each: {each * randomisations * num_images:,}"
+
+
+def format_done(evaluation: BoundEvaluation) -> str:
+    """Return a line of text per row of a bound that is done, while others are still to be evaluated."""
+    lines = []
+    for row in table_rows([evaluation]):
+        error = row.estimate.standard_error
+        shown = "" if error is None else f" ± {error:.4f}"
+        name = f"{evaluation.bound.label}: {row.row}"
+        lines.append(f"{name}: {row.estimate.mean:.4f}{shown} bits/dim ({row.seconds:.1f} s)")
+    return "\n".join(lines)
 
 
 def format_bounds(

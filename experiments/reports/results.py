@@ -5,7 +5,7 @@ date from the file itself. Records of another checkpoint, configuration or data 
 """
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,13 +61,21 @@ def collect(folders: Sequence[str]) -> Results:
     for name, folder in zip(distinct_names(folders), map(Path, folders), strict=True):
         identity = require_identity(folder, "--workdirs")
         for file, stored in read_all(folder, identity).items():
+            if "table" in stored.facts:
+                continue  # of several bounds, each of which has a record of its own
+            date = _date(folder / "evaluations" / file)
             # An "unverified" record is of this run, as far as an earlier revision can tell.
-            shown = not stored.fault or (stored.fault == "unverified" and stored.facts)
-            if stored.fault:
-                what = stored.fault if shown else f"{stored.fault}, left out"
-                notes.append(f"{name}/{file}: {what}: {stored.reason}")
-            if shown:
-                rows += _rows(name, stored.facts, _date(folder / "evaluations" / file))
+            is_shown = not stored.fault or (stored.fault == "unverified" and bool(stored.facts))
+            fault, reason = stored.fault, stored.reason
+            try:
+                rows += _rows(name, stored.facts, date) if is_shown else []
+            # Without a hash over itself, a record may have lost anything.
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                is_shown, fault = False, "damaged"
+                reason = f"it lacks what a record has ({type(error).__name__}: {error})"
+            if fault:
+                what = fault if is_shown else f"{fault}, left out"
+                notes.append(f"{name}/{file}: {what}: {reason}")
 
     # Families and schedules are compared on the same images; Python's sort keeps the order of runs.
     place = {column: number for number, column in enumerate(COLUMNS)}
@@ -75,15 +83,16 @@ def collect(folders: Sequence[str]) -> Results:
     return Results(Table(COLUMNS, rows), tuple(notes))
 
 
-def _rows(name: str, facts: Mapping[str, Any], date: str) -> Iterator[tuple]:
-    """Yield a row of COLUMNS for each total of a record; bounds such as iwae have several."""
+def _rows(name: str, facts: Mapping[str, Any], date: str) -> list[tuple]:
+    """Return a row of COLUMNS for each total of a record; bounds such as iwae have several."""
     estimates = {n: e for n, e in facts["bits_per_dim"].items() if n not in TERM_NAMES}
     trained = facts["timesteps_train"]
     missing = facts.get("missing_images", 0)
+    rows = []
     for total, estimate in estimates.items():
         error = estimate["standard_error"]
         bits = show(estimate["mean"]) + ("" if error is None else f" ± {show(error)}")
-        yield (
+        row = (
             name,
             # Records of before there were families, and families without a schedule.
             facts.get("family", "vdm"),
@@ -101,6 +110,8 @@ def _rows(name: str, facts: Mapping[str, Any], date: str) -> Iterator[tuple]:
             facts["provenance"]["git_revision"],
             date,
         )
+        rows.append(row)
+    return rows
 
 
 def _date(path: Path) -> str:

@@ -1,19 +1,21 @@
 """`evaluate --bound=...`: the bounds asked for, their cost, a record of each, and one table."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.reports.bounds import format_bounds, format_cost
+from experiments.reports.bounds import format_bounds, format_cost, format_done
 from vdm.data.batches import eval_batches
-from vdm.errors import ConfigError
+from vdm.errors import ConfigError, DiskError
 from vdm.evaluation.bounds import BOUNDS, Bound, make_bound
 from vdm.evaluation.bounds.density import FIT_IMAGES
 from vdm.evaluation.bounds.options import options_of
 from vdm.evaluation.bounds.run import BoundEvaluation, evaluate_bound
 from vdm.evaluation.bounds.table import gaps, table_rows
 from vdm.runs import evaluations, record
+from vdm.runs.folder import check_writable
 from vdm.runs.parts import Parts
 from vdm.runs.progress import Progress, evaluation_progress
 from vdm.types import Params
@@ -79,8 +81,11 @@ def run(
     randomisations: int | None,
     check: Callable[[], None],
     processes: int = 1,
-) -> str:
-    """Evaluate every bound, write a record of each as it is done, and the table when all are.
+) -> None:
+    """Evaluate every bound, print and write each as it is done, and the table when all are.
+
+    Every number is printed before it is written: where the disk is full, all bounds are still
+    evaluated and printed.
 
     Args:
       parts: data, model and devices; section "evaluate" of its configuration names split, seed and
@@ -93,11 +98,9 @@ def run(
       check: called after every batch; may raise to stop.
       processes: number of processes that hold a share of each batch.
 
-    Returns:
-      The table and its facts, as text.
-
     Raises:
       ConfigError: a bound that cannot serve this model, or not in several processes.
+      DiskError: a record could not be written; raised at the end.
     """
     options = parts.config["evaluate"]
     split, seed = options["split"], options["seed"]
@@ -110,26 +113,69 @@ def run(
         print(format_cost(bound, count, len(parts.dataset.split(split))), flush=True)
 
     # The facts are taken once: the hash of the parameters alone takes seconds.
-    common, done = record.identity(parts, params, split, step), []
+    common, done, writes = record.identity(parts, params, split, step), [], _Writes(folder)
     for bound, count in zip(bounds, counts, strict=True):
         evaluation = _evaluate(bound, parts, params, count, check)
+        done.append(evaluation)
+        facts = record.describe(parts, params, evaluation, split, step)
+        is_alone = len(bounds) == 1 and bool(evaluation.terms)
+        print(record.format_report(facts) if is_alone else format_done(evaluation), flush=True)
         name = evaluation.bound.record_name(evaluation.randomisations, evaluation.seed)
         path = record.record_path(folder, split, step, name)
-        facts = record.describe(parts, params, evaluation, split, step)
-        record.write_report(path, facts, evaluation)
-        done.append(evaluation)
-    if len(done) == 1 and done[0].terms:
-        return f"{record.format_report(facts)}\nwritten to {path}"
+        writes(record.write_report, path, facts, evaluation)
+    if not is_alone:
+        path = record.record_path(folder, split, step, _table_name(bounds, randomisations, seed))
+        writes(_write_table, path, common, done)
 
+    # In the end, so that no bound is left out for want of room on the disk.
+    writes.raise_failure()
+    print(f"written to {path}" + ("" if is_alone else ", and a record of each bound beside it"))
+
+
+def _write_table(path: Path, common: Mapping[str, Any], done: Sequence[BoundEvaluation]) -> None:
+    """Print the table of all bounds, and write it.
+
+    Args:
+      path: the record's file.
+      common: the facts of the checkpoint and the split.
+      done: the bounds.
+    """
     rows, differences = table_rows(done), gaps(done)
+    print(format_bounds(common, done, rows, differences), flush=True)
     table = {
         "table": [record.row_facts(row) for row in rows],
         "differences": [{**vars(gap), "estimate": vars(gap.estimate)} for gap in differences],
     }
-    path = record.record_path(folder, split, step, _table_name(bounds, randomisations, seed))
     evaluations.write(path, {**common, **table})
-    text = format_bounds(common, done, rows, differences)
-    return f"{text}\nwritten to {path}, and a record of each bound beside it"
+
+
+class _Writes:
+    """Writes of records; the first that fails is raised when all are tried."""
+
+    def __init__(self, folder: Path) -> None:
+        """Warn if the work folder cannot be written, before hours of evaluation."""
+        self._failure: DiskError | None = None
+        try:
+            check_writable(folder)
+        except ConfigError as error:
+            _warn(f"{error}; numbers will be printed only")
+
+    def __call__(self, write: Callable[..., None], *args: Any) -> None:
+        """Call write(*args), or warn that it failed."""
+        try:
+            write(*args)
+        except DiskError as error:
+            self._failure = self._failure or error
+            _warn(f"{error}; its numbers are those printed")
+
+    def raise_failure(self) -> None:
+        """Raise the first failure, if any."""
+        if self._failure:
+            raise self._failure
+
+
+def _warn(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)
 
 
 def _configured_options(config: Mapping[str, Any]) -> dict[str, int]:

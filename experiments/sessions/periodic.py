@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.sessions import goodput
 from experiments.sessions.sampling import NUM_FRAMES, draw_samples, write_pictures
 from vdm.errors import Preempted
 from vdm.evaluation.bounds.elbo import CompiledTerms
@@ -50,6 +51,7 @@ class Validation:
         # Cheap on purpose: it is made often, and compared only with other validations.
         self._estimation = dataclasses.replace(estimation, repeats=1, randomisations=1)
 
+    @goodput.spending("evaluate")
     def evaluate(self, state: TrainState) -> float | None:
         """Return the bound of the averaged parameters, bits/dim; None where a signal cut it short."""
         try:
@@ -91,6 +93,7 @@ class Samples:
         self._num = parts.config["train"]["num_samples"]
         self._sample_step = _make_sample_step(parts) if self._num else None
 
+    @goodput.spending("sample")
     def draw(self, state: TrainState) -> None:
         """Draw from the averaged parameters; a signal cuts it short, and nothing is written."""
         if self._sample_step is None:

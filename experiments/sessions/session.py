@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.signals import JointStopRequest, StopRequest
+from experiments.sessions import goodput
 from experiments.sessions.periodic import VALIDATION, Samples, Validation
 from experiments.sessions.saving import Saver, write_identity
 from experiments.sessions.skips import Skips
@@ -57,6 +58,7 @@ def train_in_folder(
     start = _restore(store, parts, folder, identity, validation, samples)
     # After the restore, so that a run that cannot be restored keeps its stored configuration.
     write_identity(store, folder, identity)
+    goodput.record(start.seconds)
 
     step, num_steps, per_call = int(start.state.step), options["num_steps"], parts.steps_per_call
     write = _make_writer(options["writers"], folder, step)
@@ -72,17 +74,17 @@ def train_in_folder(
         with Prefetcher(parts.train_batch, step, num_steps, stride=per_call) as prefetched:
             # The loop asks for a batch as a step begins, so the speed is measured from here.
             def make_batch(step: int) -> Any:
-                log.start_step(step)
-                return prefetched(step)
+                with log.start_step(step):
+                    return prefetched(step)
 
             train_step, hooks = parts.train_step(), session.hooks()
             state = train(
                 start.state, train_step, make_batch, num_steps, hooks, start.window, per_call
             )
 
-    # Closing waits for the last checkpoint to be on disk.
     saved = store.latest_step()
-    store.close()
+    with goodput.spending("save"):  # closing waits for the last checkpoint to be on disk
+        store.close()
     if int(state.step) < num_steps:
         outcome = "nothing to save yet" if saved is None else f"saved step {saved}"
         raise Preempted(f"stopped by {stop.signal}; {outcome}; run again to resume")
@@ -130,7 +132,8 @@ def _restore(
     """
     if store.latest_step() is None:
         return _Start(parts.fresh_state(), [], 0.0, SkippedSteps())
-    state, record = checkpoints.restore_state(store, parts)
+    with goodput.spending("restore"):
+        state, record = checkpoints.restore_state(store, parts)
 
     # config.json may have been lost or edited; what the checkpoint says was trained.
     allowed = [field for changes in identity.get("changes", ()) for field in changes]
@@ -228,6 +231,7 @@ class _Session:
         self.log.pause()
         self.samples.draw(state)
 
+    @goodput.spending("save")
     def _save(self, state: TrainState, window: Window) -> None:
         """Save the state with all that a resumed run needs to go on as if never stopped."""
         self.log.pause()

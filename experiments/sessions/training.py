@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.signals import stop_request
+from experiments.sessions import goodput
 from experiments.sessions.periodic import Samples, Validation
 from experiments.sessions.session import Stop, train_in_folder
 from vdm.evaluation.bounds.elbo import CompiledTerms
@@ -54,6 +55,8 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         # Once more, now that nobody else is at work in the folder and all names are known.
         estimation = make_estimation(parts.config["evaluate"], parts.model.timesteps_train)
         processes.together(lambda: _check_outputs(parts, folder, estimation))
+        num_steps = parts.config["train"]["num_steps"]
+        wall_time = stack.enter_context(goodput.account(folder, num_steps))
 
         # One program serves the validations and, if it takes as many steps, the final evaluation.
         compiled = make_evaluation_step(parts.model, estimation, parts.mesh)
@@ -63,6 +66,7 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         state = train_in_folder(parts, folder, stop, validation, samples, identity)
         stop.check()  # a signal after the last step leaves the evaluation to the next start
         _final_report(parts, folder, state, estimation, compiled, stop)
+        wall_time.finish()
 
 
 def _as_it_began(parts: Parts, folder: Path, allowed: Sequence[str]) -> Parts:
@@ -104,6 +108,7 @@ def _check_outputs(parts: Parts, folder: Path, estimation: Estimation) -> None:
     check_outputs(folder, parts.config, [path, path.with_suffix(".npz")])
 
 
+@goodput.spending("evaluate")
 def _final_report(
     parts: Parts,
     folder: Path,
@@ -124,13 +129,16 @@ def _final_report(
     facts = None if stored is None or stored.fault else stored.facts
 
     # The first process decides for all: on a network file system they may see different files.
+    evaluation = None
     if processes.from_first(facts is None):
         evaluation = run_evaluation(
             parts, state.ema_params, split, estimation, compiled, stop.check
         ).of_bound()
         facts = describe(parts, state.ema_params, evaluation, split, step)
-        write_report(path, facts, evaluation)
 
     if facts is not None:  # other processes may not see the file yet
-        print(format_report(facts))
+        print(format_report(facts), flush=True)
+        # After it is printed: a full disk is not to cost the number.
+        if evaluation is not None:
+            write_report(path, facts, evaluation)
     print(f"written to {path}")

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
+from experiments.sessions import goodput
 from experiments.sessions.throughput import Speed
 from vdm.runs.progress import Progress
 from vdm.training.loop import is_due
@@ -32,10 +34,12 @@ class TrainingLog:
         self._speed = Speed(options["batch_size"] * steps_per_call)
         self._loss = self._rate = ""  # as last logged
 
-    def start_step(self, step: int) -> None:
-        """Start the clock of images/s for step `step`."""
+    def start_step(self, step: int) -> AbstractContextManager[None]:
+        """Start the clock of images/s for step `step`; within the context its batch is waited for."""
         self._speed.start_step()
         self._bar.update(step)
+        goodput.start_step(step)
+        return goodput.spending("data")
 
     def pause(self) -> None:
         """Stop the clock of images/s before evaluation, sampling or saving."""
@@ -51,7 +55,8 @@ class TrainingLog:
         facts = {"images_seen": float(step * self._options["batch_size"])}
         if speed is not None:  # not known of the step that compiles
             facts["images_per_second"] = speed
-        self._write(step, {**metrics, **facts, "seconds": self.seconds()})
+        clocks = {"seconds": self.seconds(), **goodput.metrics()}
+        self._write(step, {**metrics, **facts, **clocks})
         # Without a loss where every step since the last log was skipped.
         if "bits_per_dim" in metrics:
             self._loss = f"loss {metrics['bits_per_dim']:.4f} bits/dim"

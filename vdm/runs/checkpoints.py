@@ -16,8 +16,8 @@ from vdm.models.base import Model
 from vdm.runs.parts import Parts
 from vdm.runtime import devices
 from vdm.training.checkpoint import Checkpoints
+from vdm.training.metrics_file import last_step
 from vdm.training.state import TrainState
-from vdm.training.writers import read_json_lines
 from vdm.types import Params
 
 HAS_CHECKPOINTS = "has_checkpoints"
@@ -162,18 +162,8 @@ def _traces_of_checkpoints(folder: Path, saved: Mapping | None, config: Mapping)
     if any((folder / "checkpoints").glob("damaged-*")):
         return "damaged ones lie there"
     every = (saved["config"] if saved else config)["train"]["save_every_steps"]
-    steps = _logged_steps(folder / "metrics.jsonl")
+    step = last_step(folder / "metrics.jsonl")
     # The step after a save is only logged once the save is done.
-    if every and max(steps, default=0) > every:
-        return f"metrics.jsonl goes to step {max(steps)}, past the first save at {every}"
+    if every and step > every:
+        return f"metrics.jsonl goes to step {step}, past the first save at {every}"
     return ""
-
-
-def _logged_steps(path: Path) -> list[float]:
-    """Return the steps in a metrics file; a line that is no record proves nothing and gives none."""
-    try:
-        records = read_json_lines(path)
-    except (OSError, ValueError):
-        return []
-    steps = [record.get("step") for record in records if isinstance(record, dict)]
-    return [step for step in steps if isinstance(step, int | float)]

@@ -147,7 +147,7 @@ def present_form(facts: Mapping[str, Any]) -> dict[str, Any]:
         named = [("total", rows[0])] if terms else [(row["row"], row) for row in rows]
         record["bits_per_dim"] = {**terms, **{name: row["estimate"] for name, row in named}}
     if str(record.get("bound", "")).startswith("negative ELBO"):
-        record |= {"bound": "elbo", "num_timesteps": record["timesteps_eval"]}
+        record |= {"bound": "elbo", "num_timesteps": record.get("timesteps_eval")}
     return record
 
 

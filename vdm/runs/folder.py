@@ -1,7 +1,7 @@
 """Work folders: the run that one belongs to, its lock, and files written whole.
 
 config.json   configuration, data identity, and where the run was started from
-checkpoints/  metrics.jsonl  tensorboard/  evaluations/*.json + *.npz
+checkpoints/  metrics.jsonl  goodput.json  tensorboard/  evaluations/*.json + *.npz
 """
 
 import datetime

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vdm.errors import CheckpointError
 from vdm.models.vdm.time_density import DRAWN, QUANTILES
-from vdm.training.writers import read_json_lines
+from vdm.training.metrics_file import read_records
 
 Curves = dict[str, np.ndarray]
 """{column: one number per logged step}."""
@@ -38,6 +39,14 @@ def drawn_gammas(workdir: Path) -> Curves:
 
 def _columns(workdir: Path, columns: Mapping[str, str]) -> Curves:
     """Return {column: values} of the records that have every one of the keys `columns` names."""
-    lines = read_json_lines(workdir / "metrics.jsonl")
-    logged = [line for line in lines if set(columns.values()) <= set(line)]
-    return {name: np.array([line[key] for line in logged]) for name, key in columns.items()}
+    # Streamed: the records of a long run, as dictionaries, would take ten times their file's bytes.
+    values: dict[str, list[float]] = {name: [] for name in columns}
+    path, needed = workdir / "metrics.jsonl", set(columns.values())
+    try:
+        for record in read_records(path):
+            if needed <= record.keys():
+                for name, key in columns.items():
+                    values[name].append(record[key])
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    return {name: np.array(column) for name, column in values.items()}

@@ -1,6 +1,7 @@
 """Stored evaluations of a work folder, each compared with the run as it is now."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,31 @@ def read_all(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Stored]:
       workdir: the work folder.
       identity: the contents of its config.json.
     """
-    paths = sorted((workdir / "evaluations").glob("*.json"))
-    return {path.name: _read(path, workdir, identity) for path in paths}
-
-
-def _read(path: Path, workdir: Path, identity: Mapping[str, Any]) -> Stored:
-    """Return one record, compared first with the run and then with its own checkpoint."""
-    hashes = {
-        "data": identity["data"]["content_hash"],
-        "config": config_hash(identity["config"]),
-    }
+    # The same for all records, and dearer than reading one.
+    hashes = {"data": identity["data"]["content_hash"], "config": config_hash(identity["config"])}
     wanted = {"hashes": hashes, "earlier_config_hash": earlier_config_hash(identity["config"])}
+    checkpoint = functools.cache(lambda step: saved_ema_hash(workdir / "checkpoints", step))
+    paths = sorted((workdir / "evaluations").glob("*.json"))
+    return {path.name: _read(path, wanted, checkpoint) for path in paths}
+
+
+def _read(path: Path, wanted: Mapping[str, Any], checkpoint: Callable[[int], str]) -> Stored:
+    """Return one record, compared first with the run and then with its own checkpoint.
+
+    Args:
+      path: the record's file.
+      wanted: the hashes of the run, see `evaluations.read`.
+      checkpoint: gives the hash of the averaged parameters of a step.
+    """
     record = evaluations.read(path, wanted)
     assert record is not None
     if record.fault and not record.facts:
         return record
     # Only the record says which checkpoint is its own, and that one may be gone.
     try:
-        step = int(record.facts["checkpoint_step"])
-        hashes["checkpoint"] = saved_ema_hash(workdir / "checkpoints", step)
+        own = {"checkpoint": checkpoint(int(record.facts["checkpoint_step"]))}
     except (CheckpointError, KeyError, TypeError, ValueError):
         return (
             record if record.fault else Stored(record.facts, "unverified", "its checkpoint is gone")
         )
-    return evaluations.read(path, wanted) or record
+    return evaluations.read(path, {**wanted, "hashes": wanted["hashes"] | own}) or record

@@ -9,8 +9,13 @@ FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 """Error numbers of a full disk, or of a user's share of one."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
     """Replace `path` by `content` as a whole, or leave it as it was, even at a power cut.
+
+    Args:
+      path: the file.
+      content: its new content.
+      durable: whether to wait until it is on the disk; without, a power cut may leave an empty file.
 
     Raises:
       OSError: it cannot be written; nothing is left behind.
@@ -23,12 +28,14 @@ def write_whole(path: Path, content: bytes) -> None:
             # The content must be on the disk before the rename is: after a power cut a file system
             # may otherwise keep the new name of an empty file.
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

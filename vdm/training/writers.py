@@ -8,10 +8,13 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from vdm.errors import ConfigError, DiskError, choose
+from vdm.training.metrics_file import cut_to_step
+from vdm.training.metrics_file import read_json_lines as read_json_lines
 
 Writer = Callable[[int, dict[str, float]], None]
 """A function (step, {name: value}) -> None."""
@@ -20,8 +23,7 @@ Writer = Callable[[int, dict[str, float]], None]
 def json_lines(workdir: Path, resumed_at: int) -> Writer:
     """Return a writer of lines {"step": n, name: value, ...} to metrics.jsonl, cut to `resumed_at`."""
     path = workdir / "metrics.jsonl"
-    cut_to_step(path, resumed_at)
-    repeated = [record for record in read_json_lines(path) if record["step"] == resumed_at]
+    repeated = cut_to_step(path, resumed_at)
 
     def write(step: int, values: dict[str, float]) -> None:
         record = {"step": step, **values}
@@ -86,37 +88,24 @@ def make_writer(names: Sequence[str], workdir: Path, resumed_at: int) -> Writer:
 
     Raises:
       ConfigError: an unknown writer, or one whose package is missing.
-      DiskError: raised by the writer when a file cannot be written.
+      DiskError: a file cannot be written, now or when the writer is called.
     """
     check_writers(names)
-    writers = [WRITERS[name](workdir, resumed_at) for name in names]
+    with _disk_errors(workdir):
+        writers = [WRITERS[name](workdir, resumed_at) for name in names]
 
     def write(step: int, values: dict[str, float]) -> None:
-        try:
+        with _disk_errors(workdir):
             for writer in writers:
                 writer(step, values)
-        except OSError as error:
-            raise DiskError(f"workdir={workdir}: cannot write metrics ({error})") from error
 
     return write
 
 
-def read_json_lines(path: Path) -> list[dict]:
-    """Return the records of a metrics file; a torn last line, left by a kill, is dropped."""
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
-
-
-def cut_to_step(path: Path, step: int) -> None:
-    """Drop records after `step`, and a torn last line, by writing a new file and renaming it."""
-    records = [record for record in read_json_lines(path) if record["step"] <= step]
-    if not path.exists():
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
-    os.replace(temporary, path)
+@contextmanager
+def _disk_errors(workdir: Path) -> Iterator[None]:
+    """Turn errors of the operating system into DiskError."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"workdir={workdir}: cannot write metrics ({error})") from error

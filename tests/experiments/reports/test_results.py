@@ -8,6 +8,7 @@ import pytest
 
 from experiments.reports import results
 from experiments.reports.tables import Table, to_markdown
+from vdm.runs import evaluations
 
 
 @pytest.fixture
@@ -72,6 +73,38 @@ def test_bounds_without_terms_have_a_row_per_total(earlier_run):
     assert [row["bound"] for row in rows] == ["iwae, K = 1", "iwae, K = 16", "elbo"]
     assert rows[0]["T_train"] == rows[0]["T_eval"] == "none"
     assert rows[0]["images"] == "297 (20 missing)"
+
+
+LOST = {
+    "timesteps_eval": None,
+    "bits_per_dim": None,
+    "data": {},
+    "provenance": "x",
+    "bound": None,
+    "checkpoint_step": [],
+}
+
+
+@pytest.mark.parametrize("field", LOST)
+def test_a_record_that_lost_a_field_is_named_and_left_out(earlier_run, field):
+    """Of an earlier revision: no hash over it tells of the damage."""
+    (path,) = (earlier_run / "evaluations").glob("*.json")
+    facts = json.loads(path.read_text())
+    whole = path.with_name("whole.json")
+    whole.write_text(path.read_text())
+    for changed in ({**facts, field: LOST[field]}, {n: v for n, v in facts.items() if n != field}):
+        path.write_text(json.dumps(changed))
+        found = results.collect([str(earlier_run)])
+        rows = [row[found.table.columns.index("step")] for row in found.table.rows]
+        assert 3000 in rows and any(path.name in note for note in found.notes)
+
+
+def test_the_table_of_several_bounds_is_no_number_of_its_own(earlier_run):
+    (path,) = (earlier_run / "evaluations").glob("*.json")
+    facts = json.loads(path.read_text())
+    facts["table"] = [facts.pop("bits_per_dim")["total"]]
+    evaluations.write(path.with_name("bound-table.json"), facts)
+    assert row_of(results.collect([str(earlier_run)]))["bits/dim ± s.e."] == "1.7827 ± 0.0212"
 
 
 def test_the_launcher_prints_markdown(earlier_run, run_python):
