@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.cli.agreement import fix
 from experiments.cli.clusters import Place, detect
 from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
@@ -130,4 +131,4 @@ def _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_se
     from vdm.runtime.processes import check_same
 
     for name, value in settings.items():
-        check_same(name, json.dumps(value, sort_keys=True))
+        check_same(name, json.dumps(value, sort_keys=True), fix(name))

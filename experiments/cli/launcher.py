@@ -28,7 +28,7 @@ from typing import NoReturn
 import absl.logging  # noqa: F401
 from absl import flags
 
-from experiments.cli import listing, parsing
+from experiments.cli import agreement, listing, parsing
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
@@ -145,7 +145,7 @@ def _join(flag_names: Sequence[str], possible: bool) -> None:
         return
     if not possible:
         raise ConfigError("--distributed: this launcher runs in one process; leave it out")
-    if "workdir" in flag_names and not FLAGS["workdir"].value:
+    if "workdir" in flag_names and not _workdir(flag_names):
         raise ConfigError("--workdir: needed with --distributed, a folder that all processes share")
 
     # Imported here: JAX is not to be imported by those who run in one process.
@@ -155,9 +155,14 @@ def _join(flag_names: Sequence[str], possible: bool) -> None:
         FLAGS.coordinator,
         FLAGS.num_processes,
         FLAGS.process_id,
-        _settings(flag_names),
+        {**_settings(flag_names), **agreement.gather(_workdir(flag_names))},
         FLAGS.join_timeout_seconds,
     )
+
+
+def _workdir(flag_names: Sequence[str]) -> str | None:
+    """Return the work folder of a launcher that has that flag."""
+    return FLAGS["workdir"].value if "workdir" in flag_names else None
 
 
 def _settings(flag_names: Sequence[str]) -> dict[str, str]:
