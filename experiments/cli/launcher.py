@@ -12,7 +12,7 @@ A launcher defines its flags at module level and hands over:
         launcher.run(main, doc=__doc__)
 
 Exit codes: 0 done, 1 unforeseen, 2 usage or configuration, 3 data, 4 non-finite, 5 checkpoint,
-6 disk, 75 pre-empted and resumable, 130 interrupted.
+6 disk, 75 pre-empted and resumable, 130 interrupted for the second time.
 """
 
 import errno
@@ -32,8 +32,9 @@ from experiments.cli import agreement, listing, parsing
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
-from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
+from vdm.errors import ConfigError, DiskError, NonFiniteError, Preempted, VdmError
 from vdm.runs.config import flatten
+from vdm.runtime.interruption import Early, Interrupted, raised_by_signals
 
 FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
@@ -59,33 +60,52 @@ def run(
     Raises:
       SystemExit: always, with the exit code.
     """
-    if argv is None:
-        argv = sys.argv
-        outlive_readers()  # only where the process is the launcher's own
-    define_shared_flags()
-    flag_names = own_flags(argv[0])
+    # First of all: importing JAX and preparing data take from seconds to hours.
+    with raised_by_signals() as early:
+        if argv is None:
+            argv = sys.argv
+            outlive_readers()  # only where the process is the launcher's own
+        # Read from the words, because parsing itself may be what fails.
+        debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
+        flag_names: list[str] = []
+        try:
+            define_shared_flags()
+            flag_names += own_flags(argv[0])
+            code = _run(main, doc, argv, flag_names, distributed)
+        except (Exception, KeyboardInterrupt) as error:
+            early.caught = True
+            if debug:
+                traceback.print_exc()
+            message, code = describe(error, early)
+            message = parsing.name_flags(message, flag_names)
+            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code or 0)
+
+
+def _run(
+    main: Callable[[], int | None],
+    doc: str | None,
+    argv: Sequence[str],
+    flag_names: Sequence[str],
+    distributed: bool,
+) -> int | None:
+    """Return the exit code of `main()`, or of the question that the command line asks instead.
+
+    Args:
+      main, doc, argv, distributed: see `run`.
+      flag_names: names of the launcher's own flags.
+    """
     if _HELP & set(argv[1:]):
         print(usage(doc, flag_names, distributed))
-        sys.exit(0)
+        return 0
     if "list" in flag_names and _LIST & set(argv[1:]) and Path("configs").is_dir():
         print(listing.format_configs())
-        sys.exit(0)
-
-    # Read from the words, because parsing itself may be what fails.
-    debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
-    try:
-        _check_folder()
-        parsing.parse(argv, flag_names)
-        _set_up()
-        _join(flag_names, distributed)
-        code = main()
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exc()
-        message, code = describe(error)
-        message = parsing.name_flags(message, flag_names)
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code or 0)
+        return 0
+    _check_folder()
+    parsing.parse(argv, flag_names)
+    _set_up()
+    _join(flag_names, distributed)
+    return main()
 
 
 def own_flags(program: str) -> list[str]:
@@ -93,10 +113,22 @@ def own_flags(program: str) -> list[str]:
     return [flag.name for flag in FLAGS.get_key_flags_for_module(program)]
 
 
-def describe(error: BaseException) -> tuple[str, int]:
-    """Return the message and the exit code for an exception that reached the launcher."""
+def describe(error: BaseException, early: Early | None = None) -> tuple[str, int]:
+    """Return the message and the exit code for an exception that reached the launcher.
+
+    Args:
+      error: the exception.
+      early: the signal that came before the work began; an import or a library may have turned its
+        exception into one of its own.
+    """
+    if early is not None and early.signal and not early.over:
+        # Whatever it was turned into on its way, unless Ctrl-C came a second time.
+        if type(error) is not KeyboardInterrupt:
+            return _stopped(early.signal, "nothing was written"), Preempted.exit_code
     if isinstance(error, VdmError):
         return str(error), error.exit_code
+    if isinstance(error, Interrupted):
+        return _stopped(error.signal, "nothing unfinished was written"), Preempted.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     # Before memory: TensorStore calls both exhausted.
@@ -110,6 +142,10 @@ def describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, FloatingPointError):
         return message, NonFiniteError.exit_code
     return f"{message}; run again with --debug for the traceback", 1
+
+
+def _stopped(name: str, written: str) -> str:
+    return f"stopped by {name}; {written}; start it again with the same command"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -150,6 +186,7 @@ def _join(flag_names: Sequence[str], possible: bool) -> None:
 
     # Imported here: JAX is not to be imported by those who run in one process.
     from experiments.cli.distributed import join
+    from experiments.cli.signals import forward_to_jax
 
     join(
         FLAGS.coordinator,
@@ -158,6 +195,7 @@ def _join(flag_names: Sequence[str], possible: bool) -> None:
         {**_settings(flag_names), **agreement.gather(_workdir(flag_names))},
         FLAGS.join_timeout_seconds,
     )
+    forward_to_jax()
 
 
 def _workdir(flag_names: Sequence[str]) -> str | None:
