@@ -89,13 +89,23 @@ def start_training(train_command):
         process.kill()
 
 
+@pytest.fixture(scope="module")
+def start_pair_once(train_command):
+    """`start_pair` for fixtures that live as long as a file's tests."""
+    yield from _pairs(train_command)
+
+
 @pytest.fixture
-def start_pair(train_command, data_dir):
+def start_pair(train_command):
     """`start_pair(workdir, ...)` -> [process 0, process 1] of one run over loopback; killed at the end.
 
     Keywords: `overrides`; `cwds`, a folder for each; `flags`; `words`, instead of those of `train`; and
     `env`, more environment variables.
     """
+    yield from _pairs(train_command)
+
+
+def _pairs(train_command):
     started = []
 
     def start(workdir, overrides=None, cwds=None, flags=(), words=None, env=None):
