@@ -29,6 +29,7 @@ import absl.logging  # noqa: F401
 from absl import flags
 
 from experiments.cli import agreement, listing, parsing
+from experiments.cli.distributed import explain_loss, is_connected, join, leave
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
@@ -77,8 +78,11 @@ def run(
             if debug:
                 traceback.print_exc()
             message, code = describe(error, early)
+            message, code, is_alone = _among_several(error, message, code)
             message = parsing.name_flags(message, flag_names)
             print(f"error: {' '.join(message.split())}", file=sys.stderr)
+            if is_alone:
+                leave(code)
     sys.exit(code or 0)
 
 
@@ -144,6 +148,23 @@ def describe(error: BaseException, early: Early | None = None) -> tuple[str, int
     return f"{message}; run again with --debug for the traceback", 1
 
 
+def _among_several(error: BaseException, message: str, code: int) -> tuple[str, int, bool]:
+    """Return the message, the exit code, and whether other processes have no part in this end.
+
+    Errors of ours reach every process. One of JAX's comes of another process that is gone, or is this
+    process's own, of which the others know nothing.
+
+    Args:
+      error: the exception.
+      message, code: what `describe` says of it.
+    """
+    if isinstance(error, VdmError) or not is_connected():
+        return message, code, False
+    if isinstance(error, Exception) and (lost := explain_loss(message.partition("; run")[0])):
+        return lost, Preempted.exit_code, True
+    return message, code, True
+
+
 def _stopped(name: str, written: str) -> str:
     return f"stopped by {name}; {written}; start it again with the same command"
 
@@ -184,8 +205,7 @@ def _join(flag_names: Sequence[str], possible: bool) -> None:
     if "workdir" in flag_names and not _workdir(flag_names):
         raise ConfigError("--workdir: needed with --distributed, a folder that all processes share")
 
-    # Imported here: JAX is not to be imported by those who run in one process.
-    from experiments.cli.distributed import join
+    # Imported here: JAX is not to be imported before this.
     from experiments.cli.signals import forward_to_jax
 
     join(

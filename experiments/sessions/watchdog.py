@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 
 from vdm.errors import Preempted
-from vdm.runtime.heartbeats import Heartbeats
+from vdm.runtime.heartbeats import HEARTBEAT_SECONDS, Heartbeats
 from vdm.training.loop import BLOCK_EVERY_STEPS
 from vdm.training.state import TrainState
 from vdm.training.step import TrainStep
@@ -105,7 +105,7 @@ class Watchdog:
         end: ends the process with an exit code, at once: the main thread may never return to Python.
         """
         self._folder, self._limit_seconds, self._end = folder, limit_seconds, end
-        self._period_seconds = min(max(limit_seconds / 20, 0.05), 5.0)
+        self._period_seconds = min(max(limit_seconds / 20, 0.05), HEARTBEAT_SECONDS)
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._clock = clock or StepClock()
 

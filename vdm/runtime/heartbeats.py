@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+HEARTBEAT_SECONDS = 2.0
+"""Longest time between two beats."""
 _END_SECONDS = 1.0
 """Time between a process's report and its end."""
 _BEATS, _REPORTS = "vdm/heartbeats/", "vdm/reports/"
@@ -103,6 +105,25 @@ class Heartbeats:
                 self._changed[int(key.rpartition("/")[2])] = self._clock()
         reports = self._client.key_value_dir_get(_REPORTS)
         self._reported = {int(key.rpartition("/")[2]) for key, _ in reports}
+
+
+def find_stopped(seconds: float) -> list[int]:
+    """Return the processes whose counters stand still for so long; none of those that had none.
+
+    Args:
+      seconds: how long to wait; longer than two beats.
+    """
+    client = _client()
+    if client is None or jax.process_index():
+        return []  # without the first process JAX aborts this one, and may do so while it waits
+    before: dict[str, str] = {}
+    after: dict[str, str] = {}
+    _try(lambda: before.update(client.key_value_dir_get(_BEATS)))
+    time.sleep(seconds)
+    _try(lambda: after.update(client.key_value_dir_get(_BEATS)))
+    still = {int(key.rpartition("/")[2]) for key in after if before.get(key) == after[key]}
+    # A process may end its own heartbeats, and this one has no reason to name itself.
+    return sorted(still - {jax.process_index()})
 
 
 def _client() -> Any:
