@@ -55,7 +55,7 @@ def join(
 
 def is_connected() -> bool:
     """Return whether this process is one of several that JAX has connected."""
-    jax = sys.modules.get("jax")
+    jax: Any = sys.modules.get("jax")
     # An import that was interrupted leaves a module without its parts.
     distributed = getattr(jax, "distributed", None)
     return distributed is not None and distributed.is_initialized() and jax.process_count() > 1
@@ -76,8 +76,8 @@ def explain_loss(message: str) -> str | None:
         return None
     who = "process " if len(lost) == 1 else "processes "
     return (
-        f"{who}{', '.join(map(str, lost))} of {jax.process_count()} ended or stopped; look at its output "
-        f"and its machine's log ({message}); run again to resume from the last checkpoint"
+        f"{who}{', '.join(map(str, lost))} of {jax.process_count()} ended or stopped; look at its "
+        f"output and its machine's log ({message}); run again to resume from the last checkpoint"
     )
 
 

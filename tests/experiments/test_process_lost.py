@@ -18,4 +18,4 @@ def test_a_process_that_is_killed_is_named(start_pair, tmp_path):
     second.send_signal(signal.SIGKILL)
     ((code, errors),) = ends([first], 60)
     assert code == 75, errors
-    assert errors.splitlines()[-1].startswith("error: process 1 of 2 ended or stopped, ")
+    assert errors.splitlines()[-1].startswith("error: process 1 of 2 ended or stopped; ")

@@ -119,13 +119,22 @@ def test_a_source_of_data_that_blocks(train_command, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stopped", [1, pytest.param(0, marks=pytest.mark.nightly)])
-def test_a_process_that_is_stopped_is_named(start_pair, tmp_path, stopped):
-    """SIGSTOP to one: the other waits for it in a collective. Process 0 serves the heartbeats of both."""
-    processes = start_pair(tmp_path / "run", LONG)
+@pytest.mark.parametrize(
+    ("stopped", "limit"),
+    [
+        (1, 5),
+        *(pytest.param(*case, marks=pytest.mark.nightly) for case in ((0, 5), (1, 600), (0, 600))),
+    ],
+)
+def test_a_process_that_is_stopped_is_named(start_pair, tmp_path, stopped, limit):
+    """SIGSTOP to one: the other waits for it in a collective. Process 0 serves both heartbeats.
+
+    With the default limit the silence is noticed first, and before JAX would abort.
+    """
+    processes = start_pair(tmp_path / "run", {**LONG, "train.watchdog_seconds": limit})
     wait_for_step(tmp_path / "run", 20, processes[0])
     processes[stopped].send_signal(signal.SIGSTOP)
-    ((code, errors),) = ends([processes[1 - stopped]], 60)
+    ((code, errors),) = ends([processes[1 - stopped]], 90)
     assert code == 75, errors
     last = errors.splitlines()[-1]
     assert last.startswith("error: step ") and f"; process {stopped} of 2 does not answer; " in last
