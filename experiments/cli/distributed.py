@@ -5,8 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
+from experiments.cli.agreement import fix
 from experiments.cli.clusters import Place, detect
 from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
@@ -50,6 +51,41 @@ def join(
     # Every process computes the same numbers: one that prints them is enough.
     if jax.process_index():
         sys.stdout = open(os.devnull, "w")
+
+
+def is_connected() -> bool:
+    """Return whether this process is one of several that JAX has connected."""
+    jax: Any = sys.modules.get("jax")
+    # An import that was interrupted leaves a module without its parts.
+    distributed = getattr(jax, "distributed", None)
+    return distributed is not None and distributed.is_initialized() and jax.process_count() > 1
+
+
+def explain_loss(message: str) -> str | None:
+    """Return the message for an error of JAX's that comes of another process's end; None for others.
+
+    Args:
+      message: what JAX said.
+    """
+    import jax
+
+    from vdm.runtime.heartbeats import HEARTBEAT_SECONDS, find_stopped
+
+    lost = find_stopped(2.5 * HEARTBEAT_SECONDS)
+    if not lost:
+        return None
+    who = "process " if len(lost) == 1 else "processes "
+    return (
+        f"{who}{', '.join(map(str, lost))} of {jax.process_count()} ended or stopped; look at its "
+        f"output and its machine's log ({message}); run again to resume from the last checkpoint"
+    )
+
+
+def leave(code: int) -> NoReturn:
+    """End this process without the others: JAX would wait for them, and then abort with a core dump."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def find(
@@ -130,4 +166,4 @@ def _connect_by_jax(coordinator, num_processes, process_id, settings, timeout_se
     from vdm.runtime.processes import check_same
 
     for name, value in settings.items():
-        check_same(name, json.dumps(value, sort_keys=True))
+        check_same(name, json.dumps(value, sort_keys=True), fix(name))

@@ -12,7 +12,7 @@ A launcher defines its flags at module level and hands over:
         launcher.run(main, doc=__doc__)
 
 Exit codes: 0 done, 1 unforeseen, 2 usage or configuration, 3 data, 4 non-finite, 5 checkpoint,
-6 disk, 75 pre-empted and resumable, 130 interrupted.
+6 disk, 75 pre-empted and resumable, 130 interrupted for the second time.
 """
 
 import errno
@@ -28,12 +28,14 @@ from typing import NoReturn
 import absl.logging  # noqa: F401
 from absl import flags
 
-from experiments.cli import failed_saves, listing, parsing
+from experiments.cli import agreement, failed_saves, listing, parsing
+from experiments.cli.distributed import explain_loss, is_connected, join, leave
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
-from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
+from vdm.errors import ConfigError, DiskError, NonFiniteError, Preempted, VdmError
 from vdm.runs.config import flatten
+from vdm.runtime.interruption import Early, Interrupted, raised_by_signals
 
 FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
@@ -59,33 +61,55 @@ def run(
     Raises:
       SystemExit: always, with the exit code.
     """
-    if argv is None:
-        argv = sys.argv
-        outlive_readers()  # only where the process is the launcher's own
-    define_shared_flags()
-    flag_names = own_flags(argv[0])
+    # First of all: importing JAX and preparing data take from seconds to hours.
+    with raised_by_signals() as early:
+        if argv is None:
+            argv = sys.argv
+            outlive_readers()  # only where the process is the launcher's own
+        # Read from the words, because parsing itself may be what fails.
+        debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
+        flag_names: list[str] = []
+        try:
+            define_shared_flags()
+            flag_names += own_flags(argv[0])
+            code = _run(main, doc, argv, flag_names, distributed)
+        except (Exception, KeyboardInterrupt) as error:
+            early.caught = True
+            if debug:
+                traceback.print_exc()
+            message, code = describe(error, early)
+            message, code, is_alone = _among_several(error, message, code)
+            message = parsing.name_flags(message, flag_names)
+            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+            if is_alone:
+                leave(code)
+    sys.exit(code or 0)
+
+
+def _run(
+    main: Callable[[], int | None],
+    doc: str | None,
+    argv: Sequence[str],
+    flag_names: Sequence[str],
+    distributed: bool,
+) -> int | None:
+    """Return the exit code of `main()`, or of the question that the command line asks instead.
+
+    Args:
+      main, doc, argv, distributed: see `run`.
+      flag_names: names of the launcher's own flags.
+    """
     if _HELP & set(argv[1:]):
         print(usage(doc, flag_names, distributed))
-        sys.exit(0)
+        return 0
     if "list" in flag_names and _LIST & set(argv[1:]) and Path("configs").is_dir():
         print(listing.format_configs())
-        sys.exit(0)
-
-    # Read from the words, because parsing itself may be what fails.
-    debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
-    try:
-        _check_folder()
-        parsing.parse(argv, flag_names)
-        _set_up()
-        _join(flag_names, distributed)
-        code = main()
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exc()
-        message, code = describe(error)
-        message = parsing.name_flags(message, flag_names)
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code or 0)
+        return 0
+    _check_folder()
+    parsing.parse(argv, flag_names)
+    _set_up()
+    _join(flag_names, distributed)
+    return main()
 
 
 def own_flags(program: str) -> list[str]:
@@ -93,10 +117,22 @@ def own_flags(program: str) -> list[str]:
     return [flag.name for flag in FLAGS.get_key_flags_for_module(program)]
 
 
-def describe(error: BaseException) -> tuple[str, int]:
-    """Return the message and the exit code for an exception that reached the launcher."""
+def describe(error: BaseException, early: Early | None = None) -> tuple[str, int]:
+    """Return the message and the exit code for an exception that reached the launcher.
+
+    Args:
+      error: the exception.
+      early: the signal that came before the work began; an import or a library may have turned its
+        exception into one of its own.
+    """
+    if early is not None and early.signal and not early.over:
+        # Whatever it was turned into on its way, unless Ctrl-C came a second time.
+        if type(error) is not KeyboardInterrupt:
+            return _stopped(early.signal, "nothing was written"), Preempted.exit_code
     if isinstance(error, VdmError):
         return str(error), error.exit_code
+    if isinstance(error, Interrupted):
+        return _stopped(error.signal, "nothing unfinished was written"), Preempted.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     # Before memory: TensorStore calls both exhausted.
@@ -110,6 +146,27 @@ def describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, FloatingPointError):
         return message, NonFiniteError.exit_code
     return f"{message}; run again with --debug for the traceback", 1
+
+
+def _among_several(error: BaseException, message: str, code: int) -> tuple[str, int, bool]:
+    """Return the message, the exit code, and whether other processes have no part in this end.
+
+    Errors of ours reach every process. One of JAX's comes of another process that is gone, or is this
+    process's own, of which the others know nothing.
+
+    Args:
+      error: the exception.
+      message, code: what `describe` says of it.
+    """
+    if isinstance(error, VdmError) or not is_connected():
+        return message, code, False
+    if isinstance(error, Exception) and (lost := explain_loss(message.partition("; run")[0])):
+        return lost, Preempted.exit_code, True
+    return message, code, True
+
+
+def _stopped(name: str, written: str) -> str:
+    return f"stopped by {name}; {written}; start it again with the same command"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -145,19 +202,25 @@ def _join(flag_names: Sequence[str], possible: bool) -> None:
         return
     if not possible:
         raise ConfigError("--distributed: this launcher runs in one process; leave it out")
-    if "workdir" in flag_names and not FLAGS["workdir"].value:
+    if "workdir" in flag_names and not _workdir(flag_names):
         raise ConfigError("--workdir: needed with --distributed, a folder that all processes share")
 
-    # Imported here: JAX is not to be imported by those who run in one process.
-    from experiments.cli.distributed import join
+    # Imported here: JAX is not to be imported before this.
+    from experiments.cli.signals import forward_to_jax
 
     join(
         FLAGS.coordinator,
         FLAGS.num_processes,
         FLAGS.process_id,
-        _settings(flag_names),
+        {**_settings(flag_names), **agreement.gather(_workdir(flag_names))},
         FLAGS.join_timeout_seconds,
     )
+    forward_to_jax()
+
+
+def _workdir(flag_names: Sequence[str]) -> str | None:
+    """Return the work folder of a launcher that has that flag."""
+    return FLAGS["workdir"].value if "workdir" in flag_names else None
 
 
 def _settings(flag_names: Sequence[str]) -> dict[str, str]:

@@ -12,10 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.cli.agreement import fix
 from vdm.errors import ConfigError
 
 _MAX_BYTES = 1 << 20
 """Longest message in bytes: any program can connect to the port, and could send without end."""
+
+_MAX_SHOWN = 400
+"""Longest value in a message, in characters."""
 
 _RETRY_SECONDS = 0.2
 _HELLO_SECONDS = 5.0
@@ -65,21 +69,12 @@ def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
     guests: dict[int, socket.socket] = {}
     with _listener(port) as server:
         while len(guests) < count - 1 and not problem:
-            # Never 0, which would make the socket non-blocking and raise another error.
-            server.settimeout(max(deadline - time.monotonic(), 0.01))
-            try:
-                guest, _ = server.accept()
-            except TimeoutError:
-                missing = [str(i) for i in range(1, count) if i not in guests]
-                who = "process " if len(missing) == 1 else "processes "
-                problem = (
-                    f"--distributed: {who}{', '.join(missing)} of {count} did not join within "
-                    f"{timeout:g} s; look at their output, or raise --join_timeout_seconds"
-                )
+            guest = _accept(server, deadline)
+            if guest is None:
+                problem = _missing(guests, count, timeout)
                 break
-
             words = _receive(guest, time.monotonic() + _HELLO_SECONDS)
-            if words is None or "index" not in words:
+            if words is None or not _is_hello(words):
                 guest.close()  # a port scanner or a health check, not one of this run
                 continue
             problem = _difference(hello, words, guests)
@@ -90,6 +85,28 @@ def _listen(port: int, hello: dict, deadline: float, timeout: float) -> str:
             _send(guest, {"problem": problem})
             guest.close()
     return problem
+
+
+def _accept(server: socket.socket, deadline: float) -> socket.socket | None:
+    """Return the next connection; None once the deadline is over, even if strangers keep coming."""
+    while (seconds := deadline - time.monotonic()) > 0:
+        server.settimeout(seconds)
+        try:
+            return server.accept()[0]
+        except OSError:
+            # A connection that was gone before it was accepted, or the time-out.
+            continue
+    return None
+
+
+def _missing(guests: Mapping, count: int, timeout: float) -> str:
+    """Return the error message that names the processes without a connection."""
+    missing = [str(i) for i in range(1, count) if i not in guests]
+    who = "process " if len(missing) == 1 else "processes "
+    return (
+        f"--distributed: {who}{', '.join(missing)} of {count} did not join within "
+        f"{timeout:g} s; look at their output, or raise --join_timeout_seconds"
+    )
 
 
 def _listener(port: int) -> socket.socket:
@@ -107,6 +124,16 @@ def _listener(port: int) -> socket.socket:
         raise ConfigError(
             f"--coordinator=…:{port}: cannot listen there ({error.strerror}); choose another port"
         ) from error
+
+
+def _is_hello(words: Mapping) -> bool:
+    """Return whether a message has the form of a process's hello; whatever it says may be wrong."""
+    # Compared exactly, because JSON's true would pass for the process 1.
+    return (
+        type(words.get("index")) is int
+        and type(words.get("count")) is int
+        and type(words.get("settings")) is dict
+    )
 
 
 def _difference(hello: Mapping, words: Mapping, guests: Mapping) -> str:
@@ -128,13 +155,19 @@ def _difference(hello: Mapping, words: Mapping, guests: Mapping) -> str:
             f"--process_id={index}: comes twice or is outside 0..{count - 1}; number them uniquely"
         )
     ours, theirs = hello["settings"], words["settings"]
-    for name in sorted(set(ours) | set(theirs)):
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
         if ours.get(name) != theirs.get(name):
             return (
-                f"{name}: process 0 has {ours.get(name)!r}, process {index} has "
-                f"{theirs.get(name)!r}; start all processes with the same settings"
+                f"{name}: process 0 has {_show(ours.get(name))}, process {index} has "
+                f"{_show(theirs.get(name))}; {fix(name)}"
             )
     return ""
+
+
+def _show(value: Any) -> str:
+    """Return a value as text that fits into a line, whatever a stranger may have sent."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _report(host: str, port: int, hello: dict, deadline: float, timeout: float) -> str:
@@ -153,7 +186,7 @@ def _report(host: str, port: int, hello: dict, deadline: float, timeout: float) 
                 _send(connection, hello)
                 # The first one waits for the others as long as this one may, then names the missing.
                 answer = _receive(connection, time.monotonic() + timeout + 5.0)
-            if answer is not None and "problem" in answer:
+            if answer is not None and isinstance(answer.get("problem"), str):
                 return answer["problem"]
         except OSError as error:
             # It may not listen yet, or its name may not be known yet: tried again until the deadline.
@@ -184,9 +217,9 @@ def _receive(connection: socket.socket, deadline: float) -> dict | None:
         if not block:
             return None
         content += block
-    # Whatever connects to an open port may send anything.
+    # Whatever connects to an open port may send anything, such as a million opening brackets.
     try:
         words = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return words if isinstance(words, dict) else None

@@ -1,6 +1,6 @@
 """Stop requests: SIGTERM, SIGHUP and Ctrl-C ask a run to stop where it can be resumed.
 
-A second signal aborts at once.
+A second signal aborts at once. Before a stop request is entered, `vdm.runtime.interruption` holds.
 """
 
 import os
@@ -11,8 +11,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from vdm.errors import Preempted
-
-_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+from vdm.runtime import interruption
 
 
 class StopRequest:
@@ -30,7 +29,12 @@ class StopRequest:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._handle) for number in _to_handle()}
+        numbers = interruption.to_handle()
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+        early = interruption.current()
+        early.over = True
+        # Its exception may have been lost, as those are that are raised within a destructor.
+        self.signal = self.signal or early.signal
         return self
 
     def __exit__(self, *_) -> None:
@@ -55,16 +59,6 @@ class StopRequest:
             raise KeyboardInterrupt
 
 
-def _to_handle() -> list[signal.Signals]:
-    """Return those of _SIGNALS that the platform has, without SIGHUP where nohup ignores it."""
-    available = [signal.Signals[name] for name in _SIGNALS if hasattr(signal, name)]
-    return [
-        number
-        for number in available
-        if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
-    ]
-
-
 def _say(line: str) -> None:
     # Not print: the signal may have come within one, which cannot be entered twice.
     try:
@@ -73,14 +67,49 @@ def _say(line: str) -> None:
         pass  # standard error is closed, and the stop must not fail for that
 
 
-class JointStopRequest:
-    """The stop request of several processes: a SIGTERM to any one stops all at the same call.
-
-    Every process makes the same calls in the same order; JAX, which handles the signal itself, agrees
-    on the number of the call at which all stop.
+class _Forwarding:
+    """Ctrl-C and SIGHUP, passed on to JAX as the SIGTERM that it waits for.
 
     Attributes:
-      signal: "SIGTERM" once one came to any process; None before.
+      signal: name of the first such signal to this process; None before one comes.
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Ask JAX to stop all processes; a second Ctrl-C aborts this one."""
+        del frame
+        name = signal.Signals(number).name
+        if self.signal is None:
+            self.signal = name
+            _say(f"{name}: stopping all processes after this step; again to abort this one\n")
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif name == "SIGINT":
+            raise KeyboardInterrupt
+
+
+_forwarding = _Forwarding()
+
+
+def forward_to_jax() -> None:
+    """Make Ctrl-C and SIGHUP stop all processes of a run, once JAX has connected them.
+
+    From then on JAX handles SIGTERM, in C++, and Python must leave that signal alone.
+    """
+    for number in interruption.to_handle():
+        if number != signal.SIGTERM:
+            signal.signal(number, _forwarding.handle)
+
+
+class JointStopRequest:
+    """The stop request of several processes: a signal to any one stops all at the same call.
+
+    Every process makes the same calls in the same order; JAX, which handles the signal itself, agrees
+    on the number of the call at which all stop. See `forward_to_jax` for signals other than SIGTERM.
+
+    Attributes:
+      signal: name of the signal to this process, "SIGTERM" if it came to another; None before one came.
     """
 
     def __init__(self) -> None:
@@ -88,6 +117,7 @@ class JointStopRequest:
         self._calls = 0
 
     def __enter__(self) -> "JointStopRequest":
+        interruption.current().over = True
         return self
 
     def __exit__(self, *_) -> None:
@@ -97,7 +127,7 @@ class JointStopRequest:
         self._calls += 1
         # JAX says so at one call only, so the answer is remembered.
         if self.signal is None and multihost_utils.reached_preemption_sync_point(self._calls):
-            self.signal = "SIGTERM"
+            self.signal = _forwarding.signal or "SIGTERM"
         return self.signal is not None
 
     def check(self) -> None:

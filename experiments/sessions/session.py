@@ -12,6 +12,7 @@ from experiments.sessions.periodic import VALIDATION, Samples, Validation
 from experiments.sessions.saving import Saver, write_identity
 from experiments.sessions.skips import Skips
 from experiments.sessions.training_log import TrainingLog
+from experiments.sessions.watchdog import Watchdog
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
 from vdm.runs import checkpoints
@@ -62,22 +63,32 @@ def train_in_folder(
 
     step, num_steps, per_call = int(start.state.step), options["num_steps"], parts.steps_per_call
     write = _make_writer(options["writers"], folder, step)
-    with Progress("training", num_steps, "steps", done=step) as bar:
+    watchdog = Watchdog(folder, options["watchdog_seconds"])
+    with watchdog, Progress("training", num_steps, "steps", done=step) as bar:
         log = TrainingLog(options, per_call, write, bar, started - start.seconds)
-        saver = Saver(store, options["save_every_steps"], num_steps)
-        skips = Skips(parts, folder, start.skipped, store.latest_step)
         session = _Session(
-            parts, folder, stop, store, saver, identity, validation, samples, log, skips
+            parts=parts,
+            folder=folder,
+            stop=stop,
+            store=store,
+            saver=Saver(store, options["save_every_steps"], num_steps),
+            identity=identity,
+            validation=validation,
+            samples=samples,
+            log=log,
+            skips=Skips(parts, folder, start.skipped, store.latest_step),
+            watchdog=watchdog,
         )
         # Before the first batch is made ahead: it takes as long as an evaluation does.
         session.catch_up(start.state)
         with Prefetcher(parts.train_batch, step, num_steps, stride=per_call) as prefetched:
             # The loop asks for a batch as a step begins, so the speed is measured from here.
             def make_batch(step: int) -> Any:
+                watchdog.start_step(step)
                 with log.start_step(step):
                     return prefetched(step)
 
-            train_step, hooks = parts.train_step(), session.hooks()
+            train_step, hooks = watchdog.timed(parts.train_step()), session.hooks()
             state = train(
                 start.state, train_step, make_batch, num_steps, hooks, start.window, per_call
             )
@@ -165,6 +176,7 @@ class _Session:
       samples: the grid of samples.
       log: takes the metrics.
       skips: takes the steps that were skipped.
+      watchdog: ends a run whose steps hang.
     """
 
     parts: Parts
@@ -177,6 +189,7 @@ class _Session:
     samples: Samples
     log: TrainingLog
     skips: Skips
+    watchdog: Watchdog
 
     def hooks(self) -> Hooks:
         """Return the actions, each with its period in steps."""
@@ -222,6 +235,7 @@ class _Session:
     def _evaluate(self, state: TrainState) -> None:
         """Log the bound on the validation split, bits/dim; nothing where a signal cut it short."""
         self.log.pause()
+        self.watchdog.pause()
         bits_per_dim = self.validation.evaluate(state)
         if bits_per_dim is not None:
             self.log.log_validation(int(state.step), VALIDATION, bits_per_dim)
@@ -229,12 +243,14 @@ class _Session:
     def _sample(self, state: TrainState) -> None:
         """Write a grid of samples to the work folder; nothing is logged."""
         self.log.pause()
+        self.watchdog.pause()
         self.samples.draw(state)
 
     @goodput.spending("save")
     def _save(self, state: TrainState, window: Window) -> None:
         """Save the state with all that a resumed run needs to go on as if never stopped."""
         self.log.pause()
+        self.watchdog.pause()
         step = int(state.step)
         record = {
             "config": dict(self.parts.config),

@@ -10,6 +10,7 @@ from experiments.cli.signals import stop_request
 from experiments.sessions import goodput
 from experiments.sessions.periodic import Samples, Validation
 from experiments.sessions.session import Stop, train_in_folder
+from experiments.sessions.shared_folder import check_shared
 from vdm.evaluation.bounds.elbo import CompiledTerms
 from vdm.evaluation.evaluate import Estimation, make_evaluation_step
 from vdm.runs import checkpoints, evaluations
@@ -48,6 +49,7 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
     check_changeable(allowed)
     with ExitStack() as stack, stop_request() as stop:
         processes.together(lambda: stack.enter_context(locked(folder)))
+        check_shared(folder)
         parts = processes.together(lambda: _as_it_began(parts, folder, allowed))
         # Within the lock: until now another process may have been starting another run here.
         identity = processes.together(lambda: _check_identity(parts, folder, allowed))

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -85,6 +87,56 @@ def start_training(train_command):
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def start_pair_once(train_command):
+    """`start_pair` for fixtures that live as long as a file's tests."""
+    yield from _pairs(train_command)
+
+
+@pytest.fixture
+def start_pair(train_command):
+    """`start_pair(workdir, ...)` -> [process 0, process 1] of one run over loopback; killed at the end.
+
+    Keywords: `overrides`; `cwds`, a folder for each; `flags`; `words`, instead of those of `train`; and
+    `env`, more environment variables.
+    """
+    yield from _pairs(train_command)
+
+
+def _pairs(train_command):
+    started = []
+
+    def start(workdir, overrides=None, cwds=None, flags=(), words=None, env=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = train_command(workdir, overrides)
+        devices = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=1"
+        env = {**command["env"], "XLA_FLAGS": devices, **(env or {})}
+        place = ["--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2", *flags]
+        words = [*(words or command["args"][1:]), *place]
+        for index, cwd in enumerate(cwds or [command["cwd"]] * 2):
+            started.append(Forked([*words, f"--process_id={index}"], env, cwd))
+        return started[-2:]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def ends(processes, timeout):
+    """[(exit code, stderr)] of processes that must all end in time, counted from now."""
+    deadline, outcomes = time.monotonic() + timeout, []
+    for process in processes:
+        try:
+            _, errors = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            stderr = [other.read("stderr") for other in processes]
+            pytest.fail(f"{process.args[-1]} did not end in {timeout} s: {stderr}")
+        outcomes.append((process.returncode, errors))
+    return outcomes
 
 
 @pytest.fixture(scope="session")

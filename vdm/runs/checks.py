@@ -27,7 +27,7 @@ def check(config: Mapping[str, Any]) -> None:
         "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
         | {"num_microbatches": 1, "steps_per_call": 1, "max_skipped_steps": 1}
         | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0}
-        | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1},
+        | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1, "watchdog_seconds": 0},
         "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
         "objective": {"num_timesteps": 0},
         "optimizer": {"learning_rate": 0, "schedule_learning_rate": 0, "warmup_steps": 0}

@@ -25,7 +25,9 @@ from vdm.runtime.hashes import json_hash
 
 EARLIER_DEFAULTS: dict[str, Any] = {"evaluate.repeats": 1}
 """{dotted field: the default it was added with}, of fields whose default has changed since."""
-ADDED_FIELDS = frozenset({"data.folder.splits", "model.family", "train.max_skipped_steps"})
+ADDED_FIELDS = frozenset(
+    {"data.folder.splits", "model.family", "train.max_skipped_steps", "train.watchdog_seconds"}
+)
 """Fields added since records of evaluations carry a hash over themselves."""
 
 

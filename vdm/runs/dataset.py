@@ -13,12 +13,15 @@ from vdm import data
 from vdm.data import Dataset
 from vdm.data.augment import Augmentation
 from vdm.data.base import NotPrepared
-from vdm.errors import DataError
+from vdm.errors import DataError, Preempted
 from vdm.runs.former_fields import RESIZED_SOURCES
 from vdm.runs.progress import Progress
 
 SHARED = ("bits", "num_validation", "source_dir")
 """Fields of section "data" that every source has."""
+
+_CLEAN_UP_SECONDS = 20
+"""Seconds that a process which prepares data may take to remove what is unfinished."""
 
 
 def open_dataset(
@@ -52,13 +55,11 @@ def open_dataset(
         if not has_tfds():
             raise NotPrepared(_advice(error, section, cache_dir)) from None
     print(f"preparing data {section['name']!r} first: {shlex.join(words)}", flush=True)
-    done = subprocess.run(
-        [sys.executable, *words[1:]], env=_environment(), stdin=subprocess.DEVNULL
-    )
-    if done.returncode:
-        raise DataError(
-            f"data {section['name']!r}: preparing it ended with {done.returncode}; see above"
-        )
+    code = _run_child([sys.executable, *words[1:]])
+    if code == Preempted.exit_code:
+        raise Preempted(f"data {section['name']!r}: preparing it was stopped; run again")
+    if code:
+        raise DataError(f"data {section['name']!r}: preparing it ended with {code}; see above")
     return load(section, cache_dir, verify=verify)
 
 
@@ -179,6 +180,23 @@ class _Bars:
             self.__exit__()
             self._title, self._bar = title, Progress(title, total, "images")
         self._bar.update(done, show=done == total)
+
+
+def _run_child(command: list[str]) -> int:
+    """Run a command and return its exit code; when this process is interrupted, end it gently.
+
+    `subprocess.run` would kill it, and what it had half written would stay in the cache.
+    """
+    with subprocess.Popen(command, env=_environment(), stdin=subprocess.DEVNULL) as child:
+        try:
+            return child.wait()
+        except BaseException:
+            child.terminate()
+            try:
+                child.wait(_CLEAN_UP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            raise
 
 
 def _environment() -> dict[str, str]:

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vdm.errors import ConfigError, VdmError
+from vdm.errors import ConfigError, Preempted, VdmError
+from vdm.runtime.interruption import Interrupted, raised_by_signals
 
 
 class Option(NamedTuple):
@@ -107,10 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prepare what the command line names; return the exit code, see `vdm.errors`."""
     values = vars(_parser().parse_args(argv))
     try:
-        print(prepare(values, values.pop("verify_data")))
+        with raised_by_signals():
+            print(prepare(values, values.pop("verify_data")))
     except VdmError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Interrupted as error:
+        print(f"error: {error}; nothing is left of it; run it again", file=sys.stderr)
+        return Preempted.exit_code
     return 0
 
 

@@ -1,6 +1,6 @@
 """Several processes that run one program: what only the first does, and what all must agree on.
 
-All functions but `is_first` are collective: every process must call them, in the same order.
+All functions but `is_first` and `count` are collective: every process calls them, in the same order.
 """
 
 import hashlib
@@ -14,6 +14,9 @@ from jax.experimental import multihost_utils
 from vdm.errors import ConfigError, VdmError
 
 Result = TypeVar("Result")
+
+_TEXT_BYTES = 160
+"""Bytes of a compared text that a message shows."""
 
 
 class ElsewhereError(VdmError):
@@ -29,6 +32,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def count() -> int:
+    """Return the number of processes of the run."""
+    return jax.process_count()
+
+
 def together(work: Callable[[], Result]) -> Result:
     """Call `work`, and raise in every process if it failed in one.
 
@@ -38,7 +46,7 @@ def together(work: Callable[[], Result]) -> Result:
     Raises:
       ElsewhereError: it failed in another process only.
     """
-    if jax.process_count() == 1:
+    if count() == 1:
         return work()
 
     # The exception is kept until all exit codes are exchanged, and raised only then.
@@ -69,24 +77,32 @@ def first_only(work: Callable[[], object]) -> None:
     together(lambda: work() if is_first() else None)
 
 
-def check_same(name: str, text: str) -> None:
+def check_same(name: str, text: str, fix: str = "give all processes the same") -> None:
     """Raise ConfigError in every process unless `text` is the same in all.
 
     Args:
       name: name of the compared value, for the message.
       text: this process's value, such as a configuration as JSON.
+      fix: end of the message, the way to make them the same.
     """
-    if jax.process_count() == 1:
+    if count() == 1:
         return
     # A hash has a fixed size, as an exchange of arrays requires.
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     digests = multihost_utils.process_allgather(digest)
-    differing = [str(i) for i, row in enumerate(digests) if not np.array_equal(row, digests[0])]
+    differing = [i for i, row in enumerate(digests) if not np.array_equal(row, digests[0])]
     if differing:
-        raise ConfigError(
-            f"{name}: process {', '.join(differing)} has other than process 0 (here: {text[:16]}); "
-            "give all processes the same"
-        )
+        # All take part, because all have found the difference.
+        texts = gather_text(text)
+        values = ", ".join(f"process {i} {texts[i]}" for i in differing)
+        raise ConfigError(f"{name}: process 0 has {texts[0]}, but {values}; {fix}")
+
+
+def gather_text(text: str) -> list[str]:
+    """Return the first _TEXT_BYTES of every process's text, by process."""
+    padded = text.encode()[:_TEXT_BYTES].ljust(_TEXT_BYTES, b"\0")
+    rows = multihost_utils.process_allgather(np.frombuffer(padded, np.uint8))
+    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in rows]
 
 
 def from_first(flag: bool) -> bool:
@@ -94,6 +110,6 @@ def from_first(flag: bool) -> bool:
 
     Decisions that depend on files need it, because another process may see a file earlier or later.
     """
-    if jax.process_count() == 1:
+    if count() == 1:
         return flag
     return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))

@@ -1,10 +1,13 @@
 """Processes meet before JAX connects them: who is missing, comes twice, or has other settings."""
 
 import concurrent.futures
+import json
 import socket
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiments.cli.rendezvous import rendezvous
 from vdm.errors import ConfigError
@@ -79,6 +82,75 @@ def test_a_stranger_does_not_disturb(port):
             stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
         rendezvous(f"127.0.0.1:{port}", 1, 2, SETTINGS, 10.0)
         assert first.result() is None
+
+
+# What json.loads accepts, at every place of a hello; such as true, which Python takes for 1.
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+FIELDS = dict.fromkeys(("index", "count", "settings"), VALUES)
+NOT_INTEGERS = VALUES.filter(lambda value: type(value) is not int)
+MALFORMED = st.one_of(
+    st.binary(max_size=60),
+    VALUES.filter(lambda value: not isinstance(value, dict)),
+    st.fixed_dictionaries({}, optional={n: v for n, v in FIELDS.items() if n != "count"}),
+    st.fixed_dictionaries({**FIELDS, "index": NOT_INTEGERS}),
+    st.fixed_dictionaries({**FIELDS, "count": NOT_INTEGERS}),
+    st.fixed_dictionaries({**FIELDS, "settings": st.integers() | st.lists(st.text(max_size=3))}),
+)
+HOSTILE = [
+    {"index": 1},
+    {"index": [1], "count": 2, "settings": {}},
+    {"index": True, "count": 2, "settings": {}},
+    {"index": 1, "count": 2, "settings": 3},
+    b"[" * 300_000,  # deeper than the parser goes
+    b"1" * 10_000,  # more digits than Python reads
+    b"\xff\xfe\x00" * 100,
+    b"x" * (3 << 20),  # longer than any message
+]
+
+
+def send_lines(port, lines):
+    """Send each over a connection of its own, as a stranger: none of them waits for an answer."""
+    for line in lines:
+        content = line if isinstance(line, bytes) else json.dumps(line).encode()
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            try:
+                stranger.sendall(content + b"\n")
+            except OSError:
+                pass  # it was sent away before it had said all
+
+
+def survives(lines):
+    """Whether process 0 still takes process 1 after all these lines, without a word."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rendezvous, f"127.0.0.1:{port}", 0, 2, SETTINGS, 20.0)
+        while not first.done():
+            try:
+                send_lines(port, lines)
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.005)
+        second = pool.submit(rendezvous, f"127.0.0.1:{port}", 1, 2, SETTINGS, 20.0)
+        return first.result() is None and second.result() is None
+
+
+@pytest.mark.parametrize("line", HOSTILE, ids=lambda line: repr(line)[:20])
+def test_a_malformed_line_does_not_end_the_wait(line):
+    assert survives([line])
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, database=None)
+@given(lines=st.lists(MALFORMED, min_size=15, max_size=30))
+def test_no_malformed_line_ends_the_wait(lines):
+    assert survives(lines)
 
 
 @pytest.mark.parametrize("address", ["node", "node:", ":9000", "node:x"])

@@ -89,6 +89,9 @@ def train() -> dict[str, Any]:
         # The newest checkpoints kept, and the best by validation bits/dim kept besides.
         "keep_latest": 3,
         "keep_best": 1,
+        # Seconds without a new step after which a hanging run writes its stacks and ends (75), and at
+        # least 20 steps of usual length; 0 = never.
+        "watchdog_seconds": 600,
         # Writers of metrics: json_lines, tensorboard, wandb (needs its package and an account).
         "writers": ("json_lines", "tensorboard"),
     }
