@@ -18,6 +18,7 @@ import numpy as np
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.runs.config import as_tuples, differences
 from vdm.runs.config_identity import config_changes
+from vdm.runs.containment import check_links
 from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.runtime import locks
 from vdm.runtime.files import write_whole
@@ -73,6 +74,7 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
 
     The configuration of an earlier revision comes with its fields under their present names.
     """
+    check_links(workdir)
     path = workdir / "config.json"
     if not path.exists():
         return None

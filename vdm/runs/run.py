@@ -68,7 +68,8 @@ class Run:
         the default of its time.
       spec: shape, levels and content hash of the data, as config.json has them.
       model: the model, on which every function of `vdm.models.base.Model` can be called.
-      cache_dir: where prepared data live; None = where the configuration says.
+      cache_dir: where prepared data live; None = where the configuration says, which is only read,
+        or else the user's own cache.
     """
 
     workdir: Path
@@ -106,12 +107,8 @@ class Run:
         Raises:
           DataError: they are gone, or are not what they were.
         """
-        section = dict(self.identity["config"]["data"])
-        if self.cache_dir is not None:
-            section["cache_dir"] = str(self.cache_dir)
-        config = {**self.identity["config"], "data": section}
         try:
-            return open_trained_data({**self.identity, "config": config})
+            return open_trained_data(self.identity, cache_dir=self.cache_dir)
         except (DataError, ConfigError) as error:
             raise DataError(
                 f"data {self.spec.name!r} of workdir={self.workdir}: cannot be had ({error}); put "

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vdm.data.base import Dataset
-from vdm.data.cache.prepared import open_prepared
+from vdm.data.cache.prepared import content_folder, open_prepared
 from vdm.errors import DataError, DiskError
 from vdm.runtime import locks
 from vdm.runtime.files import sync_folder, write_whole
@@ -64,11 +64,12 @@ def find(root: Path, request: Mapping[str, Any], verify: bool = False) -> Datase
         raise DataError(
             f"{folder}: damaged ({error}); delete this folder and prepare the data again"
         ) from None
-    if not (root / content).exists():
+    prepared = content_folder(root, content)
+    if not prepared.exists():
         return None  # deleted to free space: prepared again
 
     # Equal pixels may have been prepared under another name: name and notes are the request's.
-    stored = open_prepared(root / content, verify)
+    stored = open_prepared(prepared, verify)
     return Dataset(
         dataclasses.replace(stored.spec, name=name, notes=notes), stored.splits, **extras
     )

@@ -1,6 +1,7 @@
 """Image sets through TensorFlow Datasets, read once; the only file here that imports it."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ FOLDER = "tfds"
 """Folder of TFDS's archives and records: below the cache, unless $TFDS_DATA_DIR names another."""
 _DECODED_LEVELS = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 65_536}
 """Integer codes per channel of the dtypes that TFDS decodes images to."""
+_BUILDER = re.compile(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", re.ASCII)
+"""Names of builders that TFDS itself contains: NAME[/CONFIG][:VERSION]."""
 
 
 def recipe(
@@ -36,10 +39,16 @@ def recipe(
       crop, size, filter: see `vdm.data.reading.images.Resize`.
 
     Raises:
-      ConfigError: no name, or an unsuitable option.
+      ConfigError: no name, one outside TFDS, or an unsuitable option.
     """
     if not builder:
         raise ConfigError("data.tfds.builder='': give the name of a builder of TFDS")
+    # A namespace, as in "someone:cats", makes TFDS fetch a program and run it.
+    if not _BUILDER.fullmatch(builder):
+        raise ConfigError(
+            f"data.tfds.builder={builder!r}: only builders that TFDS contains are used; write "
+            "NAME, NAME/CONFIG or NAME:VERSION, such as mnist:3.0.1"
+        )
     resize = Resize(crop, size, filter)
     request = {"tfds": builder, "resize": [resize.crop, resize.size, resize.filter]}
     return Recipe(
