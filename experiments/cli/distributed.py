@@ -49,7 +49,7 @@ def join(
         _connect(place, settings, timeout_seconds)
     # Every process computes the same numbers: one that prints them is enough.
     if jax.process_index():
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
 
 def find(

@@ -32,6 +32,7 @@ from experiments.cli import listing, parsing
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
+from experiments.cli.utf8 import use_utf8
 from vdm.errors import ConfigError, DiskError, NonFiniteError, VdmError
 from vdm.runs.config import flatten
 
@@ -61,6 +62,7 @@ def run(
     """
     if argv is None:
         argv = sys.argv
+        use_utf8()
         outlive_readers()  # only where the process is the launcher's own
     define_shared_flags()
     flag_names = own_flags(argv[0])

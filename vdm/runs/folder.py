@@ -56,11 +56,22 @@ def data_identity(spec: DataSpec) -> dict[str, Any]:
 
 def check_writable(workdir: Path, argument: str = "workdir") -> None:
     """Raise ConfigError unless the folder, or the nearest one above it that exists, can be written."""
+    check_encodable(workdir, argument)
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ConfigError(f"{argument}={workdir}: {existing} is a file; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK) or _is_read_only(existing):
         raise ConfigError(f"{argument}={workdir}: {existing} cannot be written; choose another")
+
+
+def check_encodable(workdir: Path, argument: str = "workdir") -> None:
+    """Raise ConfigError for a path that is not UTF-8, which Orbax could neither write nor read."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{argument}={workdir}: the name is not UTF-8; rename the folder, or choose another"
+        ) from None
 
 
 def _is_read_only(path: Path) -> bool:
@@ -79,7 +90,7 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        identity = as_tuples(json.loads(path.read_text()))
+        identity = as_tuples(json.loads(path.read_text(encoding="utf-8")))
         if not {"config", "data"} <= set(identity):
             raise ValueError("no configuration in it")
         if isinstance(identity["config"], dict):
@@ -93,6 +104,7 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
 
 def require_identity(workdir: Path, argument: str = "workdir") -> dict[str, Any]:
     """Return the contents of config.json; CheckpointError unless the folder holds a run."""
+    check_encodable(workdir, argument)
     identity = read_identity(workdir) if workdir.is_dir() else None
     if identity is None:
         what = "holds no run" if workdir.is_dir() else "is no folder"

@@ -260,12 +260,12 @@ def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
 def use_compilation_cache() -> None:
     """Keep compiled programs in ~/.cache/vdm/jax, unless JAX_COMPILATION_CACHE_DIR says where."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path("~/.cache/vdm/jax").expanduser()
         try:
+            folder = Path("~/.cache/vdm/jax").expanduser()
             # Private, because anyone who can write here could plant a program that this user runs.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             status = folder.stat()
-        except OSError:
+        except (OSError, RuntimeError):  # no home folder at all
             return  # only slower
         # Windows has neither owners' numbers nor these bits.
         if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -135,10 +136,10 @@ def preparing(
       DiskError: the cache cannot be written.
     """
 
-    # The scratch folder's name follows from the request, so that the next process finds what a
-    # killed one left.
+    # The start of the scratch folder's name follows from the request, so that the next process
+    # finds what a killed one left; the rest is random, so that nobody can put something there first.
     folder = root / FOLDER
-    scratch = folder / f".scratch-{request_hash(request)[:32]}"
+    prefix = f".scratch-{request_hash(request)[:32]}-"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = locks.take(
@@ -152,9 +153,10 @@ def preparing(
 
     # Only the holder of the lock may remove it: another process may be writing there until then.
     with lock:
-        shutil.rmtree(scratch, ignore_errors=True)
+        for leftover in folder.glob(f"{prefix}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         try:
-            scratch.mkdir()
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

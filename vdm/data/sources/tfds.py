@@ -148,7 +148,7 @@ def _library() -> Any:
 def _folder(scratch: Path) -> Path:
     """Return the folder of TFDS, from a scratch folder in <cache>/catalogue."""
     cache = scratch.parent.parent
-    return Path(os.environ.get("TFDS_DATA_DIR") or cache / FOLDER).expanduser()
+    return Path(os.path.expanduser(os.environ.get("TFDS_DATA_DIR") or cache / FOLDER))
 
 
 def _builder(library: Any, name: str, folder: Path) -> Any:
@@ -176,7 +176,7 @@ def _download(library: Any, builder: Any, name: str, source_dir: str | None) -> 
     """
     config = library.download.DownloadConfig(
         try_download_gcs=False,
-        manual_dir=str(Path(source_dir).expanduser()) if source_dir else None,
+        manual_dir=os.path.expanduser(source_dir) if source_dir else None,
     )
     try:
         builder.download_and_prepare(download_config=config)
