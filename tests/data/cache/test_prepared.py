@@ -157,9 +157,26 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr("vdm.data.cache.content.BLOCK_BYTES", 256)
 
 
-def test_a_flipped_bit_between_the_blocks_that_are_sampled_is_found_by_verify(
+def test_a_flipped_bit_in_any_block_of_a_set_like_cifar_is_found_when_opened(
     tmp_path, small_blocks
 ):
+    """Six blocks were sampled: a bit in another was trained on."""
+    splits = {name: np.repeat(array, 100, axis=0) for name, array in make_splits().items()}
+    folder = tmp_path / prepare("mine", splits, 17, tmp_path).spec.content_hash
+    num_blocks = (folder / "train.npy").stat().st_size // 256
+    assert 36 <= num_blocks <= 256  # CIFAR-10 has 36
+    for block in range(1, num_blocks, 7):
+        flip_bit(folder / "train.npy", 256 * block + 10)
+        with pytest.raises(DataError, match=rf"train\.npy holds other data in block {block}"):
+            open_prepared(folder)
+        flip_bit(folder / "train.npy", 256 * block + 10)
+    open_prepared(folder)
+
+
+def test_a_flipped_bit_between_the_blocks_that_are_sampled_is_found_by_verify(
+    tmp_path, small_blocks, monkeypatch
+):
+    monkeypatch.setattr("vdm.data.cache.prepared._BLOCKS_CHECKED", 6)
     splits = {name: np.repeat(array, 400, axis=0) for name, array in make_splits().items()}
     folder = tmp_path / prepare("mine", splits, 17, tmp_path).spec.content_hash
     flip_bit(folder / "train.npy", 256 + 10)  # the second block of many

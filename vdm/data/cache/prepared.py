@@ -2,8 +2,9 @@
 
     <cache>/<content hash>/manifest.json  train.npy  validation.npy  test.npy
 
-Opening checks the manifest, every size and header, and the hash of a few blocks of every file: a
-cut file is found by its size, a foreign one by its first block. `verify` hashes all of it again.
+Opening checks the manifest, every size and header, and the hashes of every block of a file of up to
+1 GiB (CIFAR-10 has 150 MB), of 256 blocks of a larger one: a cut file is found by its size, a foreign
+one by its first block, a flipped bit in a block that is hashed. `verify` hashes all of it again.
 """
 
 import dataclasses
@@ -28,8 +29,8 @@ from vdm.runtime.files import sync_folder, write_whole
 from vdm.types import DataSpec
 
 MANIFEST = "manifest.json"
-_BLOCKS_CHECKED = 6
-"""Blocks of each file that are hashed whenever it is opened, 24 MiB in a fraction of a second."""
+_BLOCKS_CHECKED = 256
+"""Most blocks of a file that are hashed whenever it is opened: 1 GiB, in .7 s of processor time."""
 _FORMAT = 1
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -209,10 +210,11 @@ def _open_array(folder: Path, entry: Mapping) -> np.ndarray:
 
 
 def _check_blocks(path: Path, hashes: list[str]) -> None:
-    """Hash the first block, the last, and some between; raise ValueError at the first that differs."""
+    """Hash all blocks, or the first, the last and some between; raise ValueError if one differs."""
     if not hashes:
         return
-    numbers = np.unique(np.linspace(0, len(hashes) - 1, _BLOCKS_CHECKED).round().astype(int))
+    num_checked = min(len(hashes), _BLOCKS_CHECKED)
+    numbers = np.linspace(0, len(hashes) - 1, num_checked).round().astype(int)
     with open(path, "rb") as file:
         for number in numbers:
             file.seek(int(number) * content.BLOCK_BYTES)

@@ -23,8 +23,8 @@ from vdm.errors import ConfigError, DataError, choose
 
 MAX_PIXELS = 2**26
 """Most pixels of an image, 67 million: larger ones are refused before they fill the memory."""
-_MAX_BYTES = 2**29
-"""Largest image file in an archive, in bytes."""
+_MAX_BYTES = 2**28
+"""Largest image file in an archive, in bytes; MAX_PIXELS of RGB without compression take 201 MB."""
 
 Entry = tuple[str, Path | bytes]
 """An image: its name with forward slashes, below the folder, and its path or content."""
