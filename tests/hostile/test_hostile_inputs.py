@@ -1,9 +1,13 @@
 """Hostile inputs: each ends in one line and exit code 2, 3 or 5, and writes nowhere else."""
 
+import shutil
+
 import pytest
 
 from tests.hostile.files import FILES
+from tests.hostile.folders import FOLDERS
 from tests.hostile.running import MAX_BYTES, run_all
+from tests.runs.conftest import tiny_config, tiny_run  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -27,3 +31,17 @@ def test_data_files(fork_python, tmp_path):
     outcomes = run_all(fork_python, FILES, tmp_path)
     assert len(outcomes) >= 60
     assert faults(outcomes, {2, 3}) == {}
+
+
+def test_work_folders(fork_python, tmp_path, tiny_run):  # noqa: F811
+    """Configurations, checkpoints and records, through `evaluate` and `sample`."""
+
+    def in_copy(build):
+        def build_in(folder):
+            shutil.copytree(tiny_run[0], folder / "run")
+            return build(folder)
+
+        return build_in
+
+    cases = {name: in_copy(build) for name, build in FOLDERS.items()}
+    assert faults(run_all(fork_python, cases, tmp_path), {2, 3, 5}) == {}

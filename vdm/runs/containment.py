@@ -19,6 +19,9 @@ WRITTEN = (
 )
 """Files and folders of a work folder that are written; whatever else lies there is left alone."""
 
+_MOST_RATIO, _FREE_BYTES = 16, 2**26
+"""Bytes in memory per byte on disk, and bytes that no file needs to account for."""
+
 
 def check_links(workdir: Path) -> None:
     """Refuse a work folder in which a link leads out from where something is written.
@@ -58,3 +61,25 @@ def _links(root: str) -> Iterator[str]:
         for folder, names, files in os.walk(entry):
             paths = (os.path.join(folder, name) for name in (*names, *files))
             yield from filter(os.path.islink, paths)
+
+
+def check_declared_bytes(folder: Path, num_bytes: int) -> None:
+    """Refuse checkpoints that would fill the memory with arrays of which hardly anything is stored.
+
+    Args:
+      folder: the folder of the checkpoints.
+      num_bytes: size of the arrays, from the shapes that configuration and record declare.
+
+    Raises:
+      CheckpointError: many times what the files of all steps take; trained numbers do not compress.
+    """
+    stored = sum(
+        os.lstat(os.path.join(below, name)).st_size
+        for below, _, names in os.walk(folder)
+        for name in names
+    )
+    if num_bytes > _FREE_BYTES + _MOST_RATIO * stored:
+        raise CheckpointError(
+            f"{folder}: parameters of {num_bytes} bytes are declared, and all files together have "
+            f"{stored}; it is damaged, or made to fill the memory"
+        )

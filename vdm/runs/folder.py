@@ -90,12 +90,14 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():  # reading a named pipe would wait for ever
+            raise ValueError("it is no file")
         identity = as_tuples(json.loads(path.read_text(encoding="utf-8")))
         if not {"config", "data"} <= set(identity):
             raise ValueError("no configuration in it")
         if isinstance(identity["config"], dict):
             identity["config"] = upgrade(identity["config"])
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error}); restore it or delete the folder"
         ) from None
