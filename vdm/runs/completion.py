@@ -33,17 +33,12 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         if present := FORMER_NAMES.get(field):
             raise ConfigError(f"config.{field}={value!r}: this field is now config.{present}")
         raise ConfigError(f"config.{field}={value!r}: no such field; {_offer(field)}")
-    check_kinds(given)
-    return _merged(defaults, given)
-
-
-def check_kinds(config: Mapping[str, Any]) -> None:
-    """Raise ConfigError for the first value that has another type than the field's default."""
-    known = flatten(default_config())
-    for field, value in flatten(config).items():
+    known = flatten(defaults)
+    for field, value in flatten(given).items():
         # Options of a variant that the defaults do not list: the variant itself checks them.
         if field in known:
             _check_kind(field, value, known[field])
+    return _merged(defaults, given)
 
 
 def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:

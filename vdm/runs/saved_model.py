@@ -12,7 +12,7 @@ import vdm
 from vdm.errors import CheckpointError, ConfigError
 from vdm.models import make_family
 from vdm.models.base import Model
-from vdm.runs.completion import check_kinds, complete_saved, unknown_fields
+from vdm.runs.completion import complete_saved, unknown_fields
 from vdm.runs.config import as_tuples
 from vdm.runs.former_fields import upgrade, with_former_values, without_former_values
 from vdm.types import DataSpec
@@ -51,10 +51,6 @@ def read_config(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     present = without_former_values(upgrade(config))
     for field, value in unknown_fields(present):
         raise _newer(workdir, identity, f"config.{field}={value!r} is unknown to it; ")
-    try:
-        check_kinds(as_tuples(present))
-    except ConfigError as error:
-        raise _damaged(workdir, str(error)) from None
     return complete_saved(present)
 
 
