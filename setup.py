@@ -35,7 +35,7 @@ REQUIRED = [
 ]
 
 EXTRAS = {
-    "test": ["pytest", "pytest-xdist", "pytest-timeout", "beartype", "hypothesis", "ruff", "mypy"],
+    "test": ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "beartype", "ruff", "mypy"],
     # Only preparing a data set needs these; importlib_resources is TFDS's undeclared dependency.
     "data": [
         "tensorflow-datasets",

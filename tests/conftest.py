@@ -35,10 +35,18 @@ os.environ.setdefault(
     str(Path(tempfile.gettempdir()) / f"vdm-tests-{getpass.getuser()}" / "jax_cache"),
 )
 
+import hypothesis
 import jax
 import pytest
 
 from tests.forking import Forked
+
+# The same few examples each time; $VDM_HYPOTHESIS=nightly draws more, and others each time.
+hypothesis.settings.register_profile(
+    "quick", derandomize=True, deadline=None, max_examples=30, database=None
+)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=1000, database=None)
+hypothesis.settings.load_profile(os.environ.get("VDM_HYPOTHESIS", "quick"))
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_LIMIT = 1_000_000_000

@@ -22,7 +22,7 @@ def growth_bytes(call: Callable[[], Any]) -> int | None:
     _give_back()
     try:
         # 5 resets the recorded peak, VmHWM, to what is resident now, see proc(5).
-        _RESET.write_text("5")
+        _RESET.write_text("5", encoding="utf-8")
     except OSError:
         return None
     before = _kilobytes("VmRSS")
@@ -39,5 +39,5 @@ def _give_back() -> None:
 
 def _kilobytes(name: str) -> int:
     """Return a field of /proc/self/status, kB."""
-    lines = _STATUS.read_text().splitlines()
+    lines = _STATUS.read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -50,7 +50,7 @@ def join(
         _connect(place, settings, timeout_seconds)
     # Every process computes the same numbers: one that prints them is enough.
     if jax.process_index():
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
 
 def is_connected() -> bool:

@@ -33,6 +33,7 @@ from experiments.cli.distributed import explain_loss, is_connected, join, leave
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
+from experiments.cli.utf8 import use_utf8
 from vdm.errors import ConfigError, DiskError, NonFiniteError, Preempted, VdmError
 from vdm.runs.config import flatten
 from vdm.runtime.interruption import Early, Interrupted, raised_by_signals
@@ -65,6 +66,7 @@ def run(
     with raised_by_signals() as early:
         if argv is None:
             argv = sys.argv
+            use_utf8()
             outlive_readers()  # only where the process is the launcher's own
         # Read from the words, because parsing itself may be what fails.
         debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])

@@ -20,7 +20,7 @@ def list_variants() -> Iterator[tuple[str, Variant | None, str]]:
     """
     for file in list_configs():
         # Read before it is run: a file without variants is shown even where it raises.
-        if "\nVARIANTS" not in Path(file).read_text():
+        if "\nVARIANTS" not in Path(file).read_text(encoding="utf-8"):
             yield file, None, _first_line(file)
             continue
         for name, variant in load_module(file).VARIANTS.items():
@@ -47,7 +47,7 @@ def format_configs() -> str:
 def _first_line(file: str) -> str:
     """Return the first line of a file's docstring, "" where it has none or is no Python."""
     try:
-        doc = ast.get_docstring(ast.parse(Path(file).read_text()))
+        doc = ast.get_docstring(ast.parse(Path(file).read_text(encoding="utf-8")))
     except SyntaxError:
         return ""
     return (doc or "").partition("\n")[0]

@@ -64,7 +64,8 @@ def tolerant(stream: TextIO) -> TextIO:
     return io.TextIOWrapper(
         raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[type-var]
         encoding=stream.encoding,
-        errors=stream.errors,
+        # A name that the terminal's encoding lacks is shown by its number, and ends no run.
+        errors="backslashreplace",
         line_buffering=bool(stream.line_buffering),
         write_through=unbuffered,
     )

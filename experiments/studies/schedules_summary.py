@@ -91,7 +91,7 @@ def measure(
     # Hashes of checkpoint, configuration and data: a run trained anew is measured anew.
     key = {"draws": num_draws, **outcome.hashes}
     try:
-        stored = unsealed(json.loads(path.read_text()))
+        stored = unsealed(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         stored = {}
     if stored.get("key") != key:

@@ -93,7 +93,7 @@ def _run(words: Sequence[str], log: Path, stop: Callable[[], bool]) -> str:
     # The last line is the launcher's "error: ..." wherever it could still print one.
     if process.returncode in (0, Preempted.exit_code):
         return ""
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"exit code {process.returncode}: {lines[-1] if lines else 'no output'}"
 
 
@@ -105,7 +105,10 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
 def read_summary(folder: Path) -> list[Outcome]:
     """Return the outcomes that `write_summary` wrote into `folder`."""
-    return [Outcome(**outcome) for outcome in json.loads((folder / "summary.json").read_text())]
+    return [
+        Outcome(**outcome)
+        for outcome in json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    ]
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:

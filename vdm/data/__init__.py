@@ -15,7 +15,7 @@ from typing import Any
 from vdm.data.base import Dataset, NotPrepared, ProgressFn, Recipe, cache_root, no_progress
 from vdm.data.cache import bit_depth, catalogue
 from vdm.data.cache.data_request import DataRequest, whole_request
-from vdm.data.cache.prepared import open_prepared, read_source
+from vdm.data.cache.prepared import content_folder, open_prepared, read_source
 from vdm.data.cache.prepared import prepare as prepare_arrays
 from vdm.data.cache.preparing import PreparationOptions, write_raw_dataset
 from vdm.data.sources import arrays, digits, folder, published, tfds
@@ -70,7 +70,7 @@ def load(
       cache_dir: folder of the prepared arrays; None for $VDM_DATA_DIR, or ~/.cache/vdm/data.
       verify: hash all pixels again.
       with_tfds: allow TensorFlow Datasets to be imported if the set must be prepared.
-      prepare: prepare the set if it is not in the cache; False only opens it.
+      prepare: prepare the set if it is not in the cache; False only opens it, and writes nothing.
       progress: called with how far preparing is.
       wait: called with a line if another process is preparing the same data.
 
@@ -84,7 +84,7 @@ def load(
 
     # Small sources have no request in the catalogue: their content hash alone finds them.
     if data_request.source in SOURCES:
-        return _load_source(data_request, cache_dir)
+        return _load_source(data_request, cache_dir, prepare)
     recipe = make_recipe(data_request)
     root, request = cache_root(cache_dir), whole_request(recipe.request, data_request)
 
@@ -107,15 +107,15 @@ def load(
 
 def classes_of_content(content_hash: str, cache_dir: str | os.PathLike | None = None) -> list[str]:
     """Return the class names of prepared data that came from folders; [] without classes."""
-    return read_source(cache_root(cache_dir) / content_hash).get("classes", [])
+    return read_source(content_folder(cache_root(cache_dir), content_hash)).get("classes", [])
 
 
 def open_content(
     content_hash: str, cache_dir: str | os.PathLike | None = None, verify: bool = False
 ) -> Dataset | None:
     """Return prepared data by their content hash, or None if they are not in the cache."""
-    content_folder = cache_root(cache_dir) / content_hash
-    return open_prepared(content_folder, verify) if content_folder.is_dir() else None
+    folder = content_folder(cache_root(cache_dir), content_hash)
+    return open_prepared(folder, verify) if folder.is_dir() else None
 
 
 def find_earlier(
@@ -159,7 +159,9 @@ def make_recipe(data_request: DataRequest) -> Recipe:
     return RECIPES[data_request.source](source_dir=data_request.source_dir, **options)
 
 
-def _load_source(data_request: DataRequest, cache_dir: str | os.PathLike | None) -> Dataset:
+def _load_source(
+    data_request: DataRequest, cache_dir: str | os.PathLike | None, prepare: bool
+) -> Dataset:
     """Read a small source, drop bits if asked for, and return its arrays from the cache."""
     options = _options(data_request, SOURCES)
     for field in ("num_validation", "source_dir"):
@@ -176,7 +178,9 @@ def _load_source(data_request: DataRequest, cache_dir: str | os.PathLike | None)
     if shift:
         by_split = {s: bit_depth.reduce_levels(a, shift) for s, a in by_split.items()}
         notes = "; ".join(filter(None, [notes, bit_depth.describe(num_levels, shift)]))
-    return prepare_arrays(data_request.source, by_split, num_levels >> shift, cache_dir, notes)
+    return prepare_arrays(
+        data_request.source, by_split, num_levels >> shift, cache_dir, notes, write_missing=prepare
+    )
 
 
 def _prepare(

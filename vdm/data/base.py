@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vdm.errors import ConfigError, DataError, DiskError
+from vdm.errors import ConfigError, DataError
 from vdm.types import DataSpec
 
 MAX_LEVELS = 65_536
@@ -121,13 +121,17 @@ def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
     """Return `cache_dir`, or else $VDM_DATA_DIR, or else ~/.cache/vdm/data.
 
     Raises:
-      DiskError: the path starts at a home folder, and there is none.
+      ConfigError: the path starts at a home folder, and there is none.
     """
     path = cache_dir or os.environ.get("VDM_DATA_DIR") or "~/.cache/vdm/data"
     try:
         return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DiskError(f"{path}: {error} Set VDM_DATA_DIR to a writable folder") from None
+    # A container may run as a user that its system does not know.
+    except RuntimeError:
+        raise ConfigError(
+            f"data.cache_dir={path}: there is no such home folder; set VDM_DATA_DIR to a folder that "
+            "can be written"
+        ) from None
 
 
 def fingerprint_files(files: Sequence[Path], root: Path) -> dict[str, Any]:

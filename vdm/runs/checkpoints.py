@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 
 from vdm.errors import CheckpointError, ConfigError
 from vdm.models.base import Model
+from vdm.runs.containment import check_declared_bytes
 from vdm.runs.parts import Parts
 from vdm.runtime import devices
 from vdm.training.checkpoint import Checkpoints
@@ -106,6 +108,8 @@ def load_params(model: Model, mesh: Mesh, workdir: Path, which: str | int) -> tu
     checkpoints = open_checkpoints(workdir, read_only=True)
     step = _resolve(checkpoints, which)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
+    num_bytes = sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(shapes))
+    check_declared_bytes(workdir / "checkpoints", num_bytes)
     return checkpoints.restore_ema(devices.abstract_like(shapes, devices.replicated(mesh)), step)
 
 

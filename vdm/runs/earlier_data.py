@@ -22,6 +22,7 @@ def open_earlier(
     saved: Mapping[str, Any],
     cache_dir: str | os.PathLike | None,
     verify: bool = False,
+    prepare: bool = True,
 ) -> Dataset | None:
     """Return the data that a run on a folder was trained on, where an earlier revision read them.
 
@@ -33,6 +34,7 @@ def open_earlier(
       saved: the contents of config.json.
       cache_dir: where prepared arrays live.
       verify: hash all pixels again.
+      prepare: read the files again where the cache lacks the data; False writes nothing.
 
     Returns:
       The data; None where today's reading finds the same data, or none matches the recorded hash.
@@ -54,7 +56,7 @@ def open_earlier(
         opened_data = _matching(lambda: _open_stored(saved, cache_dir, verify), saved)
         pooled = opened_data is not None
     # The cache is gone: the pool once more from the files, for a run that predates the option.
-    if opened_data is None and "splits" not in saved["config"]["data"]["folder"]:
+    if prepare and opened_data is None and "splits" not in saved["config"]["data"]["folder"]:
         opened_data = _matching(lambda: _read_again(pool, cache_dir), saved)
         pooled = opened_data is not None
     if pooled and is_first():

@@ -19,6 +19,7 @@ from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
 from vdm.runs import identity_checks
 from vdm.runs.config import as_tuples, differences
 from vdm.runs.config_identity import config_changes
+from vdm.runs.containment import check_links
 from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.runtime import locks
 from vdm.runtime.files import FULL_ERRNOS, write_whole
@@ -56,11 +57,22 @@ def data_identity(spec: DataSpec) -> dict[str, Any]:
 
 def check_writable(workdir: Path, argument: str = "workdir") -> None:
     """Raise ConfigError unless the folder, or the nearest one above it that exists, can be written."""
+    check_encodable(workdir, argument)
     existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ConfigError(f"{argument}={workdir}: {existing} is a file; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK) or _is_read_only(existing):
         raise ConfigError(f"{argument}={workdir}: {existing} cannot be written; choose another")
+
+
+def check_encodable(workdir: Path, argument: str = "workdir") -> None:
+    """Raise ConfigError for a path that is not UTF-8, which Orbax could neither write nor read."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{argument}={workdir}: the name is not UTF-8; rename the folder, or choose another"
+        ) from None
 
 
 def _is_read_only(path: Path) -> bool:
@@ -77,10 +89,13 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     Raises:
       CheckpointError: it cannot be read, or a field is missing or has another type.
     """
+    check_links(workdir)
     path = workdir / "config.json"
     try:
         if not os.path.lexists(path):
             return None
+        if not path.is_file():  # reading a named pipe would wait for ever
+            raise ValueError("it is no file")
         identity = as_tuples(json.loads(path.read_bytes()))
         identity_checks.check_sections(identity)
         identity["config"] = upgrade(identity["config"])
@@ -97,6 +112,7 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
 
 def require_identity(workdir: Path, argument: str = "workdir") -> dict[str, Any]:
     """Return the contents of config.json; CheckpointError unless the folder holds a run."""
+    check_encodable(workdir, argument)
     identity = read_identity(workdir) if workdir.is_dir() else None
     if identity is None:
         what = "holds no run" if workdir.is_dir() else "is no folder"

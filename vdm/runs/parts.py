@@ -1,5 +1,6 @@
 """Data, model, devices and training step of a configuration: what all launchers build."""
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -14,8 +15,9 @@ from jax.sharding import Mesh
 
 from vdm.data import RECIPES, Dataset, open_content
 from vdm.data.augment import Augmentation
+from vdm.data.base import NotPrepared
 from vdm.data.batches import train_batch
-from vdm.errors import DataError
+from vdm.errors import DataError, DiskError
 from vdm.models import make_family
 from vdm.models.base import Model
 from vdm.runs import checks
@@ -179,43 +181,70 @@ def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> 
     return _assemble(identity["config"], devices.make_mesh(), dataset)
 
 
-def open_trained_data(identity: Mapping[str, Any], *, verify_data: bool = False) -> Dataset:
+def open_trained_data(
+    identity: Mapping[str, Any],
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    verify_data: bool = False,
+) -> Dataset:
     """Return the data that a run was trained on.
+
+    The data.cache_dir of its config.json is read and never written: a work folder may come from
+    someone else. What must be prepared goes to the user's own cache, see `vdm.data.base.cache_root`.
 
     Args:
       identity: the contents of its config.json.
+      cache_dir: where prepared arrays live, in place of both; it may be written.
       verify_data: hash all pixels again.
 
     Raises:
       DataError: they are gone or have changed since.
     """
-    dataset = _find_trained(identity, verify_data)
+    dataset = None
+    stored = identity["config"]["data"].get("cache_dir")
+    if cache_dir is None and stored is not None:
+        # Whatever is wrong there, the user's own cache may have the data, or get them.
+        with contextlib.suppress(DataError, DiskError, OSError):
+            dataset = _find_trained(identity, stored, verify_data, prepare=False)
+    dataset = dataset or _find_trained(identity, cache_dir, verify_data, prepare=True)
     check_same_data(identity["data"], dataset.spec)
     return dataset
 
 
-def _find_trained(identity: Mapping[str, Any], verify_data: bool) -> Dataset:
-    """Return prepared data, by their hash where the files they came from are gone."""
+def _find_trained(
+    identity: Mapping[str, Any], cache_dir: str | os.PathLike | None, verify: bool, prepare: bool
+) -> Dataset:
+    """Return prepared data, by their hash where the files they came from are gone.
+
+    Args:
+      identity: the contents of config.json.
+      cache_dir: where prepared arrays live; None for the user's own cache.
+      verify: hash all pixels again.
+      prepare: prepare what the cache lacks; False writes nothing.
+    """
     data, saved = identity["config"]["data"], identity["data"]
-    cache_dir = data["cache_dir"]
     if data["name"].partition(":")[0] in RECIPES:
         try:
-            dataset = open_dataset(data, cache_dir, verify=verify_data, prepare=False)
+            dataset = open_dataset(data, cache_dir, verify=verify, prepare=False)
         except DataError:
             dataset = None
         if dataset is not None and dataset.spec.content_hash == saved["content_hash"]:
             return dataset
         # A folder that an earlier revision split in another way.
-        if dataset := open_earlier(data, identity, cache_dir, verify_data):
+        if dataset := open_earlier(data, identity, cache_dir, verify, prepare):
             return dataset
         # The files have changed or are gone: by hash, without labels, which belong to the request.
-        dataset = open_content(saved["content_hash"], cache_dir, verify_data)
+        dataset = open_content(saved["content_hash"], cache_dir, verify)
         if dataset is not None and dataset.spec.name == saved["name"]:
             return dataset
     try:
-        return open_dataset(data, cache_dir, verify=verify_data)
-    except DataError:
-        dataset = open_content(saved["content_hash"], cache_dir, verify_data)
+        return open_dataset(data, cache_dir, verify=verify, prepare=prepare)
+    except DataError as error:
+        # Not there, and not to be prepared: another cache gets its turn. By hash, a change of the
+        # files would go unnoticed.
+        if isinstance(error, NotPrepared) and not prepare:
+            raise
+        dataset = open_content(saved["content_hash"], cache_dir, verify)
         if dataset is None or dataset.spec.name != saved["name"]:
             raise
         return dataset
@@ -231,12 +260,12 @@ def _assemble(config: Config, mesh: Mesh, dataset: Dataset) -> Parts:
 def use_compilation_cache() -> None:
     """Keep compiled programs in ~/.cache/vdm/jax, unless JAX_COMPILATION_CACHE_DIR says where."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path("~/.cache/vdm/jax").expanduser()
         try:
+            folder = Path("~/.cache/vdm/jax").expanduser()
             # Private, because anyone who can write here could plant a program that this user runs.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             status = folder.stat()
-        except OSError:
+        except (OSError, RuntimeError):  # no home folder at all
             return  # only slower
         # Windows has neither owners' numbers nor these bits.
         if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):

@@ -7,6 +7,7 @@ that training never imports TensorFlow. `experiments.prepare_data` is the same a
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,7 @@ def prepare(values: Mapping[str, Any], verify: bool = False) -> str:
         f"data: {spec.name}, shape {spec.shape}, {spec.num_levels} levels, images: {sizes}",
         f"content hash: {spec.content_hash}",
     ]
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     for split, digest in manifest.get("pixel_sha256", {}).items():
         lines.append(f"pixels of {split} in canonical order, SHA-256: {digest}")
     lines += [spec.notes] if spec.notes else []
@@ -107,6 +108,10 @@ def prepare(values: Mapping[str, Any], verify: bool = False) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare what the command line names; return the exit code, see `vdm.errors`."""
     values = vars(_parser().parse_args(argv))
+    # A folder's name may have letters that the terminal's encoding lacks.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with raised_by_signals():
             print(prepare(values, values.pop("verify_data")))

@@ -16,6 +16,7 @@ from vdm.evaluation.evaluate import (
 )
 from vdm.runs import evaluations
 from vdm.runs.config_identity import config_hash, earlier_config_hash
+from vdm.runs.containment import check_name
 from vdm.runs.folder import data_identity
 from vdm.runs.parts import Parts
 from vdm.runs.progress import Progress, evaluation_progress
@@ -208,7 +209,9 @@ def record_path(workdir: Path, split: str, step: int, name: str) -> Path:
       step: training step of the evaluated parameters.
       name: bound, options and estimation, from `Bound.record_name`.
     """
-    return workdir / "evaluations" / f"{split}-step{step}-{name}.json"
+    file_name = f"{split}-step{step}-{name}.json"
+    check_name(file_name)
+    return workdir / "evaluations" / file_name
 
 
 def write_report(path: Path, facts: Mapping[str, Any], evaluation: BoundEvaluation) -> None:

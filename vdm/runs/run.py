@@ -14,6 +14,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from vdm.data import Dataset
+from vdm.data.base import cache_root
 from vdm.data.batches import eval_batches
 from vdm.errors import CheckpointError, ConfigError, DataError
 from vdm.evaluation.evaluate import Evaluation, evaluate, make_evaluation_step
@@ -68,7 +69,8 @@ class Run:
         the default of its time.
       spec: shape, levels and content hash of the data, as config.json has them.
       model: the model, on which every function of `vdm.models.base.Model` can be called.
-      cache_dir: where prepared data live; None = where the configuration says.
+      cache_dir: where prepared data live; None = where the configuration says, which is only read,
+        or else the user's own cache.
     """
 
     workdir: Path
@@ -106,12 +108,8 @@ class Run:
         Raises:
           DataError: they are gone, or are not what they were.
         """
-        section = dict(self.identity["config"]["data"])
-        if self.cache_dir is not None:
-            section["cache_dir"] = str(self.cache_dir)
-        config = {**self.identity["config"], "data": section}
         try:
-            return open_trained_data({**self.identity, "config": config})
+            return open_trained_data(self.identity, cache_dir=self.cache_dir)
         except (DataError, ConfigError) as error:
             raise DataError(
                 f"data {self.spec.name!r} of workdir={self.workdir}: cannot be had ({error}); put "
@@ -224,12 +222,12 @@ class Run:
 
 def open_run(workdir: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> Run:
     """Return the run in `workdir`; see `vdm.runs.open`."""
-    folder = Path(workdir).expanduser()
+    folder = Path(os.path.expanduser(workdir))  # pathlib's own raises without a home
     identity = require_identity(folder)
     config = saved_model.read_config(folder, identity)
     spec = saved_model.read_spec(folder, identity)
     model = saved_model.build_model(folder, identity, spec, config)
-    cache = None if cache_dir is None else Path(cache_dir).expanduser()
+    cache = None if cache_dir is None else cache_root(cache_dir)
     run = Run(folder, identity, config, spec, model, cache)
     # A run that saved checkpoints and lost them is told so; one that saved none yet is unfinished.
     if not run.steps:

@@ -38,7 +38,7 @@ def take(path: Path, wait: Callable[[str], None] | None = None) -> AbstractConte
     """
     held = _hold(path, wait)
     with suppress(OSError):  # Windows keeps a locked file from being written
-        path.write_text(f"process {os.getpid()} on {platform.node()}")
+        path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     return held
 
 
@@ -76,6 +76,6 @@ def _acquire(
 def _owner(path: Path) -> str:
     """Return the owner that the lock's file names."""
     try:
-        return path.read_text().strip() or "another process"
+        return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
     except OSError:
         return "another process"

@@ -91,7 +91,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     scratch.mkdir()
     (scratch / "half").write_bytes(b"1")
     with catalogue.preparing(tmp_path, REQUEST, print) as again:
-        assert again == scratch and list(again.iterdir()) == []
+        assert not scratch.exists() and list(again.iterdir()) == []
 
 
 @pytest.fixture
@@ -210,3 +210,16 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path):
         check_space(tmp_path / "new", 10**16)
     assert list(tmp_path.iterdir()) == []
     check_space(tmp_path / "new", 1)
+
+
+def test_nothing_that_others_put_there_is_used_as_the_scratch_folder(tmp_path):
+    """In a cache that several users write, whatever name they guess."""
+    (tmp_path / "theirs").mkdir()
+    with catalogue.preparing(tmp_path, REQUEST, print) as first:
+        pass
+    for name in (first.name, first.name.rpartition("-")[0]):
+        first.with_name(name).symlink_to(tmp_path / "theirs")
+    with catalogue.preparing(tmp_path, REQUEST, print) as scratch:
+        (scratch / "images").write_bytes(b"1")
+        assert not scratch.is_symlink() and scratch.stat().st_mode & 0o777 == 0o700
+        assert list((tmp_path / "theirs").iterdir()) == []

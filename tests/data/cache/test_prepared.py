@@ -157,9 +157,26 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr("vdm.data.cache.content.BLOCK_BYTES", 256)
 
 
-def test_a_flipped_bit_between_the_blocks_that_are_sampled_is_found_by_verify(
+def test_a_flipped_bit_in_any_block_of_a_set_like_cifar_is_found_when_opened(
     tmp_path, small_blocks
 ):
+    """Six blocks were sampled: a bit in another was trained on."""
+    splits = {name: np.repeat(array, 100, axis=0) for name, array in make_splits().items()}
+    folder = tmp_path / prepare("mine", splits, 17, tmp_path).spec.content_hash
+    num_blocks = (folder / "train.npy").stat().st_size // 256
+    assert 36 <= num_blocks <= 256  # CIFAR-10 has 36
+    for block in range(1, num_blocks, 7):
+        flip_bit(folder / "train.npy", 256 * block + 10)
+        with pytest.raises(DataError, match=rf"train\.npy holds other data in block {block}"):
+            open_prepared(folder)
+        flip_bit(folder / "train.npy", 256 * block + 10)
+    open_prepared(folder)
+
+
+def test_a_flipped_bit_between_the_blocks_that_are_sampled_is_found_by_verify(
+    tmp_path, small_blocks, monkeypatch
+):
+    monkeypatch.setattr("vdm.data.cache.prepared._BLOCKS_CHECKED", 6)
     splits = {name: np.repeat(array, 400, axis=0) for name, array in make_splits().items()}
     folder = tmp_path / prepare("mine", splits, 17, tmp_path).spec.content_hash
     flip_bit(folder / "train.npy", 256 + 10)  # the second block of many
@@ -212,7 +229,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, where):
     """No permissions: these hold for root, too."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DiskError, match=rf"{where}: .*[Ss]et VDM_DATA_DIR"):
+    with pytest.raises((ConfigError, DiskError), match=rf"{where}: .*[Ss]et VDM_DATA_DIR"):
         prepare("mine", make_splits(), 17, where)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -220,7 +237,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, where):
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
     monkeypatch.delenv("VDM_DATA_DIR", raising=False)
     monkeypatch.setenv("HOME", "~")  # what expanding ~ gives where no home is known
-    with pytest.raises(DiskError, match=r"~/\.cache/vdm/data: .*Set VDM_DATA_DIR"):
+    with pytest.raises(ConfigError, match=r"~/\.cache/vdm/data: .*set VDM_DATA_DIR"):
         prepare("mine", make_splits(), 17)
 
 

@@ -246,3 +246,37 @@ def test_nothing_to_read(tmp_path):
     write(tmp_path / "two", names(2))
     with pytest.raises(DataError, match="too few to split"):
         load(f"folder:{tmp_path / 'two'}", {}, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("target", ["photos/000.png", "photos", "gone.png"])
+def test_links_out_of_the_folder_are_refused(tmp_path, target):
+    """To a file, to a folder and to nothing; in archives every link is refused."""
+    write(tmp_path / "photos", names())
+    set_dir = write(tmp_path / "set", names())
+    (set_dir / "link.png").symlink_to(tmp_path / target)
+    for where in (set_dir, tmp_path / "set" / ".." / "set"):
+        with pytest.raises(DataError, match=rf"link\.png: is a link to {tmp_path / target}"):
+            load(f"folder:{where}", {}, tmp_path / "cache")
+
+
+def test_links_within_the_folder_and_to_it_are_followed(tmp_path):
+    set_dir = write(tmp_path / "set", names())
+    (set_dir / "again.png").symlink_to("000.png")
+    (tmp_path / "link").symlink_to(set_dir)
+    data = load(f"folder:{tmp_path / 'link'}", {}, tmp_path / "cache")
+    assert sum(data.spec.split_sizes.values()) == NUM + 1
+
+
+def test_folders_deeper_than_python_recurses(tmp_path, monkeypatch):
+    write(tmp_path / "set", names())
+    monkeypatch.chdir(tmp_path / "set")
+    depth = 1500
+    for _ in range(depth):
+        os.mkdir("a")
+        os.chdir("a")
+    data = load(f"folder:{tmp_path / 'set'}", {}, tmp_path / "cache")
+    assert data.spec.split_sizes["train"] == 22
+    # By hand: pytest's own removal recurses.
+    for _ in range(depth):
+        os.chdir("..")
+        os.rmdir("a")

@@ -56,6 +56,14 @@ for _ in range(3):
     assert (tmp_path / "log").stat().st_size == 1000
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_letters_that_the_terminal_lacks_are_shown_by_number(tmp_path, errors):
+    with open(tmp_path / "log", "w", encoding="ascii", errors=errors) as plain:
+        with stdout.tolerant(plain) as tolerant:
+            print("runs/é-日本 \udce9", file=tolerant)
+    assert (tmp_path / "log").read_text(encoding="ascii") == "runs/\\xe9-\\u65e5\\u672c \\udce9\n"
+
+
 @pytest.mark.slow
 def test_training_outlives_its_reader(train_command, tmp_path):
     """As `| head -3` closes it."""

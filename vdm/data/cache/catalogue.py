@@ -14,6 +14,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from vdm.data.base import Dataset
-from vdm.data.cache.prepared import open_prepared
+from vdm.data.cache.prepared import content_folder, open_prepared
 from vdm.errors import DataError, DiskError
 from vdm.runtime import locks
 from vdm.runtime.files import sync_folder, write_whole
@@ -64,11 +65,12 @@ def find(root: Path, request: Mapping[str, Any], verify: bool = False) -> Datase
         raise DataError(
             f"{folder}: damaged ({error}); delete this folder and prepare the data again"
         ) from None
-    if not (root / content).exists():
+    prepared = content_folder(root, content)
+    if not prepared.exists():
         return None  # deleted to free space: prepared again
 
     # Equal pixels may have been prepared under another name: name and notes are the request's.
-    stored = open_prepared(root / content, verify)
+    stored = open_prepared(prepared, verify)
     return Dataset(
         dataclasses.replace(stored.spec, name=name, notes=notes), stored.splits, **extras
     )
@@ -134,10 +136,10 @@ def preparing(
       DiskError: the cache cannot be written.
     """
 
-    # The scratch folder's name follows from the request, so that the next process finds what a
-    # killed one left.
+    # The start of the scratch folder's name follows from the request, so that the next process
+    # finds what a killed one left; the rest is random, so that nobody can put something there first.
     folder = root / FOLDER
-    scratch = folder / f".scratch-{request_hash(request)[:32]}"
+    prefix = f".scratch-{request_hash(request)[:32]}-"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = locks.take(
@@ -151,9 +153,10 @@ def preparing(
 
     # Only the holder of the lock may remove it: another process may be writing there until then.
     with lock:
-        shutil.rmtree(scratch, ignore_errors=True)
+        for leftover in folder.glob(f"{prefix}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         try:
-            scratch.mkdir()
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -4,6 +4,7 @@ Refused with the file's name: names that leave their folder, links and devices, 
 they may be, and archives that are cut or damaged.
 """
 
+import bz2
 import gzip
 import hashlib
 import lzma
@@ -29,6 +30,14 @@ _DAMAGE = (
 )
 """Exceptions by which the standard library reports a damaged archive."""
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_PACKERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+"""{first bytes of a file: what opens it}."""
+_MAX_HEADER_BYTES = 2**20
+"""Most bytes of the headers before one member of a tar, long names included."""
 ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES)
 
 
@@ -132,24 +141,63 @@ def describe(error: BaseException) -> str:
 
 def _tar_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     """Yield the wanted files of a tar."""
-    with tarfile.open(path, "r:*") as tar:
-        # Links are refused even if their members are not read: an archive of images needs none.
-        for member in tar:
+    with _unpacked(path) as file:
+        bounded: Any = _Allowance(file, path)
+        tar: Any = tarfile.TarFile(fileobj=bounded)
+
+        # One at a time, and forgotten at once: tarfile would keep every header in memory.
+        while (member := tar.next()) is not None:
+            tar.members.clear()
             name = _checked_name(path, member.name)
-            if member.isdir():
-                continue
-            if not member.isreg():
-                raise DataError(f"{path}: member {member.name!r} is a link or a device; refused")
-            if wanted(name):
-                file = tar.extractfile(member)
-                assert file is not None
-                content = _limited(file, max_bytes, f"{path}: member {member.name!r}")
+            # Refused even if they are not read: an archive of images needs none.
+            if not (member.isdir() or member.isreg()) or member.issparse():
+                kind = "sparse" if member.issparse() else "a link or a device"
+                raise DataError(f"{path}: member {member.name!r} is {kind}; refused")
+            if member.isreg() and wanted(name):
+                _check_declared(member.size, max_bytes, f"{path}: member {member.name!r}")
+                bounded.seek(member.offset_data)
+                content = file.read(member.size)
                 if len(content) != member.size:
                     raise EOFError(f"member {member.name!r} ends early")
                 yield name, content
+            bounded.allow(_MAX_HEADER_BYTES)
         # The packer's own checksum comes last, behind what tarfile reads.
-        while tar.fileobj is not None and tar.fileobj.read(2**20):
+        while file.read(2**20):
             pass
+
+
+def _unpacked(path: Path) -> Any:
+    """Return a tar as an open file, without the compression that its first bytes tell."""
+    with open(path, "rb") as file:
+        start = file.read(6)
+    for magic, opener in _PACKERS.items():
+        if start.startswith(magic):
+            return opener(path, "rb")
+    return open(path, "rb")
+
+
+class _Allowance:
+    """A file of which no more may be read than is allowed, until more is.
+
+    tarfile reads what a header declares, such as a name of 4 GB, and zeros take no space when packed.
+    """
+
+    def __init__(self, file: Any, path: Path):
+        self._file, self._path, self._left = file, path, _MAX_HEADER_BYTES
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def allow(self, num_bytes: int) -> None:
+        """Allow `num_bytes` from here on."""
+        self._left = num_bytes
+
+    def read(self, num_bytes: int) -> bytes:
+        """Return the next bytes; DataError where they are more than allowed."""
+        if num_bytes > self._left:
+            raise DataError(
+                f"{self._path}: a header of more than {_MAX_HEADER_BYTES} bytes; refused"
+            )
+        self._left -= num_bytes
+        return self._file.read(num_bytes)
 
 
 def _zip_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, bytes]]:
@@ -158,8 +206,9 @@ def _zip_members(path: Path, wanted, max_bytes: int) -> Iterator[tuple[str, byte
         for member in archive.infolist():
             name = _checked_name(path, member.filename)
             if not name.endswith("/") and wanted(name):
+                where = f"{path}: member {member.filename!r}"
+                _check_declared(member.file_size, max_bytes, where)
                 with archive.open(member) as file:
-                    where = f"{path}: member {member.filename!r}"
                     yield name, _limited(file, max_bytes, where)
 
 
@@ -182,13 +231,18 @@ def _compare(path: Path, name: str, actual: str, digest: str, algorithm: str) ->
         )
 
 
-def _limited(file, max_bytes: int, where: Any) -> bytes:
-    """Return all of a file, or refuse it if it unpacks to more than `max_bytes`."""
-    # One byte more than allowed is enough to know, whatever size a header claims.
-    content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
+def _check_declared(num_bytes: int, max_bytes: int, where: Any) -> None:
+    """Refuse a member by the size that the archive declares, before anything of it is in memory."""
+    if num_bytes > max_bytes:
         raise DataError(
             f"{where} holds more than the {max_bytes} bytes it may; "
             "it is another file, or made to fill the memory"
         )
+
+
+def _limited(file, max_bytes: int, where: Any) -> bytes:
+    """Return all of a file, or refuse it if it unpacks to more than `max_bytes`."""
+    # One byte more than allowed is enough to know, whatever size a header claims.
+    content = file.read(max_bytes + 1)
+    _check_declared(len(content), max_bytes, where)
     return content

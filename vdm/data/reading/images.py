@@ -4,6 +4,7 @@ import dataclasses
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -33,6 +34,7 @@ _REFUSED = {
 }
 """Pillow modes whose pixels are no plain integers per channel, with what is wrong about them."""
 _BITS_PER_SAMPLE = 258  # TIFF's tag
+_STRIP_PIXELS = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ def decode(source: Path | bytes, where: str, max_pixels: int) -> tuple[np.ndarra
             with Image.open(file, formats=_FORMATS) as image:
                 num_levels = _check_kind(image, where, max_pixels)
                 lossy = _is_lossy(image, source)
-                codes = np.asarray(image)
+                codes = _codes(image, np.uint16 if num_levels > 256 else np.uint8)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -129,10 +131,19 @@ def decode(source: Path | bytes, where: str, max_pixels: int) -> tuple[np.ndarra
     except Exception as error:
         raise DataError(f"{where}: cannot be read ({describe(error)}); it is damaged") from None
 
-    # Grey images come without an axis of channels.
-    codes = codes.astype(np.uint16 if num_levels > 256 else np.uint8)
-    codes = codes[..., None] if codes.ndim == 2 else codes
     return codes, {"num_levels": num_levels, "lossy": lossy}
+
+
+def _codes(image: Image.Image, dtype: Any) -> np.ndarray:
+    """Return an image's codes [H,W,C], one channel where it is grey."""
+    width, height = image.size
+    codes = np.empty((height, width, len(image.getbands())), dtype)
+    # In strips: as a whole, Pillow would hold two more copies of the image in memory.
+    num_rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, num_rows):
+        strip = image.crop((0, top, width, min(top + num_rows, height)))
+        codes[top : top + num_rows] = np.asarray(strip).reshape(-1, width, codes.shape[2])
+    return codes
 
 
 def _check_kind(image: Image.Image, where: str, max_pixels: int) -> int:

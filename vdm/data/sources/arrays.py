@@ -1,12 +1,13 @@
 """A user's own images: a `.npz` with named splits, or a `.npy` that is split here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vdm.data.base import SPLIT_SEED, check_layout, check_levels, split_permutation
+from vdm.data.reading.npy import map_npy, read_npz
 from vdm.errors import ConfigError, DataError
 
 _SPLITS = ("train", "validation", "test")
@@ -20,7 +21,8 @@ def source(
 
     Args:
       path: a `.npz` with arrays "train", "test" and perhaps "validation" (otherwise 5 % of train
-        becomes it), or a `.npy` with one array, split 90/5/5. Splits made here are seeded.
+        becomes it), or a `.npy` with one array, split 90/5/5. Splits made here are seeded. Arrays
+        stay on disk unless they are compressed, see `vdm.data.reading.npy`.
       num_levels: integer codes per channel, 2 .. 65,536; None takes 256 for uint8 and 65,536 for
         uint16.
 
@@ -47,7 +49,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; give the path of a .npz or .npy file")
     try:
-        arrays = _load(path)
+        return _load(path)
+    except DataError:
+        raise
     # A malformed file can make numpy, zipfile and zlib raise nearly anything.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -55,35 +59,26 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             f"{path}: cannot be read ({reason}); write integer arrays with np.savez or np.save "
             "(pickled objects are never loaded)"
         ) from None
-    if _SINGLE not in arrays:
-        _check_names(arrays, path)
-    return arrays
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a .npz, or the single one of a .npy, which stays on disk."""
-    with open(path, "rb") as file:  # given a path, numpy leaves a damaged .npz open
-        if file.read(2) != b"PK":
-            return {_SINGLE: np.load(path, mmap_mode="r", allow_pickle=False)}
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files}
-    for name, array in arrays.items():
-        # A zip member without the .npy magic comes back as bytes.
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"member {name!r} is not an array")
-    return arrays
+    """Return the arrays of a .npz, or the single one of a .npy."""
+    with open(path, "rb") as file:
+        is_npz = file.read(2) == b"PK"  # the name is no evidence
+    if not is_npz:
+        return {_SINGLE: map_npy(path)}
+    return read_npz(path, lambda names: _check_names(names, path))
 
 
-def _check_names(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+def _check_names(names: Sequence[str], path: Path) -> None:
     """Refuse a .npz without train or test, or with names that are not known."""
     for name in ("train", "test"):
-        if name not in arrays:
-            present = ", ".join(arrays) or "none"
+        if name not in names:
+            present = ", ".join(names) or "none"
             raise DataError(
                 f"{path}: no array {name!r} (found: {present}); both train and test are needed"
             )
-    for name in arrays:
+    for name in names:
         # Ignoring "val" or "valid" would silently validate on training images instead.
         if name not in _SPLITS:
             listed = ", ".join(_SPLITS)

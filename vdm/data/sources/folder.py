@@ -7,6 +7,7 @@ skipped, files that are no images are counted in the notes.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,8 +23,8 @@ from vdm.errors import ConfigError, DataError, choose
 
 MAX_PIXELS = 2**26
 """Most pixels of an image, 67 million: larger ones are refused before they fill the memory."""
-_MAX_BYTES = 2**29
-"""Largest image file in an archive, in bytes."""
+_MAX_BYTES = 2**28
+"""Largest image file in an archive, in bytes; MAX_PIXELS of RGB without compression take 201 MB."""
 
 Entry = tuple[str, Path | bytes]
 """An image: its name with forward slashes, below the folder, and its path or content."""
@@ -79,7 +80,7 @@ def check_path(path: str) -> Path:
     """
     if not path:
         raise ConfigError("data.folder.path='': give a folder, or a tar or zip, of images")
-    existing = Path(path).expanduser()
+    existing = Path(os.path.expanduser(path))  # pathlib's own raises without a home
     if not existing.exists():
         raise DataError(
             f"{existing}: no such folder or archive; give folder.path a folder, tar or zip of images"
@@ -214,14 +215,38 @@ def _collector(names: list[str]) -> Callable[[str], bool]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return all visible files below a folder, sorted."""
+    """Return all visible files below a folder, sorted; links to folders are not followed.
+
+    Raises:
+      DataError: a folder that cannot be read, or a link that leads out of `path`.
+    """
+    root, files, folders = os.path.realpath(path), [], [str(path)]
     try:
-        files = [file for file in path.rglob("*") if file.is_file()]
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    # A dot hides a file or all that a folder holds, such as .git or ._ files.
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_symlink():
+                        _check_link(entry.path, root)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_file():
+                        files.append(Path(entry.path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    # A dot hides a file or all that a folder holds, such as .git or __MACOSX's ._ files.
-    hidden = [any(p.startswith(".") for p in file.relative_to(path).parts) for file in files]
-    return sorted(file for file, skip in zip(files, hidden, strict=True) if not skip)
+        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror})") from None
+    return sorted(files)
+
+
+def _check_link(link: str, root: str) -> None:
+    """Raise DataError for a link out of the folder: it may come from someone else, as archives do."""
+    target = os.path.realpath(link)
+    if os.path.commonpath([root, target]) != root:
+        raise DataError(
+            f"{link}: is a link to {target}, outside the folder; put the files themselves there "
+            "(cp -rL copies what links point to)"
+        )
 
 
 def _entries(path: Path, names: list[str]) -> Iterator[Entry]:

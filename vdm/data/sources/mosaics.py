@@ -15,6 +15,7 @@ import numpy as np
 
 from vdm.data.base import RawDataset
 from vdm.data.reading.images import decode
+from vdm.data.reading.npy import read_npz
 from vdm.errors import DataError
 
 _SUFFIXES = (".webp", ".png")
@@ -70,9 +71,9 @@ def _mosaics(folder: Path, split: str) -> list[Path]:
 def _read_labels(path: Path) -> dict[str, np.ndarray]:
     """Return labels and masks of both splits."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as opened:
-            names = [f"{s}_{kind}" for s in ("train", "test") for kind in ("labels", "valid")]
-            return {name: np.asarray(opened[name]) for name in names}
+        arrays = read_npz(path, lambda names: None)
+        names = [f"{s}_{kind}" for s in ("train", "test") for kind in ("labels", "valid")]
+        return {name: arrays[name] for name in names}
     # A malformed file can make numpy, zipfile and zlib raise nearly anything.
     except Exception as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None

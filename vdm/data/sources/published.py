@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _find(name: str, source_dir: str | None) -> tuple[Reader | None, list[Path]]
     """Return the first reader that finds its files in `source_dir`, and these files."""
     if not source_dir:
         return None, []
-    folder = Path(source_dir).expanduser()
+    folder = Path(os.path.expanduser(source_dir))  # pathlib's own raises without a home
     if not folder.is_dir():
         raise DataError(f"data.source_dir={source_dir}: no such folder")
     for reader in PUBLISHED[name].readers:

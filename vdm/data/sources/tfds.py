@@ -1,6 +1,7 @@
 """Image sets through TensorFlow Datasets, read once; the only file here that imports it."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ FOLDER = "tfds"
 """Folder of TFDS's archives and records: below the cache, unless $TFDS_DATA_DIR names another."""
 _DECODED_LEVELS = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 65_536}
 """Integer codes per channel of the dtypes that TFDS decodes images to."""
+_BUILDER = re.compile(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", re.ASCII)
+"""Names of builders that TFDS itself contains: NAME[/CONFIG][:VERSION]."""
 
 
 def recipe(
@@ -36,10 +39,16 @@ def recipe(
       crop, size, filter: see `vdm.data.reading.images.Resize`.
 
     Raises:
-      ConfigError: no name, or an unsuitable option.
+      ConfigError: no name, one outside TFDS, or an unsuitable option.
     """
     if not builder:
         raise ConfigError("data.tfds.builder='': give the name of a builder of TFDS")
+    # A namespace, as in "someone:cats", makes TFDS fetch a program and run it.
+    if not _BUILDER.fullmatch(builder):
+        raise ConfigError(
+            f"data.tfds.builder={builder!r}: only builders that TFDS contains are used; write "
+            "NAME, NAME/CONFIG or NAME:VERSION, such as mnist:3.0.1"
+        )
     resize = Resize(crop, size, filter)
     request = {"tfds": builder, "resize": [resize.crop, resize.size, resize.filter]}
     return Recipe(
@@ -139,7 +148,7 @@ def _library() -> Any:
 def _folder(scratch: Path) -> Path:
     """Return the folder of TFDS, from a scratch folder in <cache>/catalogue."""
     cache = scratch.parent.parent
-    return Path(os.environ.get("TFDS_DATA_DIR") or cache / FOLDER).expanduser()
+    return Path(os.path.expanduser(os.environ.get("TFDS_DATA_DIR") or cache / FOLDER))
 
 
 def _builder(library: Any, name: str, folder: Path) -> Any:
@@ -167,7 +176,7 @@ def _download(library: Any, builder: Any, name: str, source_dir: str | None) -> 
     """
     config = library.download.DownloadConfig(
         try_download_gcs=False,
-        manual_dir=str(Path(source_dir).expanduser()) if source_dir else None,
+        manual_dir=os.path.expanduser(source_dir) if source_dir else None,
     )
     try:
         builder.download_and_prepare(download_config=config)
