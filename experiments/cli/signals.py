@@ -136,6 +136,9 @@ class JointStopRequest:
             raise Preempted(f"stopped by {self.signal}; nothing unfinished was written")
 
 
-def stop_request() -> StopRequest | JointStopRequest:
+Stop = StopRequest | JointStopRequest
+
+
+def stop_request() -> Stop:
     """Return the stop request that suits the number of processes; not yet entered."""
     return StopRequest() if jax.process_count() == 1 else JointStopRequest()

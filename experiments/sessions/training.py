@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.signals import stop_request
+from experiments.cli.signals import Stop, stop_request
 from experiments.sessions import goodput
 from experiments.sessions.periodic import Samples, Validation
-from experiments.sessions.session import Stop, train_in_folder
+from experiments.sessions.session import train_in_folder
 from experiments.sessions.shared_folder import check_shared
 from vdm.evaluation.bounds.elbo import CompiledTerms
 from vdm.evaluation.evaluate import Estimation, make_evaluation_step
