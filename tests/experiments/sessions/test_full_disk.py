@@ -168,6 +168,7 @@ def test_a_disk_that_is_full_for_a_while(tmpfs, start_training):
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_full_disks_of_ten_sizes(tmpfs, launch, tmp_path):
     """Whatever was saved is right: enlarged and resumed, the run equals one that had room."""
     whole = tmp_path / "whole"
