@@ -17,10 +17,10 @@ DAMAGED = -1
 _LISTED = 8
 """Ranges of damaged lines that a warning lists."""
 
-_NUMBER = rb"(?:-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:e[-+]?[0-9]{1,3})?|NaN|-?Infinity)"
-# Possessive (*+): a line that fails at its end is not tried again in every other way.
+# Possessive throughout (++, *+, ?+): nothing is tried in a second way, which takes a third of the time.
+_NUMBER = rb"(?:-?+(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]++)?+(?:e[-+]?+[0-9]{1,3}+)?+|NaN|-?Infinity)"
 _RECORD = re.compile(
-    rb'\{"step": ([0-9]{1,18})(?:, "[^"\\\x00-\x1f\x7f-\xff]*": ' + _NUMBER + rb")*+\}\r?\n?"
+    rb'\{"step": ([0-9]{1,18}+)(?:, "[ !#-\[\]-~]*+": ' + _NUMBER + rb")*+\}\r?+\n?+"
 )
 
 
