@@ -67,7 +67,8 @@ def _hash_of_sources() -> str:
     """Return the SHA-256 of every Python file of _SOURCES with its name, shortened."""
     digest = hashlib.sha256()
     for name, root in _SOURCES.items():
-        for path in sorted(root.rglob("*.py")):
+        # Hidden ones are an editor's, and may be links to nowhere.
+        for path in sorted(root.rglob("[!.]*.py")):
             content = path.read_bytes()
             # Name and length first: moving a line from one file to the next is a change too.
             digest.update(f"{name}/{path.relative_to(root).as_posix()} {len(content)}\n".encode())

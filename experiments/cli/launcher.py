@@ -162,7 +162,7 @@ def _among_several(error: BaseException, message: str, code: int) -> tuple[str, 
     """
     if isinstance(error, VdmError) or not is_connected():
         return message, code, False
-    if isinstance(error, Exception) and (lost := explain_loss(message.partition("; run")[0])):
+    if isinstance(error, Exception) and (lost := explain_loss(str(error).partition("\n")[0])):
         return lost, Preempted.exit_code, True
     return message, code, True
 

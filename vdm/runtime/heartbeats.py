@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 HEARTBEAT_SECONDS = 2.0
 """Longest time between two beats."""
@@ -130,10 +131,8 @@ def _client() -> Any:
     """Return the client of JAX's coordination service; None in a run of one process."""
     if jax.process_count() == 1:
         return None
-    # JAX has no public access to its key-value store; Orbax uses the same.
-    from jax._src.distributed import global_state
-
-    return global_state.client
+    # JAX gives no documented access to its key-value store: this is the way its own exchanges take.
+    return multihost_utils.distributed.global_state.client
 
 
 def _try(call: Callable[[], object]) -> None:
