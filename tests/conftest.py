@@ -74,7 +74,11 @@ _LIBC = ctypes.CDLL(None)
 def _resident_bytes() -> int:
     """Resident memory of this process, 0 where the system does not tell."""
     path = Path("/proc/self/statm")
-    return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
+    return (
+        int(path.read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
+        if path.exists()
+        else 0
+    )
 
 
 @pytest.fixture(scope="session")

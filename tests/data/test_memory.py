@@ -16,7 +16,7 @@ NUM_STEPS, BATCH_SIZE = 2000, 128
 
 def anonymous_bytes() -> int:
     """This process's memory that no file backs."""
-    text = open("/proc/self/status").read()
+    text = open("/proc/self/status", encoding="utf-8").read()
     return int(re.search(r"RssAnon:\s+(\d+) kB", text)[1]) * 1024
 
 

@@ -12,9 +12,12 @@ WRITTEN = (
     "checkpoints",
     "config.json",
     "evaluations",
+    "goodput.json",
+    "metrics.damaged.jsonl",
     "metrics.jsonl",
     "noise_maps",
     "samples",
+    "stacks",
     "tensorboard",
 )
 """Files and folders of a work folder that are written; whatever else lies there is left alone."""

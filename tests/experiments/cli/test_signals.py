@@ -30,7 +30,9 @@ class InterruptedWriter(io.RawIOBase):
 
 def test_a_signal_within_a_print(monkeypatch, capfd):
     """print cannot be entered twice: the handler must not use it."""
-    stream = io.TextIOWrapper(io.BufferedWriter(InterruptedWriter()), write_through=True)
+    stream = io.TextIOWrapper(
+        io.BufferedWriter(InterruptedWriter()), encoding="utf-8", write_through=True
+    )
     monkeypatch.setattr(sys, "stderr", stream)
     with StopRequest() as stop:
         print("progress", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ def make_pipe():
 @pytest.mark.parametrize("make", [make_pipe, os.openpty], ids=["pipe", "terminal"])
 def test_what_nobody_reads_is_dropped(make, capfd):
     reader, writer = make()
-    with open(writer, "w") as plain:
+    with open(writer, "w", encoding="utf-8") as plain:
         tolerant = stdout.tolerant(plain)
         print("read", file=tolerant, flush=True)
         assert os.read(reader, 100).startswith(b"read")
@@ -32,7 +32,7 @@ def test_what_nobody_reads_is_dropped(make, capfd):
 
 
 def test_what_a_full_disk_refuses_is_dropped(capfd):
-    with open("/dev/full", "w") as plain:
+    with open("/dev/full", "w", encoding="utf-8") as plain:
         tolerant = stdout.tolerant(plain)
         for _ in range(2):
             print("lost", file=tolerant, flush=True)
