@@ -176,6 +176,30 @@ def test_dry_run_writes_nothing(launch, tmp_path):
     assert files(tmp_path) == []
 
 
+@pytest.mark.slow
+def test_dry_run_refuses_what_training_would_meet_at_its_end(launch, tmp_path):
+    """The final evaluation of a split that the data do not have."""
+    done = launch("train", tmp_path / "run", "--dry_run", overrides={"evaluate.split": "dev"})
+    assert "config.evaluate.split='dev'" in error(done, 2)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_misspelt_field_of_a_configuration_file(fork_python, tmp_path):
+    """ConfigDict takes any name: the run would train with the default of the field that was meant."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from configs import base\n\n"
+        "def get_config():\n"
+        "    config = base.get_config()\n"
+        "    config.train.num_step = 5\n"
+        "    return config\n"
+    )
+    words = ["-m", "experiments.train", f"--config={path}", "--dry_run"]
+    done = fork_python(words, devices=1, check=False)
+    assert "config.train.num_step=5: no such field; did you mean" in error(done, 2)
+
+
 def test_arrays_train_without_tensorflow(fork_python, tmp_path):
     images = np.random.default_rng(0).integers(0, 4, (60, 3, 5, 2), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
