@@ -40,7 +40,8 @@ def main():
     from experiments.sessions import dry_run, training
     from vdm.runs import provenance
     from vdm.runs.completion import complete
-    from vdm.runs.folder import check_writable, default_workdir, read_identity
+    from vdm.runs.folder import default_workdir, read_identity
+    from vdm.runs.outputs import check_outputs
     from vdm.runs.parts import build, use_compilation_cache
     from vdm.runtime.processes import check_same, together
 
@@ -52,7 +53,8 @@ def main():
 
     path = flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
     folder = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(path)
-    check_writable(folder)  # before minutes of preparing and compiling
+    # Before minutes of preparing and compiling.
+    together(lambda: check_outputs(folder, config))
     use_compilation_cache()
     parts = together(
         lambda: build(config, verify_data=_VERIFY_DATA.value, saved=read_identity(folder))

@@ -84,6 +84,29 @@ def shared_dir() -> Path:
     return path
 
 
+@pytest.fixture
+def tmpfs(tmp_path):
+    """`tmpfs(size)` -> a folder that is a file system of that size; again: the same, enlarged."""
+    folder = tmp_path / "disk"
+
+    def mount(size):
+        again = folder.exists()
+        folder.mkdir(exist_ok=True)
+        option = f"remount,size={size}" if again else f"size={size}"
+        words = ["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(folder)]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True)
+        except FileNotFoundError:
+            pytest.skip("needs the command mount")
+        if done.returncode:
+            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    if folder.exists() and os.path.ismount(folder):
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.fixture(scope="session")
 def run_python():
     """`run_python(code_or_args, ...)`: Python in a process of its own, on simulated devices."""

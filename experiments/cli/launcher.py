@@ -28,7 +28,7 @@ from typing import NoReturn
 import absl.logging  # noqa: F401
 from absl import flags
 
-from experiments.cli import listing, parsing
+from experiments.cli import failed_saves, listing, parsing
 from experiments.cli.shared_flags import define_shared_flags
 from experiments.cli.stdout import outlive_readers
 from experiments.cli.usage import usage
@@ -190,6 +190,8 @@ def _set_up() -> None:
     others = level if level != "INFO" else "ERROR"
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(others)
+    if level != "DEBUG" and not FLAGS.debug:
+        failed_saves.report_once()
     if FLAGS.debug:
         os.environ["JAX_DEBUG_NANS"] = "true"
         if "jax" in sys.modules:  # too late for the environment

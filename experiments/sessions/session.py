@@ -8,11 +8,12 @@ from typing import Any
 
 from experiments.cli.signals import JointStopRequest, StopRequest
 from experiments.sessions.periodic import VALIDATION, Samples, Validation
+from experiments.sessions.saving import Saver, write_identity
 from experiments.sessions.training_log import TrainingLog
 from vdm.data.prefetch import Prefetcher
 from vdm.errors import Preempted
 from vdm.runs import checkpoints
-from vdm.runs.folder import check_resumable, data_identity, write_json
+from vdm.runs.folder import check_resumable, data_identity
 from vdm.runs.parts import Parts
 from vdm.runs.progress import Progress
 from vdm.runtime import processes
@@ -53,13 +54,14 @@ def train_in_folder(
     store = checkpoints.open_checkpoints(folder, **keep)
     start = _restore(store, parts, folder, identity, validation, samples)
     # After the restore, so that a run that cannot be restored keeps its stored configuration.
-    _write_identity(store, folder, identity)
+    write_identity(store, folder, identity)
 
     step, num_steps, per_call = int(start.state.step), options["num_steps"], parts.steps_per_call
     write = _make_writer(options["writers"], folder, step)
     with Progress("training", num_steps, "steps", done=step) as bar:
         log = TrainingLog(options, per_call, write, bar, started - start.seconds)
-        session = _Session(parts, folder, stop, store, identity, validation, samples, log)
+        saver = Saver(store, options["save_every_steps"], num_steps)
+        session = _Session(parts, folder, stop, store, saver, identity, validation, samples, log)
         # Before the first batch is made ahead: it takes as long as an evaluation does.
         session.catch_up(start.state)
         with Prefetcher(parts.train_batch, step, num_steps, stride=per_call) as prefetched:
@@ -145,6 +147,7 @@ class _Session:
       folder: the work folder.
       stop: whether a signal asked to stop.
       store: the checkpoints of the folder.
+      saver: counts saves that fail.
       identity: contents of config.json, which the first checkpoint changes.
       validation: the bound on the validation split.
       samples: the grid of samples.
@@ -155,6 +158,7 @@ class _Session:
     folder: Path
     stop: Stop
     store: Checkpoints
+    saver: Saver
     identity: dict[str, Any]
     validation: Validation
     samples: Samples
@@ -223,20 +227,17 @@ class _Session:
             "window": window,
             "seconds": self.log.seconds(),
         }
-        checkpoints.save_state(self.store, state, record, self.validation.metrics(step))
-        if not self.identity.get(checkpoints.HAS_CHECKPOINTS):
-            _write_identity(self.store, self.folder, self.identity)
+
+        def write():
+            checkpoints.save_state(self.store, state, record, self.validation.metrics(step))
+            if processes.from_first(not self.identity.get(checkpoints.HAS_CHECKPOINTS)):
+                write_identity(self.store, self.folder, self.identity)
+
+        self.saver.save(step, write, stopping=self.stop.signal is not None)
 
     def _done(self, step: int) -> dict[str, bool]:
         """Return which of validation and samples were made at `step`, for the checkpoint's record."""
         return {"evaluated": self.validation.step == step, "sampled": self.samples.step == step}
-
-
-def _write_identity(store: Checkpoints, folder: Path, identity: dict[str, Any]) -> None:
-    """Write config.json; once a checkpoint exists it records that, so that a loss is noticed."""
-    if store.latest_step() is not None:
-        identity[checkpoints.HAS_CHECKPOINTS] = True
-    write_json(folder / "config.json", identity)
 
 
 def _make_writer(names: Sequence[str], folder: Path, step: int) -> Writer:

@@ -14,6 +14,7 @@ from vdm.evaluation.evaluate import Estimation, make_evaluation_step
 from vdm.runs import checkpoints, evaluations
 from vdm.runs.config_identity import keep_earlier_defaults
 from vdm.runs.folder import check_changeable, check_resumable, data_identity, locked, read_identity
+from vdm.runs.outputs import check_outputs
 from vdm.runs.parts import Parts
 from vdm.runs.provenance import provenance
 from vdm.runs.record import (
@@ -50,8 +51,11 @@ def run(parts: Parts, folder: Path, allowed: Sequence[str] = ()) -> None:
         # Within the lock: until now another process may have been starting another run here.
         identity = processes.together(lambda: _check_identity(parts, folder, allowed))
 
-        # One program serves the validations and, if it takes as many steps, the final evaluation.
+        # Once more, now that nobody else is at work in the folder and all names are known.
         estimation = make_estimation(parts.config["evaluate"], parts.model.timesteps_train)
+        processes.together(lambda: _check_outputs(parts, folder, estimation))
+
+        # One program serves the validations and, if it takes as many steps, the final evaluation.
         compiled = make_evaluation_step(parts.model, estimation, parts.mesh)
         validation = Validation(parts, estimation, compiled, stop.check)
         samples = Samples(parts, folder, stop.check)
@@ -91,6 +95,13 @@ def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[
         identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
     checkpoints.check_present(folder, saved, parts.config)
     return identity
+
+
+def _check_outputs(parts: Parts, folder: Path, estimation: Estimation) -> None:
+    """Try everything that the run will write, its final evaluation included."""
+    split, step = parts.config["evaluate"]["split"], parts.config["train"]["num_steps"]
+    path = report_path(folder, split, step, estimation)
+    check_outputs(folder, parts.config, [path, path.with_suffix(".npz")])
 
 
 def _final_report(

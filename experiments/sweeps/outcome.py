@@ -10,7 +10,7 @@ from vdm.errors import CheckpointError, DataError
 from vdm.runs import config_identity, evaluations, record
 from vdm.runs.dataset import open_dataset
 from vdm.runs.folder import read_identity
-from vdm.training.checkpoint_folder import saved_ema_hash
+from vdm.training.checkpoint_record import saved_ema_hash
 from vdm.types import TERM_NAMES
 
 

@@ -1,6 +1,7 @@
 """What is damaged is set aside, never deleted; what only looks so is left alone; amending a step."""
 
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 from vdm.errors import CheckpointError
 from vdm.runtime import devices
+from vdm.runtime.hashes import sealed
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.checkpoint_folder import Folder
 from vdm.training.state import TrainState
@@ -153,32 +155,48 @@ def test_another_optimizer_is_named_as_such(checkpoints):
     assert "another model" not in str(raised.value) and checkpoints.steps() == [1]
 
 
-BAD_METRICS = {"empty": "", "truncated": '{"validation_bits', "other JSON": "[]", "binary": "\x00"}
+def make_earlier(checkpoints, step, content=None):
+    """Give a step the files of an earlier revision: its metric in a file without a hash."""
+    folder = checkpoints.directory / str(step)
+    path = folder / "record" / "metadata"
+    record = json.loads(path.read_text())["content"]
+    metrics = record.pop("metrics")
+    path.write_text(json.dumps(sealed(record)))
+    (folder / "metrics").mkdir()
+    (folder / "metrics" / "metrics").write_text(content or json.dumps(metrics))
+    return folder / "metrics" / "metrics"
 
 
-@pytest.mark.parametrize("content", BAD_METRICS.values(), ids=BAD_METRICS.keys())
-def test_damaged_metrics_do_not_close_the_folder(checkpoints, open_folder, warnings, content):
+@pytest.mark.parametrize("content", ["{", '{"validation_bits_per_dim": null}'])
+def test_damaged_metrics_of_an_earlier_revision(checkpoints, open_folder, warnings, content):
+    """Named; the step counts as not validated; the folder opens, saves and keeps as before."""
     save(checkpoints, 1, 2, 3, scores=(1.0, 2.0, 3.0))
-    path = checkpoints.directory / "1" / "metrics" / "metrics"
-    path.write_text(content)
+    path = make_earlier(checkpoints, 1, content)
     before = contents(checkpoints.directory)
     reader = open_folder(read_only=True)
     assert reader.best_step() == 2 and restore(reader)[0] == 3
     assert contents(checkpoints.directory) == before
+    (line,) = warnings
+    assert line.startswith("WARNING") and str(path) in line and "step 1" in line
     writer = open_folder()
-    assert path.with_name("damaged-metrics").read_text() == content and not path.exists()
-    assert len(warnings) == 2
-    assert all(str(path) in line and "step 1 counts as not validated" in line for line in warnings)
     assert restore(writer)[0] == 3 and writer.best_step() == 2
     save(writer, 4, 5)
     assert writer.steps() == [2, 3, 4, 5]  # 1 is no longer kept as the best
 
 
-def test_metrics_damaged_while_it_runs(checkpoints, warnings):
-    save(checkpoints, 1, 2, scores=(1.0, 2.0))
-    (checkpoints.directory / "2" / "metrics" / "metrics").write_text("{")
-    assert restore(checkpoints)[0] == 2 and checkpoints.best_step() == 1
-    assert len(warnings) == 1
+def test_metrics_of_an_earlier_revision_are_read_with_one_line(checkpoints, open_folder, warnings):
+    """And come under the hash of the record once that is written again."""
+    save(checkpoints, 1, 2, 3, scores=(1.0, 2.0, 3.0))
+    paths = [make_earlier(checkpoints, step) for step in (1, 2, 3)]
+    writer = open_folder()
+    assert writer.best_step() == 1 and writer.metric(3) == 3.0
+    (line,) = warnings
+    assert str(paths[0]) in line and "WARNING" not in line
+    save(writer, 4)
+    assert writer.steps() == [1, 2, 3, 4]
+    writer.amend(3, {"evaluated": True})
+    paths[2].write_text('{"validation_bits_per_dim": 0.5}')
+    assert writer.metric(3) == 3.0
 
 
 def test_amending_a_step(checkpoints, open_folder):
@@ -196,20 +214,19 @@ def test_amending_a_step(checkpoints, open_folder):
     assert checkpoints.best_step() == 2 and checkpoints.metric(5) is None
 
 
-def test_amending_replaces_files_whole(checkpoints, monkeypatch):
-    """A kill between the two leaves a record that does not know of the metrics."""
+def test_amending_replaces_the_record_whole(checkpoints, monkeypatch):
+    """A kill leaves the record as it was, or the new one with its metric."""
     save(checkpoints, 1)
     before = contents(checkpoints.directory / "1")
-    write = Folder.write_json
+    replace = os.replace
 
-    def killed(folder, step, name, content):
-        write(folder, step, name, content)
+    def killed(*paths):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Folder, "write_json", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.amend(1, {"evaluated": True}, {METRIC: 1.0})
-    after = contents(checkpoints.directory / "1")
-    assert json.loads(after.pop("metrics/metrics")) == {METRIC: 1.0}
-    assert after == before and checkpoints.read_record(1)[1] == RECORD
+    monkeypatch.setattr(os, "replace", replace)
+    assert contents(checkpoints.directory / "1") == before
+    assert checkpoints.read_record(1)[1] == RECORD and checkpoints.metric(1) is None
     np.testing.assert_array_equal(restore(checkpoints)[2]["denoiser"]["kernel"], np.ones((4, 3)))

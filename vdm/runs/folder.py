@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from vdm.errors import CheckpointError, ConfigError, DataError, DiskError
+from vdm.runs import identity_checks
 from vdm.runs.config import as_tuples, differences
 from vdm.runs.config_identity import config_changes
 from vdm.runs.former_fields import FORMER_NAMES, upgrade
 from vdm.runtime import locks
-from vdm.runtime.files import write_whole
+from vdm.runtime.files import FULL_ERRNOS, write_whole
 from vdm.runtime.processes import is_first
 from vdm.types import DataSpec
 
@@ -72,19 +73,24 @@ def read_identity(workdir: Path) -> dict[str, Any] | None:
     """Return the contents of config.json, lists as tuples; None when there is none.
 
     The configuration of an earlier revision comes with its fields under their present names.
+
+    Raises:
+      CheckpointError: it cannot be read, or a field is missing or has another type.
     """
     path = workdir / "config.json"
-    if not path.exists():
-        return None
     try:
-        identity = as_tuples(json.loads(path.read_text()))
-        if not {"config", "data"} <= set(identity):
-            raise ValueError("no configuration in it")
-        if isinstance(identity["config"], dict):
-            identity["config"] = upgrade(identity["config"])
-    except (OSError, ValueError, TypeError) as error:
+        if not os.path.lexists(path):
+            return None
+        identity = as_tuples(json.loads(path.read_bytes()))
+        identity_checks.check_sections(identity)
+        identity["config"] = upgrade(identity["config"])
+        identity_checks.check_fields(identity)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); see to its disk") from None
+    # Hundreds of lists within lists are a recursion too deep.
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read ({error}); restore it or delete the folder"
+            f"{path}: is damaged ({error}); restore it, or train in another folder"
         ) from None
     return identity
 
@@ -179,6 +185,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
     Raises:
       ConfigError: another run holds it, or the folder cannot be written.
+      DiskError: the disk is full.
     """
     if not is_first():
         yield
@@ -191,9 +198,8 @@ def locked(workdir: Path) -> Iterator[None]:
             f"workdir={workdir}: in use by {owner}; wait, or choose another folder"
         ) from None
     except OSError as error:
-        raise ConfigError(
-            f"workdir={workdir}: cannot be written ({error.strerror or error})"
-        ) from error
+        kind = DiskError if error.errno in FULL_ERRNOS else ConfigError
+        raise kind(f"workdir={workdir}: cannot be written ({error.strerror or error})") from error
     with lock:
         yield
 

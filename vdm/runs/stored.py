@@ -8,7 +8,7 @@ from vdm.errors import CheckpointError
 from vdm.runs import evaluations
 from vdm.runs.config_identity import config_hash, earlier_config_hash
 from vdm.runs.evaluations import Stored
-from vdm.training.checkpoint_folder import saved_ema_hash
+from vdm.training.checkpoint_record import saved_ema_hash
 
 
 def read_all(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Stored]:

@@ -5,6 +5,9 @@ import os
 import secrets
 from pathlib import Path
 
+FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+"""Error numbers of a full disk, or of a user's share of one."""
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` by `content` as a whole, or leave it as it was, even at a power cut.

@@ -40,7 +40,7 @@ def fingerprints(tree: Tree, refuse_nonfinite: bool = False) -> dict[str, dict]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name, array = jax.tree_util.keystr(path), gather(leaf)
         if refuse_nonfinite and array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-            raise NonFiniteError(f"{name} is not finite: it is not saved; the last checkpoint is")
+            raise NonFiniteError(f"{name} is not finite")
         # Viewed as bytes, because numpy has no buffer interface for JAX's own dtypes, such as
         # bfloat16.
         digest = hashlib.sha256(

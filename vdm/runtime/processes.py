@@ -47,13 +47,21 @@ def together(work: Callable[[], Result]) -> Result:
         result = work()
     except Exception as exception:
         error = exception
-    code = 0 if error is None else getattr(error, "exit_code", 1)
-    codes = multihost_utils.process_allgather(np.int32(code))
+    exchange(0 if error is None else getattr(error, "exit_code", 1))
     if error is not None:
         raise error
-    for index in np.flatnonzero(codes):
-        raise ElsewhereError(int(index), int(codes[index]))
     return result  # type: ignore[return-value]
+
+
+def exchange(code: int) -> None:
+    """Tell all processes this one's exit code; one that fails itself only tells.
+
+    Raises:
+      ElsewhereError: `code` is 0 and another process has failed.
+    """
+    codes = multihost_utils.process_allgather(np.int32(code))
+    for index in np.flatnonzero(codes) if code == 0 else ():
+        raise ElsewhereError(int(index), int(codes[index]))
 
 
 def first_only(work: Callable[[], object]) -> None:

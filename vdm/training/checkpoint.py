@@ -4,8 +4,8 @@ One checkpoint is one Orbax step, whose items commit together:
 
     <directory>/<step>/state    step, parameters, optimizer state
                        ema      averaged parameters; evaluation reads only these
-                       record   configuration, data identity, progress, SHA-256 per array (JSON)
-                       metrics  the metric that decides which checkpoint is best
+                       record   configuration, data identity, progress, SHA-256 per array, and the
+                                metric that decides which is best (JSON, under its own hash)
 
 Orbax restores an array file with a flipped bit without an error, so every array is hashed when it
 is saved, and again when it is restored. A damaged step is reported, skipped for the one before,
@@ -16,18 +16,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vdm.errors import DiskError
-from vdm.runtime.hashes import (
-    check_hashes,
-    check_same_arrays,
-    describe,
-    fingerprints,
-    sealed,
-    unsealed,
-)
+from vdm.errors import DiskError, NonFiniteError
+from vdm.runtime.hashes import check_hashes, check_same_arrays, describe, fingerprints, sealed
 from vdm.runtime.processes import ElsewhereError, first_only, is_first, together
-from vdm.training.checkpoint_folder import METRICS, RECORD, Folder, line
+from vdm.training import checkpoint_record as records
+from vdm.training.checkpoint_commit import check_room, jointly, save_failure, threads_ended
+from vdm.training.checkpoint_folder import Folder
 from vdm.training.checkpoint_manager import open_manager
+from vdm.training.checkpoint_record import error_line
 
 Tree = Any
 
@@ -63,18 +59,16 @@ class Checkpoints:
         self._read_only = read_only
         # Among several processes only the first changes what is on disk.
         self._folder = Folder(self.directory, read_only or not is_first(), warn)
-
-        # A metrics file that is no JSON must go first: Orbax reads them all when it opens the
-        # folder.
+        self._metrics = records.Metrics(
+            self.directory, best_metric, warn if is_first() else lambda line: None
+        )
         try:
-            first_only(self._folder.pass_over_metrics)
             self._manager = open_manager(
-                self.directory, keep_latest, keep_best, best_metric, read_only
+                self.directory, keep_latest, keep_best, self._metrics.of, read_only
             )
         except OSError as error:
-            raise DiskError(
-                f"checkpoints={directory}: cannot be opened ({line(error)}); choose another workdir"
-            ) from error
+            reason = f"cannot be opened ({error_line(error)}); choose another workdir"
+            raise DiskError(f"checkpoints={directory}: {reason}") from error
 
     def steps(self) -> list[int]:
         """Return all committed steps, ascending, without those set aside as damaged."""
@@ -84,15 +78,19 @@ class Checkpoints:
         """Return the newest committed step, or None."""
         return max(self.steps(), default=None)
 
+    def remaining(self) -> str:
+        """Return which step there is to resume from, as a clause of a message."""
+        step = self.latest_step()
+        return "no step is there to resume from" if step is None else f"step {step} is intact"
+
     def best_step(self) -> int | None:
         """Return the step with the lowest `best_metric`, or None if no step was saved with it."""
-        metrics = {step: self.metric(step) for step in self.steps()}
-        scored = [(metric, step) for step, metric in metrics.items() if metric is not None]
-        return min(scored, default=(None, None))[1]
+        scored = [(self.metric(step), step) for step in self.steps()]
+        return min(((m, s) for m, s in scored if m is not None), default=(None, None))[1]
 
     def metric(self, step: int) -> float | None:
         """Return `best_metric` of step `step`, or None."""
-        return self._folder.read_metric(step, self.best_metric)
+        return self._metrics.of(step)
 
     def save(
         self,
@@ -113,43 +111,44 @@ class Checkpoints:
 
         Raises:
           NonFiniteError: an array holds nan or inf; nothing is written.
-          DiskError: the save failed; older steps are intact.
+          DiskError: the save failed, in every process if in one; nothing of it is left, older steps
+            are as they were, and it can be tried again.
         """
-        import orbax.checkpoint as ocp
-
         # Hashed before anything is written: nan in the parameters must not push good checkpoints
         # out.
         trees = {"state": state, "ema": ema}
-        hashes = {item: fingerprints(tree, refuse_nonfinite=True) for item, tree in trees.items()}
-        items = {
-            **{item: ocp.args.StandardSave(tree) for item, tree in trees.items()},
-            "record": ocp.args.JsonSave(sealed({**record, "arrays": hashes})),
-        }
-        args, scored = ocp.args.Composite(**items), self._scored(metrics)
-
-        # Leftovers of earlier kills are removed only now: one more valid step is on disk.
         try:
-            together(lambda: self._commit(step, args, scored))
+            hashes = {name: fingerprints(tree, True) for name, tree in trees.items()}
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}: step {step} is not saved; {self.remaining()}") from None
+        content = records.make_record(record, hashes, self._scored(metrics))
+        try:
+            together(lambda: check_room(self.directory, trees))
+            jointly(lambda: self._commit(step, trees, content))
+        # What Orbax and TensorStore raise for a write that fails.
+        except (OSError, ValueError, RuntimeError, ExceptionGroup, ElsewhereError) as error:
+            # At once: a failed save's own leftovers may be what fills the disk.
             self._folder.remove_partial()
-        except (OSError, ValueError, RuntimeError, ElsewhereError) as error:
-            raise DiskError(
-                f"checkpoints={self.directory}: saving step {step} failed ({line(error)}); "
-                "older checkpoints are intact; free some space and resume"
-            ) from error
+            self._reload()
+            reason = f"saving step {step} failed ({save_failure(error)})"
+            raise DiskError(f"checkpoints={self.directory}: {reason}") from error
+        self._folder.remove_partial()
 
-    def _commit(self, step: int, args: Any, metrics: dict | None) -> None:
+    def _commit(self, step: int, trees: Mapping[str, Tree], record: Mapping) -> None:
         """Write one step and wait until it is complete."""
-        self._manager.save(step, args=args, metrics=metrics, force=True)
-        # Only waiting raises what went wrong, such as a full disk.
-        self._manager.wait_until_finished()
+        import orbax.checkpoint as ocp
+
+        items: dict[str, Any] = {n: ocp.args.StandardSave(tree) for n, tree in trees.items()}
+        args = ocp.args.Composite(**items, record=ocp.args.JsonSave(record))
+        with threads_ended():
+            self._manager.save(step, args=args, force=True)
+            # Only waiting raises what went wrong, such as a full disk.
+            self._manager.wait_until_finished()
 
     def amend(
         self, step: int, changes: Mapping, metrics: Mapping[str, float] | None = None
     ) -> None:
         """Add results that came after step `step` was saved, such as its validation.
-
-        The metrics are written first: a kill in between leaves a record that asks for them once
-        more.
 
         Args:
           step: a committed step.
@@ -160,24 +159,22 @@ class Checkpoints:
           DiskError: it cannot be written; the step is as it was.
         """
 
-        # The record is sealed again as a whole; its hashes of the arrays stay as they were.
-        record = sealed({**self._record(step), **changes})
-        scored = self._scored(metrics)
-
         def write():
-            if scored:
-                self._folder.write_json(step, METRICS, scored)
-            self._folder.write_json(step, RECORD, record)
+            before, former = self._record(step), self._metrics.of(step)
+            # One of an earlier revision has its metric elsewhere; from now on a hash protects it.
+            kept = {} if former is None else {self.best_metric: former}
+            scored = self._scored(metrics) or before.get("metrics") or kept
+            # Sealed again as a whole; the hashes of the arrays stay as they were.
+            record = sealed({**before, **changes, "metrics": scored})
+            records.write_record(self.directory, step, record)
 
-        # Orbax must read the folder again, or it would rank the step by what it remembers.
         try:
             first_only(write)
-            self._reload()
         except OSError as error:
-            raise DiskError(
-                f"checkpoints={self.directory}: step {step} cannot be amended ({line(error)}); "
-                "free some space and resume"
-            ) from error
+            reason = (
+                f"step {step} cannot be amended ({error_line(error)}); free some space and resume"
+            )
+            raise DiskError(f"checkpoints={self.directory}: {reason}") from error
 
     def restore(
         self, abstract_state: Tree, abstract_ema: Tree, step: int | None = None
@@ -199,9 +196,8 @@ class Checkpoints:
 
     def restore_ema(self, abstract_ema: Tree, step: int | None = None) -> tuple[int, Tree]:
         """Return (step, ema) as `restore` does, reading nothing else."""
-        restored_step, trees = self._first_good(
-            step, lambda n: self._read(n, {"ema": abstract_ema})
-        )
+        wanted = {"ema": abstract_ema}
+        restored_step, trees = self._first_good(step, lambda n: self._read(n, wanted))
         return restored_step, trees["ema"]
 
     def read_record(self, step: int | None = None) -> tuple[int, dict]:
@@ -210,7 +206,7 @@ class Checkpoints:
         JSON has no tuples: all lists of the record come as tuples, as they were.
         """
         readable_step, record = self._first_good(step, self._record)
-        return readable_step, {name: _tuples(v) for name, v in record.items() if name != "arrays"}
+        return readable_step, records.facts_of(record)
 
     def close(self) -> None:
         """Wait for Orbax's threads."""
@@ -225,14 +221,11 @@ class Checkpoints:
     def _reload(self) -> None:
         """Make Orbax read the folder again, whose steps were changed behind its back."""
         if not self._read_only:
-            # Orbax reads all metrics, and fails on one that is no JSON.
-            first_only(self._folder.pass_over_metrics)
             self._manager.reload()
 
-    def _scored(self, metrics: Mapping[str, float] | None) -> dict[str, float] | None:
-        """Return the metrics that Orbax ranks a step by; None for a step that was not validated."""
-        # Orbax ranks whatever has metrics, so a checkpoint not judged by the best one has none.
-        return dict(metrics) if metrics and self.best_metric in metrics else None
+    def _scored(self, metrics: Mapping[str, float] | None) -> dict[str, float]:
+        """Return the metrics that a step is ranked by; {} for a step that was not validated."""
+        return dict(metrics) if metrics and self.best_metric in metrics else {}
 
     def _read(self, step: int, abstract: Mapping[str, Tree]) -> dict[str, Tree]:
         """Return the trees of one step, each compared with what was recorded when it was saved."""
@@ -246,7 +239,7 @@ class Checkpoints:
         )
         items = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
         args = ocp.args.Composite(**items)
-        restored = together(lambda: self._manager.restore(step, args=args))
+        restored = jointly(lambda: self._manager.restore(step, args=args))
 
         # Hashes are compared after, because Orbax does not notice a flipped bit.
         for item in abstract:
@@ -254,15 +247,4 @@ class Checkpoints:
         return {item: restored[item] for item in abstract}
 
     def _record(self, step: int) -> dict:
-        """Return the record of one step, or raise where its own hash does not fit."""
-        import orbax.checkpoint as ocp
-
-        items = ocp.args.Composite(record=ocp.args.JsonRestore())
-        return unsealed(self._manager.restore(step, args=items)["record"])
-
-
-def _tuples(value: Any) -> Any:
-    """Return a value read from JSON with its lists as the tuples they were."""
-    if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+        return records.read_record(self.directory, step)

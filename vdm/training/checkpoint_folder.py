@@ -6,20 +6,21 @@ knows.
 """
 
 import errno
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vdm.errors import CheckpointError, DiskError
-from vdm.runtime.files import sync_folder, write_whole
-from vdm.runtime.hashes import OtherModelError, json_hash, unsealed
+from vdm.runtime.files import sync_folder
+from vdm.runtime.hashes import OtherModelError
+from vdm.training.checkpoint_record import error_line
 
-METRICS = "metrics/metrics"
-"""File within a step's folder; Orbax reads it for every step whenever it lists them."""
-RECORD = "record/metadata"
-"""File within a step's folder that holds the sealed record."""
+PARTIAL = "*.orbax-checkpoint-tmp*"
+"""Pattern of the folders in which Orbax writes a step before it commits it."""
+_REMOVAL_SECONDS = 5.0
+_DAMAGE_ERRNOS = {None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR}
 
 
 class Folder:
@@ -63,7 +64,7 @@ class Folder:
                 raise
             except Exception as error:
                 self._raise_unless_damage(candidate, error)
-                damaged[candidate] = line(error)
+                damaged[candidate] = error_line(error)
             else:
                 # Only now, when a good step is known to remain.
                 self._pass_over(damaged, candidate)
@@ -72,39 +73,20 @@ class Folder:
         reasons = "; ".join(f"step {n}: {reason}" for n, reason in damaged.items())
         raise CheckpointError(f"checkpoints={self.directory}: none can be trusted ({reasons})")
 
-    def read_metric(self, step: int, name: str) -> float | None:
-        """Return a metric of a step, or None where it was not saved or cannot be read."""
-        try:
-            return float(json.loads(self._path(step, METRICS).read_text())[name])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write_json(self, step: int, name: str, content: Any) -> None:
-        """Replace file METRICS or RECORD of a committed step as a whole."""
-        path = self._path(step, name)
-        path.parent.mkdir(exist_ok=True)
-        sync_folder(path.parent.parent)
-        write_whole(path, json.dumps(content).encode())
-
-    def pass_over_metrics(self) -> None:
-        """Set aside every metrics file that is no JSON object: Orbax would open nothing."""
-        for step, reason in self._unreadable_metrics():
-            path = self._path(step, METRICS)
-            self._warn(
-                f"WARNING: {path} is damaged ({reason}){self._set_aside(path)}; "
-                f"step {step} counts as not validated"
-            )
-
     def remove_partial(self) -> None:
-        """Remove what interrupted saves left behind."""
+        """Remove what interrupted and failed saves left behind."""
         if self.read_only:
             return
-        for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(path, ignore_errors=True)
-
-    def _path(self, step: int, name: str) -> Path:
-        """Return the path of a file in a step's folder."""
-        return self.directory / str(step) / name
+        # Threads of a save that failed may still write into its folder for a moment: an attempt that
+        # meets such a file is repeated.
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while partial := list(self.directory.glob(PARTIAL)):
+            for path in partial:
+                shutil.rmtree(path, ignore_errors=True)
+            if time.monotonic() > deadline:
+                return  # not ours to remove, such as a file that is immutable
+            if any(path.exists() for path in partial):
+                time.sleep(0.05)
 
     def _candidates(self, step: int | None) -> list[int]:
         """Return the steps to try, the newest first."""
@@ -120,12 +102,16 @@ class Folder:
         """Raise unless `error` shows that the step's files are damaged, so that it may be set aside."""
         if _ran_out(error):
             raise CheckpointError(
-                f"{self.directory / str(step)}: memory, or another resource, ran out while it was "
-                f"read ({line(error)}); it is not taken for damaged: end what else uses the device"
+                f"{self.directory / str(step)}: memory, or another resource, ran out while it was read "
+                f"({error_line(error)}); it is not taken for damaged: end what else uses the device"
             ) from error
-        # Of operating system errors only a missing file is damage: others may be temporary.
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            raise error
+        # Of operating system errors only a missing file, or one in a folder's place, is damage: others
+        # may be temporary.
+        if isinstance(error, OSError) and error.errno not in _DAMAGE_ERRNOS:
+            raise CheckpointError(
+                f"{self.directory / str(step)}: cannot be read ({error_line(error)}); it is not taken "
+                "for damaged: see to its disk and its permissions, and try again"
+            ) from error
         # Any other error counts as damage: a damaged file makes Orbax raise nearly anything.
 
     def _pass_over(self, damaged: Mapping[int, str], good: int) -> None:
@@ -136,19 +122,6 @@ class Folder:
                 f"WARNING: checkpoint {folder} is damaged ({reason}){self._set_aside(folder)}; "
                 f"going on with step {good}"
             )
-
-    def _unreadable_metrics(self) -> Iterator[tuple[int, str]]:
-        """Yield (step, reason) of every metrics file that is no JSON object."""
-        for step in self.steps():
-            try:
-                content = json.loads(self._path(step, METRICS).read_text())
-            except ValueError as error:
-                yield step, line(error)
-            except OSError:
-                continue  # it has none, or the disk is out of reach
-            else:
-                if not isinstance(content, dict):
-                    yield step, "no JSON object"
 
     def _set_aside(self, path: Path) -> str:
         """Rename a damaged folder or file, and return where to, as the end of a sentence."""
@@ -164,29 +137,10 @@ class Folder:
             path.rename(target)
             sync_folder(target.parent)
         except OSError as error:
-            raise DiskError(f"{path}: is damaged, cannot be set aside ({line(error)})") from error
+            raise DiskError(
+                f"{path}: is damaged, cannot be set aside ({error_line(error)})"
+            ) from error
         return f"; it was put into {target}"
-
-
-def saved_ema_hash(directory: Path, step: int) -> str:
-    """Return `vdm.runtime.hashes.tree_hash` of the averaged parameters that `step` was saved with.
-
-    It comes from the step's record: no array is read, and Orbax is not imported.
-
-    Raises:
-      CheckpointError: no such step in `directory`, or a damaged record.
-    """
-    path = directory / str(step) / RECORD
-    try:
-        return json_hash(unsealed(json.loads(path.read_bytes()))["arrays"]["ema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({line(error)})") from None
-
-
-def line(error: BaseException) -> str:
-    """Return an error's text as one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__
 
 
 def _ran_out(error: BaseException | None) -> bool:

@@ -10,8 +10,10 @@ from PIL import Image
 from experiments.reports import learning
 from vdm.errors import CheckpointError
 from vdm.runs import history
+from vdm.runs.defaults import default_config
 
-CONFIG = json.dumps({"config": {}, "data": {}})
+DATA = {"name": "digits", "shape": [8, 8, 1], "num_levels": 17, "content_hash": "0"}
+CONFIG = json.dumps({"config": default_config(), "data": {**DATA, "split_sizes": {}}})
 
 
 @pytest.fixture

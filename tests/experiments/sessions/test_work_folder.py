@@ -1,6 +1,7 @@
 """Whose folder it is: what may change on resuming, and a run that came in between."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -63,3 +64,29 @@ def test_another_run_that_started_before_the_lock(make_parts, tmp_path, monkeypa
     with pytest.raises(ConfigError, match=r"another run: .*train.num_steps 1 -> 7"):
         training.run(make_parts(), tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["config"]["train"]["num_steps"] == 1
+
+
+OBSTACLES = {
+    "checkpoints": lambda folder: (folder / "checkpoints").write_text(""),
+    "metrics.jsonl": lambda folder: (folder / "metrics.jsonl").mkdir(),
+    "config.json": lambda folder: (folder / "config.json").mkdir(),
+    "tensorboard": lambda folder: (folder / "tensorboard").write_text(""),
+}
+
+
+@pytest.mark.slow
+def test_what_cannot_be_written_is_refused_before_step_1(launch, tmp_path):
+    """Fault: a file where a folder will be, a folder where a file will be, a name that is no UTF-8."""
+    folders = {name: tmp_path / str(number) for number, name in enumerate(OBSTACLES)}
+    for name, folder in folders.items():
+        folder.mkdir()
+        OBSTACLES[name](folder)
+    folders["UTF-8"] = tmp_path / os.fsdecode(b"caf\xe9")
+    for name, folder in folders.items():
+        before = sorted(folder.rglob("*"))
+        done = launch("train", folder, overrides={"train.writers": "json_lines,tensorboard"})
+        assert done.returncode == 2, (name, done.stderr)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: --workdir=") and name in line, line
+        # Not even the header: nothing was prepared or compiled.
+        assert done.stdout == "" and sorted(folder.rglob("*")) == before
