@@ -104,6 +104,7 @@ def test_another_run_in_the_folder_is_refused(finished, launch, case):
     before = files(workdir)
     line = error(launch("train", workdir, overrides=overrides), code)
     assert all(part in line for part in parts), line
+    assert f"--workdir={workdir}" in line
     assert files(workdir) == before
 
 
