@@ -16,6 +16,8 @@ from vdm.runs import parts as run_parts
 from vdm.runs import record
 from vdm.training.writers import read_json_lines
 
+pytestmark = pytest.mark.slow
+
 STEPS = {"num_steps": 6, "save_every_steps": 1, "evaluate_every_steps": 0, "num_samples": 0}
 STEPS |= {"sample_every_steps": 0}
 """With 12 images of training in batches of 8, an epoch ends within the second batch."""
@@ -106,7 +108,6 @@ def test_a_signal_in_the_final_evaluation_leaves_no_number(run, parts, monkeypat
     assert {p.name: p.read_bytes() for p in (run / "evaluations").glob("*.npz")} == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, STEPS["num_steps"]))
 def test_resumed_at_every_step_it_sees_the_same_images(run, parts, unbroken, step, monkeypatch):
     """Fault: a stop at each step of an epoch and at its end. Batches, losses and state are the same."""
@@ -208,7 +209,6 @@ def test_a_work_folder_is_read_as_data_alone(run, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.slow
 def test_other_numbers_of_devices_go_on_from_one_state(launch, tmp_path):
     """Fault: 8 devices become 4, then 1, then 8. Hashes hold, losses agree to rounding."""
     fields = {"optimizer.decay": "constant", "optimizer.eps": 1e-3, "train.num_samples": 0}
