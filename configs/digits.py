@@ -144,7 +144,7 @@ def study() -> config_dict.ConfigDict:
     return config
 
 
-COST = "3000 steps of 32 images, about 4 minutes on two CPU cores, 1.2 GB"
+COST = "3000 steps of 32 images, 4 to 5 minutes on two CPU cores, 1.2 GB"
 UNKNOWN = "after 400 steps see docs/guide/schedules.md; after 3000 not yet measured"
 VARIANTS = {
     "": Variant(

@@ -34,8 +34,7 @@ def main():
     identity = require_identity(folder)
     config = evaluation_flags.with_flags(identity["config"], _BATCH_SIZE)
     use_compilation_cache()
-    parts = build_trained({**identity, "config": config})
-    parts.dataset.split(_SPLIT.value)  # refuses a split that the data do not have
+    parts = build_trained({**identity, "config": config}, split=_SPLIT.value)
 
     trained = config["objective"]["num_timesteps"]
     timesteps = trained if _TIMESTEPS.value is None else _TIMESTEPS.value

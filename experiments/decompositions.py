@@ -38,8 +38,8 @@ def main():
     folder = Path(_WORKDIR.value)
     identity = require_identity(folder)
     use_compilation_cache()
-    parts = build_trained(identity)
     split = _SPLIT.value or identity["config"]["evaluate"]["split"]
+    parts = build_trained(identity, split=split)
     spec = parts.dataset.spec
 
     print(provenance.header())

@@ -58,10 +58,9 @@ def main():
     asked = bounds.parse(evaluation_flags.with_former_options(_BOUND.value), given, config)
 
     use_compilation_cache()
-    parts = together(
-        lambda: build_trained({**identity, "config": config}, verify_data=_VERIFY_DATA.value)
-    )
-    parts.dataset.split(config["evaluate"]["split"])  # refuses a split that the data do not have
+    identity = {**identity, "config": config}
+    split = config["evaluate"]["split"]
+    parts = together(lambda: build_trained(identity, verify_data=_VERIFY_DATA.value, split=split))
 
     print(provenance.header())
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)

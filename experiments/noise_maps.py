@@ -36,8 +36,7 @@ def main():
     folder, times = Path(_WORKDIR.value), noise_maps.read_times(_TIMES.value)
     identity = require_identity(folder)
     use_compilation_cache()
-    parts = build_trained(identity)
-    parts.dataset.split(_SPLIT.value)  # refuses a split that the data do not have
+    parts = build_trained(identity, split=_SPLIT.value)
     model = parts.model.as_diffusion("noise_maps")
     noise_maps.check(model)  # refuses a scalar schedule, whose maps would be flat
 

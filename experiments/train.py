@@ -39,12 +39,14 @@ def main():
 
     from experiments.sessions import dry_run, training
     from vdm.runs import provenance
+    from vdm.runs.completion import complete
     from vdm.runs.folder import default_workdir, read_identity
     from vdm.runs.outputs import check_outputs
     from vdm.runs.parts import build, use_compilation_cache
     from vdm.runtime.processes import check_same, together
 
-    config = _CONFIG.value.to_dict()
+    # A configuration file may leave fields out, and misspell one.
+    config = complete(_CONFIG.value)
     if _DRY_RUN.value:
         print(provenance.header(config))
         return dry_run.run(config)

@@ -16,6 +16,7 @@ from absl import flags
 
 from vdm.errors import ConfigError
 from vdm.runs.prepare_data import VERIFY_DATA
+from vdm.runs.ranges import MAX_TIMESTEPS
 
 Flag = flags.FlagHolder[Any]
 
@@ -81,7 +82,9 @@ def seed(default: int | None, text: str) -> Flag:
 def timesteps(text: str = "", default: int | None = None) -> Flag:
     """--timesteps, T of the bound; `text` replaces its help."""
     text = text or "Number of steps T of the bound; 0 = continuous time. Default: as trained."
-    return flags.DEFINE_integer("timesteps", default, text, lower_bound=0)
+    return flags.DEFINE_integer(
+        "timesteps", default, text, lower_bound=0, upper_bound=MAX_TIMESTEPS
+    )
 
 
 def repeats(default: int | None = None, otherwise: str = "") -> Flag:

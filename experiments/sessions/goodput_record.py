@@ -129,7 +129,9 @@ def _process_start() -> float:
     """Return when this process started, seconds since 1970, so that its imports count too."""
     try:
         # The 22nd field, in clock ticks since boot; the 2nd, a name in brackets, may hold spaces.
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        ticks = int(
+            Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        )
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
         return time.time() - age if ticks else _IMPORTED
     except (OSError, ValueError, IndexError, AttributeError):

@@ -147,7 +147,7 @@ def _restore(
 
     # config.json may have been lost or edited; what the checkpoint says was trained.
     allowed = [field for changes in identity.get("changes", ()) for field in changes]
-    check_resumable(record, parts.config, identity["data"], allowed)
+    check_resumable(record, parts.config, identity["data"], allowed, folder)
 
     step = int(state.step)
     # Checkpoints from before these records were saved after both.

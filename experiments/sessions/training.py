@@ -97,7 +97,7 @@ def _check_identity(parts: Parts, folder: Path, allowed: Sequence[str]) -> dict[
         "provenance": provenance(),
     }
     if saved := read_identity(folder):
-        changes = check_resumable(saved, parts.config, identity["data"], allowed)
+        changes = check_resumable(saved, parts.config, identity["data"], allowed, folder)
         identity["changes"] = [*saved.get("changes", ()), *([changes] if changes else [])]
     checkpoints.check_present(folder, saved, parts.config)
     return identity

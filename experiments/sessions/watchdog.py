@@ -206,7 +206,7 @@ def _write_stacks(path: Path, headline: str) -> None:
     """Write the Python stack of every thread, and what standard output still holds."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
+        with path.open("w", encoding="utf-8") as file:
             file.write(f"{headline}\n\n")
             file.flush()
             # From C, by the file's descriptor: it asks nothing of the threads.

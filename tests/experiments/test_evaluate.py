@@ -47,6 +47,7 @@ MISTAKES = {
     "step": (["--step=7"], 5, ["step=7", "12"]),
     "step name": (["--step=newest"], 2, ["--step=newest", "best"]),
     "timesteps": (["--timesteps=-1"], 2, ["--timesteps=-1"]),
+    "too many timesteps": (["--timesteps=10000000"], 2, ["--timesteps=10000000", "1000000"]),
 }
 
 

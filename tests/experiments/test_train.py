@@ -103,6 +103,7 @@ def test_another_run_in_the_folder_is_refused(finished, launch, case):
     before = files(workdir)
     line = error(launch("train", workdir, overrides=overrides), code)
     assert all(part in line for part in parts), line
+    assert f"--workdir={workdir}" in line
     assert files(workdir) == before
 
 
@@ -173,6 +174,30 @@ def test_dry_run_writes_nothing(launch, tmp_path):
     for part in ("shape (8, 8, 1)", "17 levels", "parameters of the denoiser", "MiB", "one step"):
         assert part in done.stdout
     assert files(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_dry_run_refuses_what_training_would_meet_at_its_end(launch, tmp_path):
+    """The final evaluation of a split that the data do not have."""
+    done = launch("train", tmp_path / "run", "--dry_run", overrides={"evaluate.split": "dev"})
+    assert "config.evaluate.split='dev'" in error(done, 2)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_misspelt_field_of_a_configuration_file(fork_python, tmp_path):
+    """ConfigDict takes any name: the run would train with the default of the field that was meant."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from configs import base\n\n"
+        "def get_config():\n"
+        "    config = base.get_config()\n"
+        "    config.train.num_step = 5\n"
+        "    return config\n"
+    )
+    words = ["-m", "experiments.train", f"--config={path}", "--dry_run"]
+    done = fork_python(words, devices=1, check=False)
+    assert "config.train.num_step=5: no such field; did you mean" in error(done, 2)
 
 
 def test_arrays_train_without_tensorflow(fork_python, tmp_path):

@@ -100,6 +100,32 @@ def test_a_signal_to_any_one_stops_both_at_the_same_step(start, tmp_path):
     assert not any(line.startswith("training") for line in ended[1][1].splitlines())
 
 
+@pytest.mark.nightly
+def test_a_killed_process_ends_the_other_and_both_are_resumed(start, tmp_path):
+    """Fault: SIGKILL to process 1. Process 0 ends within 100 s; restarted, nothing is different.
+
+    JAX notices a lost process by its heartbeat, after half a minute.
+    """
+    fields = {"train.num_steps": 200, "train.log_every_steps": 1, "train.save_every_steps": 20}
+    fields |= {"train.evaluate_every_steps": 0}
+    killed, whole, lines = tmp_path / "killed", tmp_path / "whole", {}
+    port, metrics = free_port(), killed / "metrics.jsonl"
+    processes = [start(killed, i, port, overrides=fields) for i in (0, 1)]
+    deadline = time.monotonic() + 150
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 50):
+        assert time.monotonic() < deadline and processes[0].poll() is None
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGKILL)
+    assert [code != 0 for code, _, _ in finish(processes, 100)] == [True, True]
+    for folder in (killed, whole):
+        port = free_port()
+        ended = finish([start(folder, i, port, overrides=fields) for i in (0, 1)], 300)
+        assert [code for code, _, _ in ended] == [0, 0], [errors[-2000:] for *_, errors in ended]
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        lines[folder] = [(row["step"], row.get("bits_per_dim")) for row in rows]
+    assert lines[killed] == lines[whole]
+
+
 @pytest.mark.slow
 def test_two_processes_reach_the_numbers_of_one_and_are_resumed_by_one(start, launch, tmp_path):
     whole, parted, port = tmp_path / "whole", tmp_path / "parted", free_port()

@@ -7,54 +7,66 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from vdm.data.base import Dataset
 from vdm.errors import ConfigError, choose
+from vdm.models.base import Model
 from vdm.networks.base import DTYPES
 from vdm.networks.base import OPTIONS as NETWORK_OPTIONS
+from vdm.runs.completion import check_kinds
+from vdm.runs.ranges import SEED, check_ranges
 from vdm.runtime import devices
+from vdm.samplers import serving
 from vdm.training.writers import check_writers
 
-SEEDS = (0, 2**32 - 1)
+SEEDS = (int(SEED.least), int(SEED.most))
 """Smallest and largest seed; a JAX key takes 32 bits."""
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Check the numbers of a whole configuration.
+    """Check a whole configuration, as far as that can be done without data and devices.
 
     Raises:
-      ConfigError: the first number out of range; it would end inside a library, or train nonsense.
+      ConfigError: the first value that would end inside a library, or train nonsense.
     """
-    at_least = {
-        "train": {"num_steps": 1, "batch_size": 1, "log_every_steps": 0, "keep_latest": 1}
-        | {"num_microbatches": 1, "steps_per_call": 1, "max_skipped_steps": 1}
-        | {"evaluate_every_steps": 0, "save_every_steps": 0, "keep_best": 0}
-        | {"sample_every_steps": 0, "num_samples": 0, "num_sample_steps": 1, "watchdog_seconds": 0},
-        "evaluate": {"batch_size": 1, "repeats": 1, "randomisations": 1, "seed": 0},
-        "objective": {"num_timesteps": 0},
-        "optimizer": {"learning_rate": 0, "schedule_learning_rate": 0, "warmup_steps": 0}
-        | {"clip_norm": 0, "schedule_clip_norm": 0, "weight_decay": 0},
-    }
-    for group, fields in at_least.items():
-        for field, least in fields.items():
-            value = config[group][field]
-            if not value >= least:
-                raise ConfigError(f"config.{group}.{field}={value}: must be at least {least}")
-    # Rates that fall back on another one where they are None.
-    for field in ("interior_learning_rate", "encoder_learning_rate"):
-        value = config["optimizer"].get(field)
-        if value is not None and not value >= 0:
-            raise ConfigError(f"config.optimizer.{field}={value}: must be at least 0, or None")
-    # Decay rates of running means: 1 would never move from the start.
-    for field in ("ema_decay", "b1", "b2"):
-        value = config["optimizer"][field]
-        if not 0 <= value < 1:
-            raise ConfigError(f"config.optimizer.{field}={value}: must be in [0, 1)")
-    # JAX would fold a larger seed silently into 32 bits.
-    for name, seed in (("seed", config["seed"]), ("evaluate.seed", config["evaluate"]["seed"])):
-        if not 0 <= seed < 2**32:
-            raise ConfigError(f"config.{name}={seed}: must be in 0..{2**32 - 1}")
+    # Types first: the ranges compare numbers, and a name is looked up in a dictionary.
+    check_kinds(config)
+    check_ranges(config)
     check_writers(config["train"]["writers"])
     _check_denoiser(config["denoiser"])
     _check_steps_per_call(config["train"])
+    _warn_of_warmup(config["optimizer"]["warmup_steps"], config["train"]["num_steps"])
+
+
+def check_with_data(config: Mapping[str, Any], dataset: Dataset, model: Model) -> None:
+    """Check what a new run will ask of its data and model only after hours of training.
+
+    Args:
+      config: the whole configuration.
+      dataset: the open data.
+      model: the model of the configuration.
+
+    Raises:
+      ConfigError: a split that the data do not have, more images in a batch than there are, a T that
+        the model cannot take, or samples that no sampler draws.
+    """
+    train, evaluate = config["train"], config["evaluate"]
+    sizes = {name: len(images) for name, images in dataset.splits.items()}
+    choose(
+        "config.evaluate.split",
+        evaluate["split"],
+        sizes,
+        f"split of data {config['data']['name']!r}",
+    )
+    # Each batch would hold images twice, and an epoch would end within a step.
+    if train["batch_size"] > sizes["train"]:
+        raise ConfigError(
+            f"config.train.batch_size={train['batch_size']}: the training split has "
+            f"{sizes['train']} images; choose at most as many"
+        )
+    if timesteps := evaluate["num_timesteps"]:
+        model.with_timesteps(timesteps)
+    if train["num_samples"]:
+        serving(model)
 
 
 def _check_steps_per_call(train: Mapping) -> None:
@@ -66,6 +78,15 @@ def _check_steps_per_call(train: Mapping) -> None:
                 f"config.train.{field}={value}: must be a multiple of "
                 f"config.train.steps_per_call={size}"
             )
+
+
+def _warn_of_warmup(warmup_steps: int, num_steps: int) -> None:
+    """Warn of a run that ends before its learning rates have reached their peak."""
+    if warmup_steps > num_steps:
+        logging.getLogger(__name__).warning(
+            f"config.optimizer.warmup_steps={warmup_steps}: train.num_steps={num_steps} are over "
+            "before the learning rates have reached their values"
+        )
 
 
 def check_dtype(denoiser: Mapping, mesh: Mesh) -> None:
@@ -92,6 +113,7 @@ def _check_denoiser(denoiser: Mapping) -> None:
             raise ConfigError(
                 f"config.denoiser.{name}.{field}={value}: must be at least {smallest}"
             )
+    # The defaults list no fields of a network that was added to the library's.
     if not 0 <= options.get("dropout", 0) < 1:
         raise ConfigError(f"config.denoiser.{name}.dropout={options['dropout']}: must be in [0, 1)")
     if "dtype" in options:

@@ -7,7 +7,7 @@ from typing import Any
 from vdm.errors import ConfigError
 from vdm.runs.config import as_tuples, flatten
 from vdm.runs.config_identity import EARLIER_DEFAULTS, replaced
-from vdm.runs.defaults import KINDS, default_config
+from vdm.runs.defaults import ELEMENTS, KINDS, default_config
 from vdm.runs.former_fields import FORMER_NAMES
 
 EXPECTED = {
@@ -33,12 +33,31 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         if present := FORMER_NAMES.get(field):
             raise ConfigError(f"config.{field}={value!r}: this field is now config.{present}")
         raise ConfigError(f"config.{field}={value!r}: no such field; {_offer(field)}")
-    known = flatten(defaults)
-    for field, value in flatten(given).items():
-        # Options of a variant that the defaults do not list: the variant itself checks them.
-        if field in known:
-            _check_kind(field, value, known[field])
+    check_kinds(given)
     return _merged(defaults, given)
+
+
+def check_kinds(config: Mapping[str, Any]) -> None:
+    """Check the type of every field that the defaults list; a variant checks further ones of its own.
+
+    Raises:
+      ConfigError: a value of another type, or a tuple with such an element.
+    """
+    _check_group(config, default_config(), "")
+
+
+def _check_group(given: Mapping, defaults: Mapping, prefix: str) -> None:
+    """Check the types of the fields of one group; `prefix` is its dotted name with a dot at the end."""
+    for name, default in defaults.items():
+        if name not in given:
+            continue
+        field, value = f"{prefix}{name}", given[name]
+        if not _is_group(default):
+            _check_kind(field, value, default)
+        elif not _is_group(value):
+            raise ConfigError(f"config.{field}={value!r}: expected a group of fields")
+        else:
+            _check_group(value, default, f"{field}.")
 
 
 def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +114,18 @@ def _check_kind(field: str, value: Any, default: Any) -> None:
     kind = KINDS[field] if default is None else type(default)
     if value is None and default is None:
         return
-    # Compared exactly: a bool is an int to Python, and no number here.
-    allowed = (int, float) if kind is float else (kind,)
-    if type(value) not in allowed:
+    elements = ELEMENTS.get(field)
+    if not _is_of(kind, value):
+        of_what = f" of elements that are {EXPECTED[elements]}" if elements else ""
         or_none = " or None" if default is None else ""
-        raise ConfigError(f"config.{field}={value!r}: expected {EXPECTED[kind]}{or_none}")
+        raise ConfigError(f"config.{field}={value!r}: expected {EXPECTED[kind]}{of_what}{or_none}")
+    if elements and not all(_is_of(elements, element) for element in value):
+        raise ConfigError(f"config.{field}={value!r}: each element must be {EXPECTED[elements]}")
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Return whether a value has a field's type, compared exactly: a bool is no number here."""
+    return type(value) in ((int, float) if kind is float else (kind,))
 
 
 def _offer(field: str) -> str:

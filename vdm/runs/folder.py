@@ -127,7 +127,11 @@ def distinct_names(folders: Sequence[str]) -> list[str]:
 
 
 def check_resumable(
-    saved: Mapping, config: Mapping, data: Mapping, allowed: Sequence[str]
+    saved: Mapping,
+    config: Mapping,
+    data: Mapping,
+    allowed: Sequence[str],
+    workdir: Path | None = None,
 ) -> dict[str, list]:
     """Return {field: [saved, now]} of the changes that `allowed` covers.
 
@@ -136,6 +140,7 @@ def check_resumable(
       config: the configuration now.
       data: the identity of the data now, see `data_identity`.
       allowed: fields that may differ.
+      workdir: the folder, for messages.
 
     Raises:
       DataError: the folder belongs to other data.
@@ -146,10 +151,14 @@ def check_resumable(
     # Other pixels under an unchanged configuration: the files have changed, not the user's mind.
     data_changes = differences(saved["data"], as_tuples(dict(data)))
     if data_changes and not any(n not in CHANGEABLE_FIELDS for n in refused):
-        raise DataError(f"data is not what this folder was trained on: {_list(data_changes)}")
+        where = "" if workdir is None else f"workdir={workdir}: "
+        raise DataError(
+            f"{where}data is not what this folder was trained on: {_list(data_changes)}"
+        )
     if refused:
+        where = "the folder" if workdir is None else f"workdir={workdir}:"
         raise ConfigError(
-            f"the folder holds another run: {_list(refused)}; choose another workdir"
+            f"{where} holds another run: {_list(refused)}; choose another workdir"
             + _offer([n for n in refused if _is_changeable(n)], len(refused))
         )
     return {name: list(pair) for name, pair in changes.items()}

@@ -145,6 +145,9 @@ def build(
     dataset = open_earlier(config["data"], saved, cache_dir, verify_data) if saved else None
     dataset = dataset or open_dataset(config["data"], cache_dir, verify=verify_data)
     parts = _assemble(config, mesh, dataset)
+    # A run that began before a check existed may go on as it is.
+    if saved is None:
+        checks.check_with_data(config, dataset, parts.model)
     # Refuses parameters that cannot be split over the devices, before anything is written.
     parts.abstract_state()
     return parts
@@ -164,7 +167,9 @@ def mesh_of(config: Config) -> Mesh:
     return mesh
 
 
-def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> Parts:
+def build_trained(
+    identity: Mapping[str, Any], *, verify_data: bool = False, split: str | None = None
+) -> Parts:
     """Return the parts of a trained run, on however many devices there are now.
 
     Parameters are copied to every device: evaluation and sampling need no optimizer state, which takes
@@ -173,10 +178,18 @@ def build_trained(identity: Mapping[str, Any], *, verify_data: bool = False) -> 
     Args:
       identity: the contents of its config.json.
       verify_data: hash all pixels again.
+      split: the split that will be evaluated.
 
     Raises:
-      DataError: its data are gone or have changed since.
+      DataError: its data are gone or have changed since, or have no such split.
     """
+    # By the record of the data: opening them may mean to prepare them first.
+    sizes = identity["data"]["split_sizes"]
+    if split is not None and split not in sizes:
+        raise DataError(
+            f"split={split!r}: data {identity['data']['name']!r} has no such split; choose one of "
+            f"{', '.join(sizes)}"
+        )
     dataset = open_trained_data(identity, verify_data=verify_data)
     return _assemble(identity["config"], devices.make_mesh(), dataset)
 

@@ -16,6 +16,8 @@ from vdm.schedules.endpoints import Endpoints
 
 OWN_ENDPOINTS = (-15.0, 15.0)
 """gamma(0) and gamma(1) with `own_endpoints`, the same truncation as the cosine's."""
+MIN_SPAN = 1e-6
+"""Least b - a: below, S(b) - S(a) has no precision left, and is 0 at last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +91,16 @@ def sigmoid(
     Args:
       endpoints: gamma(0) and gamma(1), used as constants.
       start: a, at least -30.
-      end: b, above `start` and at most 30.
+      end: b, at least MIN_SPAN above `start` and at most 30.
       own_endpoints: use OWN_ENDPOINTS instead of `endpoints`.
 
     Raises:
       ConfigError: start and end are out of order or out of range.
     """
-    if not -30.0 <= start < end <= 30.0:
+    if not (-30.0 <= start and start + MIN_SPAN <= end <= 30.0):
         raise ConfigError(
-            f"schedule.sigmoid.start={start}, end={end}: choose -30 <= start < end <= 30"
+            f"schedule.sigmoid.start={start}, end={end}: choose -30 <= start < end <= 30, "
+            f"at least {MIN_SPAN:g} apart"
         )
     first, last = OWN_ENDPOINTS if own_endpoints else (endpoints.gamma_0, endpoints.gamma_1)
     ends = dataclasses.replace(endpoints, gamma_0=first, gamma_1=last, learned=False)

@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,10 +70,12 @@ WRITERS = {"json_lines": json_lines, "tensorboard": tensorboard, "wandb": wandb}
 """Writers by name; each entry is a function (workdir, resumed_at) -> Writer."""
 
 
-def check_writers(names: Iterable[str]) -> None:
-    """Raise ConfigError unless every writer exists and its package is installed."""
+def check_writers(names: Sequence[str]) -> None:
+    """Raise ConfigError unless every writer exists, stands once, and its package is installed."""
     for name in names:
         choose("train.writers", name, WRITERS, "metric writer")
+        if names.count(name) > 1:
+            raise ConfigError(f"train.writers={tuple(names)}: {name!r} stands twice; keep one")
         if name == "wandb" and importlib.util.find_spec("wandb") is None:
             raise ConfigError("train.writers: 'wandb' is not installed; pip install wandb")
 

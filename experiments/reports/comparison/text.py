@@ -36,9 +36,10 @@ def format_difference(gap: Difference) -> str:
     # Named only where the adjustment changed the p value, that is for three runs or more.
     if gap.holm is not None:
         text += f", p {gap.holm:.2g}" + (" (Holm)" if gap.holm != gap.p_value else "")
-    return (
-        text if gap.shrinkage is None else f"{text}; {gap.shrinkage:.1f} times narrower by pairing"
-    )
+    # Two runs whose images differ at random gain nothing: 1.0 would read as a result.
+    if gap.shrinkage is None or f"{gap.shrinkage:.1f}" == "1.0":
+        return text
+    return f"{text}; {gap.shrinkage:.1f} times narrower by pairing"
 
 
 def format_band(band: Band) -> str:

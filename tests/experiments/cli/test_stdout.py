@@ -86,7 +86,7 @@ def test_training_outlives_its_reader(train_command, tmp_path):
 def test_training_outlives_a_full_disk_under_its_log(train_command, tmp_path, full):
     """As `> log` on a disk that fills up, while the work folder has room."""
     other = "stderr" if full == "stdout" else "stdout"
-    with open("/dev/full", "w") as device:
+    with open("/dev/full", "w", encoding="utf-8") as device:
         streams = {full: device, other: subprocess.PIPE}
         process = subprocess.run(
             **train_command(tmp_path, SMALL), **streams, text=True, timeout=240

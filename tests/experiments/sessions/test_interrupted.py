@@ -58,6 +58,23 @@ def test_resumed_equals_never_stopped(never_stopped, start_training, launch, tmp
     assert record(tmp_path) == never_stopped
 
 
+@pytest.mark.slow
+def test_a_second_signal_within_the_save(never_stopped, start_training, launch, tmp_path):
+    """Fault: a second SIGTERM 0 to 60 ms after the first. What was saved stays whole."""
+    often = LONG | {"train.save_every_steps": 1}
+    for n, delay in enumerate((0.0, 0.02, 0.06), start=1):
+        process = start_training(tmp_path, often)
+        wait_for_step(tmp_path, 20 * n, process)
+        for pause in (delay, 0.0):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(pause)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode in (75, 130), output
+    done = launch("train", tmp_path, overrides=often)
+    assert done.returncode == 0 and "resuming" in done.stdout, done.stderr
+    assert "damaged" not in done.stderr and record(tmp_path) == never_stopped
+
+
 def test_a_second_job_is_kept_out(start_training, launch, tmp_path):
     process = start_training(tmp_path, LONG | {"train.num_steps": 100_000})  # outlasts the second
     wait_for_step(tmp_path, 1, process)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vdm.errors import ConfigError
 from vdm.evaluation.bounds.base import Bound, BoundValues
 from vdm.evaluation.bounds.consistency import Consistency
 from vdm.evaluation.bounds.dense import Dense
@@ -40,5 +41,9 @@ def make_bound(text: str, options: Mapping[str, Mapping[str, Any]] | None = None
     name, given = read(text, BOUNDS)
     defaults = {n: v for n, v in (options or {}).get(name, {}).items() if v is not None}
     check(name, defaults, BOUNDS)
-    kind = BOUNDS[name]
-    return kind(**{T: kind.default_timesteps, **defaults, **given})
+    kind, head = BOUNDS[name], text.partition(":")[0]
+    try:
+        return kind(**{T: kind.default_timesteps, **defaults, **given})
+    except ConfigError as error:
+        # A bound knows its options and not the text: the message shows "@T" where it was typed.
+        raise ConfigError(str(error).replace(f"bound={name}:", f"bound={head}:", 1)) from None

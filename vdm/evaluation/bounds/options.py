@@ -51,23 +51,24 @@ def read(text: str, bounds: Mapping[str, type[Bound]]) -> tuple[str, dict[str, A
             raise ConfigError(f"bound={text}: write {option or 'an option'} as option=value")
         if option in options:
             raise ConfigError(f"bound={text}: {option} is given twice; keep one")
-        options[option] = _convert(name, option, value, bounds)
+        options[option] = _convert(head, option, value, bounds)
     return name, options
 
 
-def check(name: str, given: Mapping[str, Any], bounds: Mapping[str, type[Bound]]) -> None:
+def check(head: str, given: Mapping[str, Any], bounds: Mapping[str, type[Bound]]) -> None:
     """Raise a ConfigError for the first option in `given` that the bound does not have.
 
     Args:
-      name: name of the bound.
+      head: name of the bound, with "@T" where that was typed.
       given: {option: value}.
       bounds: {name: class} of all bounds; the message says whose option it is.
     """
+    name = head.partition("@")[0]
     available = options_of(bounds[name])
     for option, value in given.items():
         if option not in (*available, T):
             raise ConfigError(
-                f"bound={name}:{option}={value}: bound {name} has no option {option!r}; "
+                f"bound={head}:{option}={value}: bound {name} has no option {option!r}; "
                 + _choices(option, available, bounds)
             )
 
@@ -83,22 +84,22 @@ def _choices(option: str, available: Mapping[str, Any], bounds: Mapping[str, typ
     return listed
 
 
-def _convert(name: str, option: str, value: str, bounds: Mapping[str, type[Bound]]) -> Any:
+def _convert(head: str, option: str, value: str, bounds: Mapping[str, type[Bound]]) -> Any:
     """Return the text `value` as the type of the option.
 
     Args:
-      name: name of the bound.
+      head: name of the bound, with "@T" where that was typed.
       option: name of an option of that bound; any other is refused.
       value: the text behind "=".
       bounds: {name: class} of all bounds.
     """
-    available = options_of(bounds[name])
+    available = options_of(bounds[head.partition("@")[0]])
     if option not in available:
         # T as an option is refused too, under another name, for which `_choices` explains @T.
         given = {option: value} if option != T else {"timesteps": value}
-        check(name, given, bounds)
+        check(head, given, bounds)
     kind = available[option]
     try:
         return kind(value)
     except ValueError:
-        raise ConfigError(f"bound={name}:{option}={value}: expected {KINDS[kind]}") from None
+        raise ConfigError(f"bound={head}:{option}={value}: expected {KINDS[kind]}") from None

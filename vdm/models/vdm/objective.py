@@ -153,7 +153,8 @@ def make_gradient(
         schedule.
     """
     scalar = model.has_scalar_gamma
-    loss = interior_loss or ("variance" if scalar and num_timesteps == 0 else "elbo")
+    default = "variance" if scalar and num_timesteps == 0 else "elbo"
+    loss = default if interior_loss is None else interior_loss
     by_variance = choose("objective.interior_loss", loss, INTERIOR_LOSSES, "loss of the interior")
     if by_variance and num_timesteps > 0:
         raise ConfigError(

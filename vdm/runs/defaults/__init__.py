@@ -54,3 +54,14 @@ KINDS = {
     "schedule.rational_spline.times": tuple,
 }
 """{field whose default is None: the type of a value that it may hold instead}."""
+
+ELEMENTS = {
+    "denoiser.mlp.fourier_exponents": float,
+    "denoiser.unet.fourier_exponents": float,
+    "schedule.piecewise_linear.shares": float,
+    "schedule.piecewise_linear.times": float,
+    "schedule.rational_spline.shares": float,
+    "schedule.rational_spline.times": float,
+    "train.writers": str,
+}
+"""{field that holds a tuple: the type of its elements}."""
