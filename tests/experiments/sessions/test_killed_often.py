@@ -35,7 +35,7 @@ def inode(path):
 
 
 def wait_for_new_step(workdir, process, restored, old_inode):
-    """Until this process has logged a step of its own, past the one it restored."""
+    """Wait until `process` has logged a step beyond the one that it restored."""
     path, deadline = workdir / "metrics.jsonl", time.monotonic() + 120
     while time.monotonic() < deadline:
         # Resuming replaces the file by one that is cut to the restored step.
