@@ -83,7 +83,7 @@ def _resident_bytes() -> int:
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The root of the repository."""
+    """Root of the repository."""
     return ROOT
 
 

@@ -34,7 +34,7 @@ class Forked:
     """A running `python ARGS`, with those methods of `subprocess.Popen` that tests need."""
 
     def __init__(self, args: list[str], env: dict[str, str], cwd: Path, merged: bool = False):
-        """Start it.
+        """Start the process.
 
         Args:
           args: "-m", module and words, or "-c", code and words.
@@ -62,7 +62,7 @@ class Forked:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it and its children."""
+        """End the process and its children."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):  # it has not made its group yet
                 os.killpg(self.pid, signal.SIGKILL)
@@ -70,7 +70,7 @@ class Forked:
             self._process.join()
 
     def read(self, name: str = "stdout") -> str:
-        """Everything written so far."""
+        """Return everything written so far."""
         path = self._output / name
         return path.read_text() if path.exists() else ""
 
@@ -89,7 +89,7 @@ def _context():
 
 
 def _run_as_main(args, env, cwd, paths):
-    """In the new process: be what `python ARGS` would be."""
+    """Run what `python ARGS` would run; called in the new process."""
     os.setsid()
     for number, path in enumerate(paths, start=1):
         # Appending, so that neither overwrites the other where both have one file.

@@ -55,7 +55,7 @@ def random_images(path, shape):
 
 
 def shrink(config, folder, network="mlp"):
-    """The same run with a small network, a small batch, and images that need no download."""
+    """Give the run a small network, a small batch, and images that need no download."""
     config.denoiser.name = network
     if config.data.name in SHAPES:
         path = random_images(folder / "images.npz", SHAPES[config.data.name])

@@ -40,7 +40,7 @@ def f32(*arrays) -> list[jax.Array]:
 
 
 def assert_close(actual, expected, scale):
-    """To 1e-6 of `scale`: float32's rounding a dozen times over."""
+    """Assert equality to 1e-6 of `scale`, a dozen roundings of float32."""
     error = np.abs(np.asarray(actual, np.float64) - expected)
     assert (error <= 1e-6 * np.broadcast_to(scale, error.shape)).all(), error.max()
 
@@ -153,7 +153,7 @@ def test_kl_of_posterior_and_reverse_step_is_the_weighted_error(pair):
 
 
 def definitions(x, eps, gamma) -> dict[str, np.ndarray]:
-    """What each parameterisation means, from x and the noise, in float64."""
+    """Return the target of each parameterisation, from x and the noise, in float64."""
     alpha, sigma = scales(gamma)
     return {"x": x, "eps": eps, "v": alpha * eps - sigma * x, "score": -eps / sigma}
 

@@ -30,7 +30,7 @@ CHOSEN = (
 
 
 def _files(repository):
-    """What git has, with what it would take: no runs, caches or builds."""
+    """Return the paths that git tracks or would add: no runs, caches or builds."""
     words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     done = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=60)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""What importing must not bring along: it is most of what the start of a launcher costs."""
+"""Libraries that an import must not load, as they are most of a launcher's start-up time."""
 
 import pytest
 

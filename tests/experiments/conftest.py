@@ -37,7 +37,7 @@ SHRUNK = {
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """Where prepared data go: never into the user's own cache."""
+    """Folder for prepared data, in place of the user's own cache."""
     return tmp_path_factory.mktemp("data")
 
 

@@ -38,7 +38,7 @@ TOY = Chain(
 
 
 def covariance(first, links):
-    """Of v_1 with standard deviation `first`, v_2 = a v_1 + s e, ..., by (a, s) of `links`."""
+    """Return the covariance of v_1, v_2 = a v_1 + s e, ..., from v_1's deviation and pairs (a, s)."""
     size = len(links) + 1
     root = np.zeros((size, size))
     root[0, 0] = first

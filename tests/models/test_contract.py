@@ -1,4 +1,4 @@
-"""What every model family promises; a new name in FAMILIES is tested without a change here."""
+"""The contract of a model family; a new name in FAMILIES is tested without a change here."""
 
 import dataclasses
 import functools
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import compiled
 from vdm.errors import ConfigError
 from vdm.evaluation.bounds import BOUNDS
 from vdm.models import FAMILIES, chain, make_family
@@ -42,14 +43,11 @@ def model(request):
 @pytest.fixture(scope="module")
 def params(model):
     """Random parameters, none of them zero as some are at the start."""
-    leaves, tree = jax.tree.flatten(jax.jit(model.init)(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [v + 0.1 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-    return model.project(tree.unflatten(moved))
+    return model.project(compiled.shaken(compiled.init(model), 0.1))
 
 
 def make_batch(size=NUM_IMAGES):
-    """As many images one after another; each place in the batch has noise of its own."""
+    """Return NUM_IMAGES images, repeated; each place in the batch has noise of its own."""
     images = np.random.default_rng(0).integers(0, SPEC.num_levels, (NUM_IMAGES, *SPEC.shape))
     places = np.arange(size, dtype=np.int32)
     flag = np.zeros(size, np.float32)
@@ -57,9 +55,17 @@ def make_batch(size=NUM_IMAGES):
 
 
 def evaluated(model, params, batch, seed=0):
-    """The terms of `batch` under the noise of evaluation."""
-    noise = model.evaluation_noise(seed, 0, 0, jnp.asarray(batch.index))
-    return jax.jit(model.terms)(params, batch, noise)
+    """Return the terms of `batch` under the noise of evaluation."""
+    noise = evaluation_noise(model, seed, 0, 0, batch.index)
+    return compiled_terms(model, params, batch, noise)
+
+
+compiled_terms = jax.jit(
+    lambda model, params, batch, noise: model.terms(params, batch, noise), static_argnums=0
+)
+evaluation_noise = jax.jit(
+    lambda model, *arguments: model.evaluation_noise(*arguments), static_argnums=(0, 1, 2, 3)
+)
 
 
 def test_frozen_hashable_and_equal_to_its_like(model):
@@ -83,20 +89,21 @@ def test_terms_are_float32_per_image_and_add_up(model, params):
 
 
 def test_evaluation_noise_is_an_image_s_own(model):
-    whole = model.evaluation_noise(0, 1, 2, jnp.arange(6))
-    part = model.evaluation_noise(0, 1, 2, jnp.array([3, 5, 5]))
+    index, some_index = np.arange(6, dtype=np.int32), np.array([3, 5, 5], np.int32)
+    whole = jax.device_get(evaluation_noise(model, 0, 1, 2, index))
+    part = evaluation_noise(model, 0, 1, 2, some_index)
     for all_images, some in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
-        np.testing.assert_array_equal(all_images[jnp.array([3, 5, 5])], some)
+        np.testing.assert_array_equal(all_images[some_index], some)
     for other in ((1, 1, 2), (0, 0, 2), (0, 1, 1)):
-        changed = jax.tree.leaves(model.evaluation_noise(*other, jnp.arange(6)))
+        changed = jax.tree.leaves(jax.device_get(evaluation_noise(model, *other, index)))
         leaves = zip(jax.tree.leaves(whole), changed, strict=True)
         assert not any(np.any(one == another) for one, another in leaves)
 
 
 def test_training_noise_has_the_structure_of_evaluation_s(model):
     drawn = (
-        model.training_noise(jax.random.key(0), 6),
-        model.evaluation_noise(0, 0, 0, jnp.arange(6)),
+        jax.eval_shape(lambda key: model.training_noise(key, 6), jax.random.key(0)),
+        jax.eval_shape(lambda index: model.evaluation_noise(0, 0, 0, index), jnp.arange(6)),
     )
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), noise) for noise in drawn]
     assert shapes[0] == shapes[1]
@@ -111,14 +118,12 @@ def test_groups_have_an_optimizer_each(model, params):
 def test_a_gradient_ignores_padding(model, params):
     """Whatever the images are that the mask leaves out."""
     batch, mask = make_batch(6), np.arange(6) < NUM_IMAGES
-    noise = model.training_noise(jax.random.key(2), 6)
-    found = []
+    noise = jax.jit(lambda key: model.training_noise(key, 6))(jax.random.key(2))
+    gradient, found = jax.jit(model.gradient), []
     for filler in (0, SPEC.num_levels - 1):
         images = np.where(mask[:, None, None, None], batch.images, filler)
         padded = batch.replace(images=images, mask=mask)
-        grads, _, metrics = jax.jit(model.gradient)(
-            params, model.init_state(), padded, noise, jax.random.key(3)
-        )
+        grads, _, metrics = gradient(params, model.init_state(), padded, noise, jax.random.key(3))
         found.append((grads, metrics))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), *found)
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(found[0][0])) > 0
@@ -127,14 +132,14 @@ def test_a_gradient_ignores_padding(model, params):
 def test_a_few_steps_of_training_lower_the_bound(model):
     options = config_of(model.family)["optimizer"]
     optimizer = make_optimizer(options, 30, model.group_kinds(), model.groups)
-    state = init_state(model, optimizer, jax.random.key(0))
+    state = jax.jit(lambda key: init_state(model, optimizer, key))(jax.random.key(0))
     step = jax.jit(make_train_step(model, model.gradient, optimizer, 0, 0.9))
     many = make_batch(64 * NUM_IMAGES)
-    before = float(jnp.mean(evaluated(model, state.params, many).total))
+    before = np.mean(evaluated(model, state.params, many).total)
     for _ in range(30):
         state, metrics = step(state, make_batch(4 * NUM_IMAGES))
     assert all(np.isfinite(float(value)) for value in metrics.values())
-    assert float(jnp.mean(evaluated(model, state.params, many).total)) < before
+    assert np.mean(evaluated(model, state.params, many).total) < before
 
 
 def test_facts_are_json_and_name_the_family(model):
@@ -197,17 +202,22 @@ def test_the_mean_log_weight_of_its_chain_is_the_bound(model, params):
 
 def test_its_chain_draws_codes_with_a_distribution(model, params):
     factors, _ = chain_of(model, params)
-    keys = jax.random.split(jax.random.key(6), 5)
-    draws = normal(jax.random.key(7), 5, factors.latent_shape)
-    codes, latents = chain.sample(factors, keys, draws, return_latents=True)
+
+    @jax.jit
+    def sample(key, latents_key):
+        draws = normal(latents_key, 5, factors.latent_shape)
+        keys = jax.random.split(key, 5)
+        codes, latents = chain.sample(factors, keys, draws, return_latents=True)
+        return codes, latents, factors.decoder(latents[0]), factors.log_prob(codes, latents[0])
+
+    codes, latents, table, expected = sample(jax.random.key(6), jax.random.key(7))
     assert [z.shape for z in latents] == [
         (5, *factors.latent_shape(t)) for t in range(1, factors.length + 1)
     ]
     assert codes.shape == (5, *SPEC.shape) and codes.dtype == jnp.int32
     assert 0 <= int(codes.min()) and int(codes.max()) < SPEC.num_levels
-    table = np.float64(factors.decoder(latents[0]))
+    table = np.float64(table)
     assert table.shape == (*codes.shape, SPEC.num_levels)
     np.testing.assert_allclose(np.exp(table).sum(-1), 1.0, rtol=1e-5)
     chosen = np.take_along_axis(table, np.asarray(codes)[..., None], -1)
-    expected = factors.log_prob(codes, latents[0])
     np.testing.assert_allclose(chosen.sum((1, 2, 3, 4)), expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What each figure puts on its axes, read back from them, from data made up here."""
+"""Contents of each figure's axes, read back from them, for data made up here."""
 
 import numpy as np
 import pytest

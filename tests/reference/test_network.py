@@ -117,7 +117,7 @@ def test_terms_without_the_network(committed, official_schedule, assert_official
 
 
 class ScheduleOnly:
-    """As much of a model as `gamma_and_weight` looks at."""
+    """The part of a model that `gamma_and_weight` uses."""
 
     def __init__(self, schedule):
         self.schedule = schedule

@@ -49,7 +49,7 @@ def moments(num_steps):
 
 
 def recursion(num_steps):
-    """The same two moments in float64: every step is linear in z."""
+    """Return mean and variance of z_0 in float64: every step is linear in z."""
     gammas = np.linspace(ENDS[1], ENDS[0], num_steps + 1)
     alpha2, sigma2 = 1 / (1 + np.exp(gammas)), 1 / (1 + np.exp(-gammas))
     mean, variance = 0.0, 1.0

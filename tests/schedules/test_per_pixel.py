@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import compiled
 from vdm.errors import ConfigError
 from vdm.schedules import Endpoints, make_schedule
-from vdm.schedules.base import gamma_and_derivative, has_scalar_gamma
+from vdm.schedules.base import has_scalar_gamma
 from vdm.schedules.per_pixel.polynomial import FLOOR
 from vdm.schedules.per_pixel.sharing import SHARINGS
 
@@ -23,10 +24,7 @@ def make(name, **options):
 
 def shaken(schedule, scale=1.0, key=1):
     """Random parameters: far from the line, and quadratics that are 0 somewhere."""
-    leaves, tree = jax.tree.flatten(schedule.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(key), len(leaves))
-    moved = [v + scale * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)
+    return compiled.shaken(compiled.init(schedule), scale, key)
 
 
 def exact_polynomial(weights, t):
@@ -44,14 +42,14 @@ def exact_polynomial(weights, t):
 
 def test_polynomial_is_the_normalised_integral_of_a_squared_quadratic():
     schedule = make("pixel_polynomial")
-    params, t = shaken(schedule), jnp.linspace(0.0, 1.0, 41)
-    gamma, slope = gamma_and_derivative(schedule, params, t)
+    params, t = shaken(schedule), np.linspace(0.0, 1.0, 41, dtype=np.float32)
+    gamma, slope = compiled.gamma_and_derivative(schedule, params, t)
     exact, exact_slope = exact_polynomial(params["shape"]["weights"], t)
     np.testing.assert_allclose(gamma, exact, atol=4e-6)
     np.testing.assert_allclose(slope, exact_slope, rtol=2e-4, atol=1e-4)
     assert gamma.shape == (41, *SHAPE)
-    steps = jnp.arange(1, 10_001, 1000)
-    rise = schedule.gamma_increment(params, steps, 10_000)
+    steps = np.arange(1, 10_001, 1000, dtype=np.int32)
+    rise = compiled.gamma_increment(schedule, params, steps, 10_000)
     middle = exact_polynomial(params["shape"]["weights"], (np.asarray(steps) - 0.5) / 10_000)[1]
     np.testing.assert_allclose(rise, middle / 10_000, rtol=2e-5)
 
@@ -61,44 +59,43 @@ def test_polynomial_is_the_normalised_integral_of_a_squared_quadratic():
 def test_increases_strictly_and_meets_its_ends_whatever_the_numbers(name, sharing):
     schedule = make(name, sharing=sharing, rank=2)
     params = shaken(schedule, scale=3.0)
-    t = jnp.arange(129) / 128
-    gamma = np.float64(schedule.gamma(params, t))
+    t = np.arange(129, dtype=np.float32) / np.float32(128)
+    gamma = np.float64(compiled.gamma(schedule, params, t))
     assert (
         np.diff(gamma, axis=0) >= 0
     ).all()  # a floor of 1e-3 may be less than float32 tells apart
-    assert (np.asarray(gamma_and_derivative(schedule, params, t)[1]) > 0).all()
-    assert (np.asarray(schedule.gamma_increment(params, jnp.arange(1, 129), 128)) > 0).all()
+    assert (np.asarray(compiled.gamma_and_derivative(schedule, params, t)[1]) > 0).all()
+    rises = np.float64(compiled.gamma_increment(schedule, params, np.arange(1, 129), 128))
+    assert (rises > 0).all()
     assert (gamma[0] == np.float32(-7.0)).all() and (gamma[-1] == np.float32(5.0)).all()
-    np.testing.assert_allclose(
-        np.float64(schedule.gamma_increment(params, jnp.arange(1, 129), 128)).sum(0), 12, rtol=1e-5
-    )
+    np.testing.assert_allclose(rises.sum(0), 12, rtol=1e-5)
 
 
 def test_a_quadratic_of_zero_is_the_line():
     schedule = make("pixel_polynomial")
-    params = jax.tree.map(jnp.zeros_like, schedule.init(jax.random.key(0)))
-    gamma = schedule.gamma(params, jnp.linspace(0.0, 1.0, 5))
+    params = jax.tree.map(np.zeros_like, compiled.init(schedule))
+    gamma = compiled.gamma(schedule, params, jnp.linspace(0.0, 1.0, 5))
     expected = np.linspace(-7, 5, 5)[:, None, None, None]
     np.testing.assert_allclose(gamma, np.broadcast_to(expected, gamma.shape), atol=1e-6)
 
 
 def test_sharing_gives_as_many_schedules_as_it_says():
     t = jnp.full(2, 0.3)
+    schedules = {name: make("pixel_polynomial", sharing=name, rank=1) for name in SHARINGS}
     found = {}
-    for sharing in SHARINGS:
-        schedule = make("pixel_polynomial", sharing=sharing, rank=1)
-        found[sharing] = np.asarray(schedule.gamma(shaken(schedule), t))
+    for sharing, schedule in schedules.items():
+        found[sharing] = np.asarray(compiled.gamma(schedule, shaken(schedule), t))
     assert found["pixel"].shape == (2, *SHAPE) and len(np.unique(found["pixel"])) == 24
     assert found["channel"].shape == (2, 1, 1, 2) and len(np.unique(found["channel"])) == 2
     assert found["low_rank"].shape == (2, *SHAPE) and len(np.unique(found["low_rank"])) == 24
-    schedule = make("pixel_polynomial", sharing="low_rank", rank=1)
+    schedule = schedules["low_rank"]
     weights = schedule.sharing.values(shaken(schedule)["shape"], jnp.zeros(()))[0, :, :, 0, 0]
-    base = shaken(schedule)["shape"]["base"][0]
-    singular = np.linalg.svd(np.float64(weights - base), compute_uv=False)
+    base = np.asarray(shaken(schedule)["shape"]["base"])[0]
+    singular = np.linalg.svd(np.float64(np.asarray(weights) - base), compute_uv=False)
     assert singular[1] < 1e-6 * singular[0]  # of rank 1, as asked
     sizes = {
-        name: sum(v.size for v in jax.tree.leaves(make("pixel_polynomial", sharing=name).init(k)))
-        for name, k in zip(SHARINGS, jax.random.split(jax.random.key(0), 3), strict=True)
+        name: sum(v.size for v in jax.tree.leaves(compiled.init(schedule)))
+        for name, schedule in schedules.items()
         if name != "low_rank"
     }
     assert sizes == {"pixel": 72, "channel": 6}
@@ -115,16 +112,17 @@ def test_one_channel_shared_over_pixels_is_a_scalar_schedule():
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_a_context_moves_its_own_image_s_schedule_and_no_end_point(name, sharing):
     schedule = make(name, sharing=sharing, rank=2)
-    fresh, params = schedule.init(jax.random.key(0)), shaken(schedule)
+    fresh, params = compiled.init(schedule), shaken(schedule)
     context = jnp.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     t = jnp.full(3, 0.4)
-    start = np.asarray(schedule.gamma(fresh, t, context))
+    start = np.asarray(compiled.gamma(schedule, fresh, t, context))
     assert (start == start[:1]).all()  # at first nobody's differs
-    gamma = np.asarray(schedule.gamma(params, t, context))
+    gamma = np.asarray(compiled.gamma(schedule, params, t, context))
     np.testing.assert_array_equal(gamma[0], gamma[1])
     assert (np.abs(gamma[2] - gamma[0]) > 1e-4).mean() > 0.9
     for end, value in ((0.0, -7.0), (1.0, 5.0)):
-        assert (schedule.gamma(params, jnp.full(3, end), context) == np.float32(value)).all()
+        at_end = compiled.gamma(schedule, params, jnp.full(3, end), context)
+        assert (np.asarray(at_end) == np.float32(value)).all()
 
 
 def test_contexts_that_are_missing_or_of_another_size_are_refused():

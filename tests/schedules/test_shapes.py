@@ -1,15 +1,13 @@
 """Learned and fixed shapes against other routes to them: SciPy, DDPM's own table, closed forms."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
+from tests import compiled
 from vdm.errors import ConfigError
 from vdm.schedules import Endpoints, make_schedule
-from vdm.schedules.base import gamma_and_derivative
 from vdm.schedules.ddpm_beta_linear import step_gammas
 
 ENDS = Endpoints(-13.3, 5.0)
@@ -17,17 +15,14 @@ TIMES = np.linspace(0.0, 1.0, 401)
 
 
 def gammas(schedule, params, times=TIMES):
-    return np.float64(schedule.gamma(params, jnp.asarray(times, jnp.float32))).ravel()
+    return np.float64(compiled.gamma(schedule, params, np.float32(times))).ravel()
 
 
 def bent(name, seed=0):
     """A learned schedule well away from the straight line."""
     schedule = make_schedule(name, ENDS)
-    params = schedule.init(jax.random.key(0))
-    leaves, structure = jax.tree.flatten(params["shape"])
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    moved = [x + 1.5 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return schedule, {**params, "shape": structure.unflatten(moved)}
+    params = compiled.init(schedule)
+    return schedule, {**params, "shape": compiled.shaken(params["shape"], 1.5, seed)}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -37,12 +32,12 @@ def test_a_bent_shape_keeps_the_contract(name, seed):
     found = gammas(schedule, params)
     assert (np.diff(found) > 0).all()
     assert found[0] == np.float32(-13.3) and found[-1] == np.float32(5.0)
-    _, slope = gamma_and_derivative(schedule, params, jnp.asarray(TIMES, jnp.float32))
+    _, slope = compiled.gamma_and_derivative(schedule, params, np.float32(TIMES))
     slope = np.float64(slope).ravel()
     assert (slope > 0).all()
     # The derivative integrates to gamma: the same function, by another route.
     fine = np.linspace(0, 1, 200_001)
-    _, dense = gamma_and_derivative(schedule, params, jnp.asarray(fine, jnp.float32))
+    _, dense = compiled.gamma_and_derivative(schedule, params, np.float32(fine))
     whole = np.trapezoid(np.float64(dense).ravel(), fine)
     assert whole == pytest.approx(found[-1] - found[0], rel=2e-4)
 
@@ -51,8 +46,8 @@ def test_a_bent_shape_keeps_the_contract(name, seed):
 @pytest.mark.parametrize("name", ["piecewise_linear", "rational_spline"])
 def test_increments_of_a_bent_shape_add_up(name, num_timesteps):
     schedule, params = bent(name)
-    steps = jnp.arange(1, num_timesteps + 1)
-    rise = np.float64(schedule.gamma_increment(params, steps, num_timesteps)).ravel()
+    steps = np.arange(1, num_timesteps + 1)
+    rise = np.float64(compiled.gamma_increment(schedule, params, steps, num_timesteps)).ravel()
     assert (rise > 0).all()
     block = max(num_timesteps // 7, 1)
     ends = np.append(np.arange(0, num_timesteps, block), num_timesteps)
@@ -67,22 +62,20 @@ def test_piecewise_linear_is_numpy_s_interpolation():
         "piecewise_linear", ENDS, {"times": times, "shares": shares, "learned": False}
     )
     expected = np.interp(TIMES, [0, *times, 1], [0, *shares, 1]) * 18.3 - 13.3
-    assert "shape" not in schedule.init(jax.random.key(0))
-    np.testing.assert_allclose(
-        gammas(schedule, schedule.init(jax.random.key(0))), expected, atol=5e-6
-    )
+    assert "shape" not in compiled.init(schedule)
+    np.testing.assert_allclose(gammas(schedule, compiled.init(schedule)), expected, atol=5e-6)
 
 
 def test_the_spline_passes_its_knots_and_its_slope_is_continuous():
     times, shares = (0.1, 0.5, 0.8), (0.4, 0.45, 0.9)
     schedule = make_schedule("rational_spline", ENDS, {"times": times, "shares": shares})
-    params = schedule.init(jax.random.key(0))
+    params = compiled.init(schedule)
     found = (gammas(schedule, params, times) + 13.3) / 18.3
     np.testing.assert_allclose(
         found, shares, atol=2e-3
     )  # the smallest piece is kept above its minimum
     close = np.repeat(times, 2) + np.tile([-1e-5, 1e-5], 3)
-    slope = gamma_and_derivative(schedule, params, jnp.asarray(close, jnp.float32))[1]
+    slope = compiled.gamma_and_derivative(schedule, params, np.float32(close))[1]
     sides = np.asarray(slope).reshape(3, 2)
     np.testing.assert_allclose(sides[:, 0], sides[:, 1], rtol=2e-2)
     # SciPy's monotone cubic through the same knots takes the same harmonic mean slopes inside.
@@ -118,7 +111,7 @@ def test_ddpm_meets_its_own_table_at_every_step():
     expected = np.log((1 - abar) / abar)
     np.testing.assert_allclose(step_gammas(), expected, atol=1e-9)
     np.testing.assert_allclose(gammas(schedule, {}, np.arange(1000) / 999), expected, atol=2e-5)
-    rise = schedule.gamma_increment({}, jnp.arange(1, 1000), 999)
+    rise = compiled.gamma_increment(schedule, {}, np.arange(1, 1000), 999)
     np.testing.assert_allclose(np.ravel(rise), np.diff(expected), rtol=2e-5)
 
 

@@ -1,4 +1,4 @@
-"""What is damaged is set aside, never deleted; what only looks so is left alone; amending a step."""
+"""Damaged checkpoints are set aside and never deleted, sound ones left alone; amending a step."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The same run on 1, 2, 4 and 8 simulated devices, with parameters copied or split over them."""
+"""One run on 1, 2, 4 and 8 simulated devices, with parameters copied or split over them."""
 
 import json
 

@@ -153,7 +153,7 @@ def flip_bit(path: Path, position: int) -> None:
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """As many blocks as a large set has: those that opening hashes are then few of them."""
+    """Blocks so small that a set has many, of which opening it hashes a few, as for a large set."""
     monkeypatch.setattr("vdm.data.cache.content.BLOCK_BYTES", 256)
 
 

@@ -1,4 +1,4 @@
-"""Which split each image belongs to, for the ways in which people lay out folders (30 and more)."""
+"""Splits of images by folder and file name, for the layouts that people use (30 and more)."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where the bits go: every part adds up to the whole that an evaluation gives."""
+"""Breakdown of the bound by noise level and image: parts add up to an evaluation's total."""
 
 import math
 

@@ -4,10 +4,10 @@ Two levels have their bin centres at +-1/2, so that E[x^2] = 1/4 exactly: the an
 """
 
 import flax.linen as nn
-import jax
 import numpy as np
 import pytest
 
+from tests import compiled
 from vdm.models.vdm.make import make_model
 from vdm.models.vdm.model import VDM
 from vdm.schedules import Endpoints, make_schedule
@@ -50,10 +50,7 @@ def small():
         {"name": "learned_linear", "gamma_0": None, "gamma_1": None},
         {"name": "mlp", "mlp": {"width": 8, "num_blocks": 1}},
     )
-    leaves, tree = jax.tree.flatten(model.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [v + 0.1 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-    return model, jax.tree.unflatten(tree, noisy)
+    return model, compiled.shaken(compiled.init(model), 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What each step costs, against Gaussian densities in float64 at the same latents."""
+"""KL divergence of each reverse step, against Gaussian densities in float64 at the same latents."""
 
 import jax
 import jax.numpy as jnp

@@ -95,7 +95,7 @@ LOW, HIGH, VARIANCE, NUM_DIMS = -13.3, 5.0, 0.25, 4
 
 
 def shares(snr):
-    """Of Gaussian data's optimal denoiser: eps - eps_hat = a eps - b x at this ratio."""
+    """Return (a, b) of eps - eps_hat = a eps - b x, for the optimal denoiser of Gaussian data."""
     total = snr * VARIANCE + 1.0
     return 1.0 - 1.0 / total, np.sqrt(snr) / total
 

@@ -1,4 +1,4 @@
-"""What the benchmark counts, reads and writes; never how long something took."""
+"""Counts, inputs and records of the benchmark, but no measured time."""
 
 import json
 

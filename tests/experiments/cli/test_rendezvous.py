@@ -23,7 +23,7 @@ def port():
 
 
 def call(port, processes, timeout=10.0, count=None):
-    """What each of `processes` {index: settings} ends with: None or its error."""
+    """Let `processes` {index: settings} meet; return the error of each, None without one."""
     count = len(processes) if count is None else count
 
     def one(index):

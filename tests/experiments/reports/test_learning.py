@@ -1,4 +1,4 @@
-"""How runs learned: what they logged, drawn and in a table."""
+"""Learning curves from the logs of runs, drawn and as a table."""
 
 import csv
 import json

@@ -35,7 +35,7 @@ def record(workdir):
 
 
 def wait_for_new_step(process, restored):
-    """Until this process has logged a step of its own, past the one it restored."""
+    """Wait until `process` has logged a step beyond the one that it restored."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         # From what it prints: metrics.jsonl may still hold steps past the restored one.

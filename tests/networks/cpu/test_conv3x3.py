@@ -44,7 +44,7 @@ def single(*values):
 
 
 def assert_close(found, expected):
-    """To float32's rounding of the size of all: single entries may cancel."""
+    """Assert equality up to float32's rounding of the largest entry, as single ones may cancel."""
     error = np.abs(np.asarray(found, np.float64) - expected).max()
     assert error < 3e-6 * np.abs(expected).max()
 

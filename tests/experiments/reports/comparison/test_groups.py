@@ -1,4 +1,4 @@
-"""Which runs may share a column, and which form a group of seeds."""
+"""Runs that may share a column, and runs that form a group of seeds."""
 
 import numpy as np
 import pytest
