@@ -54,6 +54,37 @@ def test_polynomial_is_the_normalised_integral_of_a_squared_quadratic():
     np.testing.assert_allclose(rise, middle / 10_000, rtol=2e-5)
 
 
+def exact_network_increment(values, s, t):
+    """gamma(t) - gamma(s) in float64 [N,H,W,C] of the numbers w1, w2, b, w3 of every dimension."""
+    w1, rest = np.abs(values[..., 0]) + np.float64(1e-3), np.float64(values[..., 1:])
+    w2, b, w3 = np.split(rest, 3, axis=-1)
+    sigmoids = lambda u: 1 / (1 + np.exp(-(np.abs(w2) * u + b)))  # noqa: E731
+    f = lambda u: w1 * u + np.mean(np.abs(w3) * sigmoids(u[..., None]), -1)  # noqa: E731
+    s, t = (np.float64(u)[:, None, None, None] for u in (s, t))
+    return 12.0 * (f(t) - f(s)) / (f(np.ones_like(t)) - f(np.zeros_like(t)))
+
+
+@pytest.mark.parametrize("name", ["pixel_network", "conditional_network"])
+def test_large_images_are_computed_as_small_ones(name):
+    """32x32x3, compiled with the parameters as arguments: a mean over features was wrong there."""
+    facts = {"shape": (32, 32, 3), "context_size": 3}
+    schedule = make_schedule(name, ENDS, {"learned_endpoints": False}, facts)
+    params, num_timesteps = shaken(schedule, 0.3), 10
+    steps = np.arange(128) % num_timesteps + 1
+    values, contexts = np.float64(params["shape"]["weights"]), None
+    if name == "conditional_network":
+        rng = np.random.default_rng(0)
+        contexts = np.float32(rng.standard_normal((128, 3)))
+        weights = jax.tree.map(np.float64, params["shape"]["conditioner"])
+        hidden = contexts @ weights["w1"] + weights["b1"]
+        values = values + np.tensordot(hidden / (1 + np.exp(-hidden)), weights["w2"], 1)
+    rise = compiled.gamma_increment(
+        schedule, params, steps.astype(np.int32), num_timesteps, contexts
+    )
+    exact = exact_network_increment(values, (steps - 1) / num_timesteps, steps / num_timesteps)
+    np.testing.assert_allclose(rise, exact, rtol=2e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_increases_strictly_and_meets_its_ends_whatever_the_numbers(name, sharing):

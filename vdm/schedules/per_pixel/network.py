@@ -42,7 +42,11 @@ class Sigmoids(Form):
         # sigmoid(x) - sigmoid(y) = -expm1(y - x) sigmoid(x) sigmoid(-y)
         rise = -jnp.expm1(-w2 * wide)
         rise = rise * jax.nn.sigmoid(w2 * t + b) * jax.nn.sigmoid(-w2 * s - b)
-        return w1 * width + jnp.mean(w3 * rise, axis=-1)
+        # The mean as a product: of large arrays, jaxlib 0.10 compiles jnp.mean here to wrong numbers on
+        # a CPU. In full float32, which accelerators leave by default.
+        weights = jnp.full(self.num_features, 1.0 / self.num_features)
+        mean = jnp.dot(w3 * rise, weights, precision=jax.lax.Precision.HIGHEST)
+        return w1 * width + mean
 
 
 def pixel_network(
