@@ -176,6 +176,7 @@ def test_a_trained_run_finds_its_data_with_classes_and_without_its_files(
         (photos / "ab"[number % 2]).mkdir(exist_ok=True)
         path.rename(photos / "ab"[number % 2] / path.name)
     config = load_config("configs/folder.py").to_dict()
+    config["train"]["batch_size"] = 8
     config["data"] |= {"cache_dir": str(tmp_path / "cache"), "name": f"folder:{photos}"}
     first = build(config).dataset
     record = {"config": config, "data": data_identity(first.spec)}
@@ -215,6 +216,7 @@ def test_folders_of_splits_are_read_as_they_are_or_refused(prepare, photos_of_sp
 def earlier_run(folder, cache):
     """Identity of a run on a pool of splits as revisions before "splits" left it, and its data."""
     config = load_config("configs/folder.py").to_dict()
+    config["train"]["batch_size"] = 8
     config["data"] |= {"cache_dir": str(cache), "name": f"folder:{folder}"}
     config["data"]["folder"]["splits"] = "none"
     dataset = build(config).dataset
@@ -258,6 +260,7 @@ def test_a_run_that_is_resumed_reads_its_splits_without_a_warning(
 ):
     monkeypatch.chdir(repository)
     config = load_config("configs/folder.py").to_dict()
+    config["train"]["batch_size"] = 8
     config["data"] |= {"cache_dir": str(tmp_path / "c"), "name": f"folder:{photos_of_splits}"}
     dataset = build(config).dataset
     identity = {"config": config, "data": data_identity(dataset.spec)}

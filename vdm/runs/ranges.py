@@ -108,8 +108,8 @@ RANGES = {
     "optimizer.warmup_steps": PERIOD,
     "optimizer.b1": DECAY,
     "optimizer.b2": DECAY,
-    # With 0, parameters without a gradient yet would take a step of 0/0; with much, none would move.
-    "optimizer.eps": Range(1e-30, 1),
+    # With 0, parameters without a gradient yet would take a step of 0/0.
+    "optimizer.eps": Range(1e-30, MAX_FLOAT32),
     "optimizer.weight_decay": RATE,
     "optimizer.clip_norm": RATE,
     "optimizer.schedule_clip_norm": RATE,
