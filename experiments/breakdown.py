@@ -4,6 +4,10 @@
 
 Writes into breakdown/SPLIT-stepN-.../ of the work folder: index.html, which opens from disk, figures as
 PNG and PDF, tables as CSV and LaTeX, the maps as .npz, and the record of the evaluation.
+
+One evaluation of the split is cut up in these ways: its cost is --repeats x --randomisations network
+evaluations per image, 32 by default. The parts add up: the integral over gamma = -log SNR is the term
+denoising matching, the mean of a map its term, and the mean over images or channels the total.
 """
 
 from experiments.cli import evaluation_flags, launcher
@@ -36,6 +40,7 @@ def main():
     use_compilation_cache()
     parts = build_trained({**identity, "config": config}, split=_SPLIT.value)
 
+    # T as trained unless given, so that the parts add up to the bound that was trained.
     trained = config["objective"]["num_timesteps"]
     timesteps = trained if _TIMESTEPS.value is None else _TIMESTEPS.value
     estimation = Estimation(timesteps, _REPEATS.value, _RANDOMISATIONS.value, _SEED.value)
@@ -45,6 +50,7 @@ def main():
     out = Path(_OUT.value) if _OUT.value else folder / "breakdown" / name
     check_writable(out, "--out" if _OUT.value else "--workdir")
 
+    # The record is that of `evaluate` with these settings: the report can be checked against it.
     print(provenance.header())
     with StopRequest() as stop:
         result = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)

@@ -7,6 +7,8 @@ The first run is what the others are compared with. With --group_by, runs that d
 seed form groups, and intervals between seeds say what another seed would give:
 
     python -m experiments.compare --workdirs=A-0,A-1,A-2,B-0,B-1,B-2 --group_by=schedule.name --out=DIR
+
+Each run costs --randomisations network evaluations per image of the split, 8 by default.
 """
 
 from absl import flags
@@ -47,6 +49,7 @@ def main():
     from vdm.runs.folder import check_writable
     from vdm.runs.parts import use_compilation_cache
 
+    # Refused now rather than after an evaluation of every run.
     out = Path(_OUT.value)
     check_writable(out, "--out")
     use_compilation_cache()
@@ -54,9 +57,13 @@ def main():
     runs, groups, differing = numbers.open_runs(
         _WORKDIRS.value, _STEP.value, _BATCH_SIZE.value, _ALLOW_DIFFERENT.value, _GROUP_BY.value
     )
+    # One T for all, as bounds of different T do not compare. One time per image and randomisation is
+    # enough, because most of its noise is common to all runs and cancels in their differences.
     timesteps = numbers.shared_timesteps(runs, _TIMESTEPS.value)
     estimation = Estimation(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
 
+    # Of all runs the same noise at equal gamma, not at equal t: schedules reach a noise level at
+    # different times (Kingma et al. 2021, arXiv:2107.00630, eq. 18).
     print(provenance.header())
     with StopRequest() as stop:
         comparison = numbers.run_comparison(

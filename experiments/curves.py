@@ -3,7 +3,9 @@
     python -m experiments.curves --workdirs=runs/digits,runs/digits_learned --out=runs/curves
 
 Writes learning.png, learning.pdf and learning.csv. The runs may be of different data and need not
-be finished: only what they logged is read. `experiments.compare` says whether they differ.
+be finished: only what they logged in metrics.jsonl is read, and nothing is evaluated. Losses are of the
+parameters being trained, validations of the averaged ones in one randomisation; neither has an error.
+`experiments.compare` says whether runs differ.
 """
 
 from experiments.cli import evaluation_flags, launcher
@@ -22,6 +24,7 @@ def main():
 
     out = Path(_OUT.value)
     check_writable(out, "--out")
+    # Folders of the same last name would share one line of the legend.
     names = distinct_names(_WORKDIRS.value)
     runs = {name: Path(folder) for name, folder in zip(names, _WORKDIRS.value, strict=True)}
     # All are looked at before the figure is drawn, which would otherwise lack a curve.

@@ -4,7 +4,10 @@
     python -m experiments.evaluate --workdir=runs/digits --bound=continuous:repeats=40,iwae@100,ode
 
 One bound is shown term by term, several as one table. Each is written to evaluations/*.json of the
-work folder, with the values of every image, in nats, in a .npz beside it.
+work folder, with the values of every image, in nats, in a .npz beside it. The averaged parameters of
+one checkpoint are read. A bound costs --repeats x --randomisations network evaluations per image, T x
+--randomisations where it visits every step; the number is printed before each starts. The Monte Carlo
+error is for exactly these images, the standard error over images for the population they are from.
 """
 
 from absl import flags
@@ -33,6 +36,7 @@ _SEED = evaluation_flags.seed(None, "times and noise")
 _STEP = evaluation_flags.step()
 _BATCH_SIZE = evaluation_flags.batch_size()
 _VERIFY_DATA = evaluation_flags.verify_data()
+# Options of bounds had flags of their own; these say how they are written now.
 evaluation_flags.former_options()
 
 
@@ -48,6 +52,7 @@ def main():
     from vdm.runs.parts import build_trained, use_compilation_cache
     from vdm.runtime.processes import together
 
+    # As the run was trained, but for the flags given here, which leave the model as it is.
     folder = Path(_WORKDIR.value)
     identity = require_identity(folder)
     config = evaluation_flags.with_flags(
@@ -57,6 +62,8 @@ def main():
     # Before the data are opened, which takes longer, so that a mistake in --bound is reported at once.
     asked = bounds.parse(evaluation_flags.with_former_options(_BOUND.value), given, config)
 
+    # A split that was never prepared, or data that changed since training, are refused here: bits/dim
+    # of other images would not be those of this run.
     use_compilation_cache()
     identity = {**identity, "config": config}
     split = config["evaluate"]["split"]
@@ -64,6 +71,7 @@ def main():
 
     print(provenance.header())
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
+    # Once JAX has joined the other processes, all of which evaluate a part of every batch.
     count = jax.process_count()
     with stop_request() as stop:
         bounds.run(parts, params, folder, step, asked, _RANDOMISATIONS.value, stop.check, count)

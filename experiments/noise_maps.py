@@ -5,6 +5,10 @@
 Writes into noise_maps/SPLIT-stepN/ of the work folder: index.html, which opens from disk, figures as
 PNG and PDF, tables as CSV and LaTeX, and the maps as .npz. A scalar schedule, which has one gamma for
 all pixels, is refused; experiments.schedules draws its curve.
+
+The denoiser is never evaluated, only the schedule and, over --num_images images, the context's encoder
+if it has one. gamma is -log SNR. Its spread over images and the KL of the context, in bits per image,
+are zero unless the schedule is conditional (after MuLAN, Sahoo et al. 2023, arXiv:2312.13236).
 """
 
 from absl import flags
@@ -15,6 +19,7 @@ _WORKDIR = evaluation_flags.workdir()
 _OUT = evaluation_flags.out(within="noise_maps/SPLIT-stepN/")
 _SPLIT = evaluation_flags.split("test")
 _NUM_IMAGES = evaluation_flags.num_images(256)
+# Even in t and clear of 0 and 1, where all pixels share the end points and a map is flat.
 _TIMES = flags.DEFINE_list(
     "times",
     ["0.1", "0.3", "0.5", "0.7", "0.9"],
@@ -40,6 +45,7 @@ def main():
     model = parts.model.as_diffusion("noise_maps")
     noise_maps.check(model)  # refuses a scalar schedule, whose maps would be flat
 
+    # Another seed, --times or number of images overwrites the report; --out keeps both.
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     name = f"{_SPLIT.value}-step{step}"
     out = Path(_OUT.value) if _OUT.value else folder / "noise_maps" / name
@@ -50,6 +56,7 @@ def main():
     maps = noise_maps.measure(model, params, images, times, _SEED.value)
     for table in noise_maps.all_tables(maps).values():
         print(format_table(table) + "\n")
+    # Contexts are random: without their seed and images nobody could make the page again.
     facts = (
         f"the first {len(images)} images of {parts.dataset.spec.name}/{_SPLIT.value}, checkpoint step "
         f"{step}, averaged parameters, contexts of seed {_SEED.value}. {parts.dataset.spec.notes}"

@@ -4,6 +4,11 @@
 
 Writes into samples/ of the work folder: a grid as PNG, the integers as .npz, and of a diffusion model
 strips of z_t and of the denoiser's estimate of x on the way from noise (left) to image (right).
+The data set is not needed, only config.json and a checkpoint.
+
+A sample costs --steps network evaluations. Ancestral sampling draws from the very model whose bound
+`evaluate --bound=elbo@T` gives at T = --steps (Kingma et al. 2021, arXiv:2107.00630, sec. 3.3), so
+fewer steps are another model. The same seed gives the same samples for any batch size.
 """
 
 from absl import flags
@@ -51,19 +56,23 @@ def main():
     check_divisible("--batch_size", _BATCH_SIZE.value, run.mesh)
     check_writable(folder / "samples")
 
+    # Averaged parameters, as in evaluations: the bits/dim of a run are those of this model.
     use_compilation_cache()
     print(provenance.header())
     at, params = checkpoints.load_params(run.model, run.mesh, folder, _STEP.value)
     step = make_sample_step(
         run.model, run.mesh, make_sampler(sampler), _STEPS.value, sampling.NUM_FRAMES
     )
+    # A signal ends it between batches with nothing written: samples are quick to draw again.
     with stop_request() as stop:
         trajectory = sampling.draw_samples(
             step, params, _SEED.value, _NUM.value, _BATCH_SIZE.value, stop.check
         )
+    # The name has all that a sample depends on: another --num gives more or fewer of the same ones.
     name = f"step{at}-{sampler}{_STEPS.value}-seed{_SEED.value}"
     num_levels = run.model.num_levels
     paths = sampling.write_pictures(folder / "samples", name, trajectory, num_levels)
+    # Integers besides the picture, whose 8 bits would lose codes of more than 256 levels.
     paths.append(folder / "samples" / f"{name}.npz")
     write_arrays(paths[-1], {"images": trajectory.images})
     print(f"{_NUM.value} samples of checkpoint step {at} in {_STEPS.value} steps, written to")

@@ -5,6 +5,9 @@
 Writes index.html, which opens from disk, its figures as PNG and PDF, its tables as CSV and LaTeX. The
 first run is what the others are compared with; each is also compared with the log-SNR line between its
 own end points. Everything is measured in continuous time on the test split.
+A scalar schedule's interior leaves the bound as it is and changes its estimate's variance alone (Kingma
+et al. 2021, arXiv:2107.00630, sec. 5). A run costs 4 x --draws network evaluations per test image (two
+schedules, times independent or stratified), and --gradients training gradients.
 """
 
 from absl import flags
@@ -15,9 +18,11 @@ _WORKDIRS = evaluation_flags.workdirs(
     "Work folders of trained runs, separated by commas; the first is the reference."
 )
 _OUT = evaluation_flags.out()
+# The variance is that between draws of one image, not that between images.
 _DRAWS = flags.DEFINE_integer(
     "draws", 64, "Number of draws of time and noise per image, at least 2.", lower_bound=2
 )
+# Each gradient costs a forward and a backward pass of a training batch.
 _GRADIENTS = flags.DEFINE_integer(
     "gradients",
     32,
@@ -45,6 +50,7 @@ def main():
     check_writable(out, "--out")  # before minutes of measuring
     use_compilation_cache()
 
+    # A signal ends it between batches, and nothing is written before all runs are measured.
     print(provenance.header())
     measured = []
     with StopRequest() as stop:
@@ -56,8 +62,10 @@ def main():
                 )
             )
 
+    # On the terminal first: a page that cannot be written must not cost the measurements.
     for table in (schedules.variances(measured), schedules.signals(measured)):
         print(format_table(table))
+    # The variances hold for these networks: one seed each, which the page must say.
     spec = measured[0].run.parts.dataset.spec
     facts = (
         f"{spec.split_sizes['test']} images of {spec.name}/test, {_DRAWS.value} draws each, continuous "

@@ -1,4 +1,7 @@
-"""The former name of `experiments.studies.schedules`, for one release."""
+"""The former name of `experiments.studies.schedules`, for one release.
+
+Every flag is passed on, and a line on standard error names the new launcher; results are the same.
+"""
 
 from experiments.cli.forward import forward
 

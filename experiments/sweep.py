@@ -5,7 +5,8 @@
 
 Each run has a work folder in --workdir and a process of its own. Finished runs are skipped, unfinished
 ones resumed; a failure is recorded and the rest goes on. A signal stops the run in progress where it
-can be resumed (exit code 75). summary.json and summary.csv hold a row per run.
+can be resumed (exit code 75). summary.json and summary.csv hold a row per run, NAME.log its output.
+The cost is that of one run times the combinations.
 """
 
 from absl import flags
@@ -43,9 +44,11 @@ def main():
     path = flag.config_filename  # type: ignore[attr-defined]
     # Overrides hold for all runs; each process gets them again, before those of its point.
     common = config_flags.get_override_values(flag)
+    # A process for each run: memory and compiled programs go with it, and a crash ends one run alone.
     command = functools.partial(runner.train_command, path, common)
     runs = grid.points(_CONFIG.value, axes)
 
+    # Locked, because two sweeps in one folder would start the same run twice.
     with locked(folder), StopRequest() as stop:
         outcomes = runner.run_all(runs, folder, command, stop)
     print(format_table(runner.table(outcomes)))

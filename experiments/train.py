@@ -4,6 +4,10 @@
 
 Running it again on the same folder resumes; on a finished run it prints the table again. SIGTERM,
 SIGHUP and Ctrl-C save the step and stop (exit code 75).
+
+The loss is the negative ELBO in bits/dim (Kingma et al. 2021, arXiv:2107.00630). The work folder gets
+config.json, checkpoints/, metrics.jsonl, goodput.json, tensorboard/, samples/ and evaluations/. The
+evaluation draws repeats x randomisations times per image, 96 unless the configuration says otherwise.
 """
 
 from absl import flags
@@ -45,17 +49,20 @@ def main():
     from vdm.runs.parts import build, use_compilation_cache
     from vdm.runtime.processes import check_same, together
 
-    # A configuration file may leave fields out, and misspell one.
+    # A configuration file may leave fields out, and misspell one: neither may wait for the data.
     config = complete(_CONFIG.value)
+    # Ahead of the work folder, which a dry run neither needs nor makes.
     if _DRY_RUN.value:
         print(provenance.header(config))
         return dry_run.run(config)
 
     path = flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
     folder = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(path)
-    # Before minutes of preparing and compiling.
+    # Before minutes of preparing and compiling. `together` stops every process where one fails: the
+    # others would wait for it forever.
     together(lambda: check_outputs(folder, config))
     use_compilation_cache()
+    # A resumed run keeps the splits it was trained on, whatever a source would give today.
     parts = together(
         lambda: build(config, verify_data=_VERIFY_DATA.value, saved=read_identity(folder))
     )
