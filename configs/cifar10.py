@@ -25,8 +25,11 @@ def paper() -> config_dict.ConfigDict:
     config.data.name = "cifar10"
     unet = config.denoiser.unet
     unet.channels, unet.num_blocks, unet.dropout = 128, 32, 0.1
+    # Learning rate 2e-4, weight decay .01 and average .9999 are the paper's too, and the defaults.
     config.train.batch_size = 128
+    # 26,000 passes over 49,000 training images.
     config.train.num_steps = 10_000_000
+    # These periods are this project's, not the paper's.
     config.train.log_every_steps = 1000
     config.train.evaluate_every_steps = 10_000
     config.train.save_every_steps = 10_000
@@ -38,6 +41,8 @@ def paper() -> config_dict.ConfigDict:
 def augmented() -> config_dict.ConfigDict:
     """Return 32 blocks of 256 channels, attention everywhere, monotone network (app. B)."""
     config = paper()
+    # The network is told which transforms were made, and evaluation makes none: bits/dim are those of
+    # the images as they are.
     config.data.augment.flip = True
     config.data.augment.rotate = True
     config.data.augment.permute_channels = True
@@ -58,6 +63,7 @@ def mulan() -> config_dict.ConfigDict:
     """
     config = paper()
     config.schedule.name = "conditional_polynomial"
+    # Fixed where learned ones begin at 256 levels: the paths between them are what is learned.
     config.schedule.learned_endpoints = False
     config.schedule.gamma_0, config.schedule.gamma_1 = -13.3, 5.0
     config.context.name = "categorical"
@@ -71,18 +77,25 @@ def small() -> config_dict.ConfigDict:
     config = base.get_config()
     config.data.name = "cifar10"
     unet = config.denoiser.unet
+    # 1.3 passes over the training images, so that none is seen more than twice: there is little to
+    # overfit, and no dropout.
     unet.channels, unet.num_blocks, unet.dropout = 32, 2, 0.0
+    # Ten times the paper's, for a run of 4000 steps.
     config.optimizer.learning_rate = 2e-3
     # Fast end points retreat from a network that is still young.
     config.optimizer.schedule_learning_rate = 2e-4
     config.optimizer.decay = "cosine"
+    # The average reaches back 500 steps, an eighth of the run.
     config.optimizer.ema_decay = 0.998
+    # Sized by processor time: half an hour on two idle cores, with the evaluation.
     config.train.num_steps = 4000
     config.train.batch_size = 16
     config.train.log_every_steps = 100
+    # Four validations, the last of them of the finished run.
     config.train.evaluate_every_steps = 1000
     config.train.save_every_steps = 500
     config.train.num_samples = 64
+    # Divides the 1,000 validation and 10,000 test images, so that no batch is filled up.
     config.evaluate.batch_size = 100
     # More would take longer than the training; `evaluate --randomisations=8` for a number to publish.
     config.evaluate.randomisations, config.evaluate.repeats = 2, 1
@@ -94,11 +107,14 @@ def small_gpu() -> config_dict.ConfigDict:
     config = base.get_config()
     config.data.name = "cifar10"
     unet = config.denoiser.unet
+    # The paper's width and batch; bfloat16 is for the accelerator and gains nothing on a CPU.
     unet.channels, unet.num_blocks, unet.dropout, unet.dtype = 128, 6, 0.0, "bfloat16"
+    # Between the rates of `paper` and `small`, as the number of steps is; not yet measured.
     config.optimizer.learning_rate = 5e-4
     config.optimizer.schedule_learning_rate = 1e-4
     config.optimizer.decay = "cosine"
     config.optimizer.ema_decay = 0.9995
+    # 104 passes over the training images.
     config.train.num_steps = 40_000
     config.train.batch_size = 128
     config.train.log_every_steps = 500

@@ -21,14 +21,21 @@ def get_config(variant: str = "") -> config_dict.ConfigDict:
 
 
 def small(data: str) -> config_dict.ConfigDict:
-    """Return configs/cifar10.py:small on 28x28x1 images of the set `data`."""
+    """Return configs/cifar10.py:small on 28x28x1 images of the set `data`.
+
+    4000 steps of 16 are 1.1 passes over 59,000 training images; 1,000 more are the validation
+    split. 6000 steps did not fit half an hour on two cores.
+    """
     config = cifar10.small()
     config.data.name = data
     return config
 
 
 def small_gpu(data: str) -> config_dict.ConfigDict:
-    """Return configs/cifar10.py:small_gpu on 28x28x1 images of the set `data`."""
+    """Return configs/cifar10.py:small_gpu on 28x28x1 images of the set `data`.
+
+    40,000 steps of 128 are 87 passes over the training images. Rates and widths are those for CIFAR-10.
+    """
     config = cifar10.small_gpu()
     config.data.name = data
     return config

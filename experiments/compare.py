@@ -69,6 +69,7 @@ def main():
         comparison = numbers.run_comparison(
             runs, _SPLIT.value, estimation, stop.check, groups, differing
         )
+    # The tables first: a page that cannot be written must not cost the evaluations.
     print(text.format_tables(comparison))
     print(f"written to {page.write(out, comparison)}")
 

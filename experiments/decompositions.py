@@ -53,6 +53,7 @@ def main():
     with StopRequest() as stop:
         forms = decompositions.measure(parts, params, split, *sizes, stop.check)
 
+    # In bits/dim, but for the variances: squares of nats of a whole image.
     print(format_table(decompositions.table(forms, spec.num_dims)))
     # The split may hold fewer images than were asked for.
     num_images = forms["denoising"].total.shape[1]

@@ -69,10 +69,13 @@ def main():
     split = config["evaluate"]["split"]
     parts = together(lambda: build_trained(identity, verify_data=_VERIFY_DATA.value, split=split))
 
+    # The averaged parameters of one step. Its number is part of every record's name, so that evaluations
+    # of several checkpoints stand side by side in the folder.
     print(provenance.header())
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     # Once JAX has joined the other processes, all of which evaluate a part of every batch.
     count = jax.process_count()
+    # A signal ends it between batches; bounds that are done are printed and written by then.
     with stop_request() as stop:
         bounds.run(parts, params, folder, step, asked, _RANDOMISATIONS.value, stop.check, count)
 

@@ -52,6 +52,7 @@ def main():
     check_writable(out, "--out" if _OUT.value else "--workdir")
 
     print(provenance.header())
+    # The first images, not random ones: two runs on the same data show the same images.
     images = parts.dataset.split(_SPLIT.value)[: _NUM_IMAGES.value]
     maps = noise_maps.measure(model, params, images, times, _SEED.value)
     for table in noise_maps.all_tables(maps).values():

@@ -17,6 +17,7 @@ from experiments.cli import evaluation_flags, launcher
 
 _WORKDIR = evaluation_flags.workdir()
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
+# 250 is a compromise: T of the sampled model and the time of a sample both grow with it.
 _STEPS = flags.DEFINE_integer(
     "steps", 250, "Number of steps from noise to image, a network evaluation each.", lower_bound=1
 )

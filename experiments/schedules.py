@@ -55,6 +55,8 @@ def main():
     measured = []
     with StopRequest() as stop:
         for folder in _WORKDIRS.value:
+            # Besides the parameters, the density of times where training adapted it: the variance
+            # is that of the estimate that training used.
             opened = schedule_numbers.open_run(folder, Path(folder).name, _STEP.value)
             measured.append(
                 schedule_numbers.measure(
@@ -67,6 +69,7 @@ def main():
         print(format_table(table))
     # The variances hold for these networks: one seed each, which the page must say.
     spec = measured[0].run.parts.dataset.spec
+    # Whatever the numbers depend on stands on the page, which may be read without its command.
     facts = (
         f"{spec.split_sizes['test']} images of {spec.name}/test, {_DRAWS.value} draws each, continuous "
         f"time, seed {_SEED.value}; averaged parameters, checkpoint steps "
