@@ -69,8 +69,8 @@ def main():
     split = config["evaluate"]["split"]
     parts = together(lambda: build_trained(identity, verify_data=_VERIFY_DATA.value, split=split))
 
-    # The averaged parameters of one step. Its number is part of every record's name, so that evaluations
-    # of several checkpoints stand side by side in the folder.
+    # The averaged parameters of one step, whose number is part of every record's name: evaluations of
+    # several checkpoints stand side by side.
     print(provenance.header())
     step, params = checkpoints.load_ema(parts, folder, _STEP.value)
     # Once JAX has joined the other processes, all of which evaluate a part of every batch.
