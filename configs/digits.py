@@ -88,8 +88,8 @@ def spline() -> config_dict.ConfigDict:
 def adaptive() -> config_dict.ConfigDict:
     """Return the fixed line with times drawn in proportion to the loss."""
     config = linear()
-    # gamma stays as it is, and times have the density that a learned interior would give them; the
-    # weights 1/p leave the bound's expectation unchanged.
+    # gamma stays as it is: a density of times takes the place of a learned interior, and weights 1/p
+    # leave the bound's expectation unchanged.
     config.objective.times = "adaptive"
     return config
 

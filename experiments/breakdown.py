@@ -54,7 +54,6 @@ def main():
     print(provenance.header())
     with StopRequest() as stop:
         result = breakdown.break_down(parts, params, _SPLIT.value, estimation, stop.check)
-    # The same record and table as those of `evaluate`, written beside the maps.
     facts = record.describe(parts, params, result.evaluation.of_bound(), _SPLIT.value, step)
     print(record.format_report(facts))
     print(f"written to {breakdown.write(out, parts.dataset, _SPLIT.value, result, facts)}")

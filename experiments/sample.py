@@ -17,7 +17,6 @@ from experiments.cli import evaluation_flags, launcher
 
 _WORKDIR = evaluation_flags.workdir()
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
-# 250 is a compromise: T of the sampled model and the time of a sample both grow with it.
 _STEPS = flags.DEFINE_integer(
     "steps", 250, "Number of steps from noise to image, a network evaluation each.", lower_bound=1
 )
@@ -64,7 +63,7 @@ def main():
     step = make_sample_step(
         run.model, run.mesh, make_sampler(sampler), _STEPS.value, sampling.NUM_FRAMES
     )
-    # A signal ends it between batches with nothing written: samples are quick to draw again.
+    # A signal ends it between batches with nothing written: the same seed draws the same samples again.
     with stop_request() as stop:
         trajectory = sampling.draw_samples(
             step, params, _SEED.value, _NUM.value, _BATCH_SIZE.value, stop.check

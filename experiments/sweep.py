@@ -42,7 +42,6 @@ def main():
     check_writable(folder)
     flag = flags.FLAGS["config"]
     path = flag.config_filename  # type: ignore[attr-defined]
-    # Every run is resumed by the command that started it, so the command is made from text alone.
     # Overrides hold for all runs; each process gets them again, before those of its point.
     common = config_flags.get_override_values(flag)
     # A process for each run: memory and compiled programs go with it, and a crash ends one run alone.
