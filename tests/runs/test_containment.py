@@ -50,7 +50,8 @@ def test_a_cache_that_the_user_names_is_written(downloaded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["evaluations", "samples", "checkpoints/9", "metrics.jsonl", ".lock"]
+    "name",
+    ["evaluations", "samples", "checkpoints/9", "metrics.jsonl", "skipped_steps.jsonl", ".lock"],
 )
 @pytest.mark.parametrize("exists", [True, False])
 def test_links_that_lead_out_of_a_work_folder_are_refused(downloaded, tmp_path, name, exists):
