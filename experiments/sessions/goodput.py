@@ -99,7 +99,8 @@ class Account:
     def compiled(self, seconds: float) -> None:
         """Count the last `seconds` of this thread as compilation.
 
-        Of a function traced within another JAX tells both times: the inner one counts once.
+        JAX reports a function that is traced within another twice, by itself and as a part of the
+        other: the inner time counts once.
         """
         if threading.get_ident() != self._main:
             return

@@ -70,7 +70,14 @@ def read(folder: Path) -> Record | None:
         return record
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,  # thousands of lists within lists
+    ) as error:
         warn(f"WARNING: {path}: cannot be read ({error}); the wall time of earlier starts is lost")
         return None
 

@@ -84,7 +84,9 @@ class Skips:
         path = self._folder / FILE
         try:
             # A run that was killed since its last checkpoint makes the same steps again.
-            if path.exists() and line in path.read_text(encoding="utf-8").splitlines(True):
+            # A byte that a disk has damaged is no reason to end the run.
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            if line in text.splitlines(True):
                 return
             with path.open("a", encoding="utf-8") as file:
                 file.write(line)

@@ -43,6 +43,11 @@ def test_a_cache_named_in_a_work_folder_is_read(downloaded, tiny_run, tmp_path):
     assert not (tmp_path / "own").exists()
 
 
+def test_a_cache_below_an_unknown_home_is_passed_over(downloaded, tmp_path):
+    run = runs.open(downloaded(set_cache("~no-such-user/data")))
+    assert run.data.spec == run.spec and (tmp_path / "own").is_dir()
+
+
 def test_a_cache_that_the_user_names_is_written(downloaded, tmp_path):
     run = runs.open(downloaded(set_cache(tmp_path / "outside")), cache_dir=tmp_path / "mine")
     assert run.data.spec == run.spec
@@ -50,7 +55,8 @@ def test_a_cache_that_the_user_names_is_written(downloaded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["evaluations", "samples", "checkpoints/9", "metrics.jsonl", ".lock"]
+    "name",
+    ["evaluations", "samples", "checkpoints/9", "metrics.jsonl", "skipped_steps.jsonl", ".lock"],
 )
 @pytest.mark.parametrize("exists", [True, False])
 def test_links_that_lead_out_of_a_work_folder_are_refused(downloaded, tmp_path, name, exists):

@@ -102,6 +102,10 @@ def beyond(allowed):
     return math.nan, math.inf, -math.inf, allowed.least - 1, allowed.most * 1.5 + 1
 
 
+def test_an_integer_beyond_every_float_is_refused():
+    assert ranges.SEED.refusal(10**400) and ranges.ANY.refusal(-(10**400))
+
+
 def test_a_number_beyond_its_range_is_refused_at_once():
     cases = [(field, n) for field in NUMBERS for n in beyond(ranges.RANGES[field])]
     for field, value in cases:

@@ -1,13 +1,14 @@
 """Preparing data with the library alone: its command line, and the process that a run starts for it."""
 
 import inspect
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vdm.data import RECIPES
-from vdm.errors import DataError
+from vdm.errors import ConfigError, DataError, DiskError
 from vdm.runs import dataset, prepare_data
 
 ALONE = """
@@ -64,3 +65,14 @@ def test_a_run_starts_the_library_in_a_process_of_its_own(tmp_path, monkeypatch,
     with pytest.raises(DataError, match="'mnist': preparing it ended with 3"):
         dataset.open_dataset({"name": "mnist", "num_validation": 10}, tmp_path / "cache")
     assert "pip install -e '.[data]'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, ConfigError), (6, DiskError), (1, DataError)])
+def test_the_exit_code_of_the_other_process_is_passed_on(code, kind, tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nexit {code}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(dataset, "has_tfds", lambda: True)
+    with pytest.raises(kind):
+        dataset.open_dataset({"name": "mnist", "num_validation": 10}, tmp_path / "cache")

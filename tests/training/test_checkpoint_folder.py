@@ -13,6 +13,8 @@ import pytest
 from vdm.errors import CheckpointError
 from vdm.runtime import devices
 from vdm.runtime.hashes import sealed
+from vdm.runtime.processes import ElsewhereError
+from vdm.training import checkpoint
 from vdm.training.checkpoint import Checkpoints
 from vdm.training.checkpoint_folder import Folder
 from vdm.training.state import TrainState
@@ -230,3 +232,19 @@ def test_amending_replaces_the_record_whole(checkpoints, monkeypatch):
     assert contents(checkpoints.directory / "1") == before
     assert checkpoints.read_record(1)[1] == RECORD and checkpoints.metric(1) is None
     np.testing.assert_array_equal(restore(checkpoints)[2]["denoiser"]["kernel"], np.ones((4, 3)))
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_step_that_another_process_cannot_read_is_passed_over(checkpoints, monkeypatch, failing):
+    """Its record, or an array's hash, there alone: otherwise the two would train on from two steps."""
+    save(checkpoints, 1, 2)
+    calls = []
+
+    def together(work):
+        calls.append(work())
+        if len(calls) == failing + 1:
+            raise ElsewhereError(1, 1)
+        return calls[-1]
+
+    monkeypatch.setattr(checkpoint, "together", together)
+    assert restore(checkpoints)[0] == 1

@@ -2,6 +2,8 @@
 
 import pytest
 
+from vdm.errors import CheckpointError
+from vdm.runs import evaluations
 from vdm.runtime.hashes import sealed
 from vdm.training import checkpoint_record as records
 
@@ -61,6 +63,7 @@ WRONG = {
     "bool": '{"validation_bits_per_dim": true}',
     "not finite": '{"validation_bits_per_dim": NaN}',
     "too large": '{"validation_bits_per_dim": 1' + 400 * "0" + "}",
+    "lists within lists": "[" * 99_999,
     "a letter of its name": '{"validation_bitz_per_dim": 1.0}',
 }
 
@@ -77,6 +80,14 @@ def test_a_damaged_file_of_an_earlier_revision_is_named(step, warnings, content)
     assert metric(step, warnings) is None
     (line,) = warnings
     assert line.startswith("WARNING") and str(path) in line and "step 4" in line
+
+
+def test_a_record_of_lists_within_lists_is_damaged(step, warnings):
+    (step / "record" / "metadata").write_text("[" * 99_999)
+    assert read(step) is None and metric(step, warnings) is None and warnings
+    with pytest.raises(CheckpointError):
+        records.saved_ema_hash(step.parent, 4)
+    assert evaluations.read(step / "record" / "metadata", {}).fault == "damaged"
 
 
 def test_a_record_that_has_a_metric_needs_no_other_file(step, warnings):

@@ -119,7 +119,7 @@ def test_a_skipped_step_ends_the_run_before_it_is_saved(bad_step):
 
 
 def test_skipped_steps_are_reported_and_left_out_of_averages():
-    """Of steps 1 to 4 the third is skipped, and alone in its window it is logged without numbers."""
+    """The third of 4 steps is skipped; alone in its window, it is logged without numbers."""
     recorder, skipped, logged = Recorder(save=3, bad_step=3), [], []
     hooks = {
         "skipped": lambda step, metrics: skipped.append((step, str(metrics["loss"]))),

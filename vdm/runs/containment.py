@@ -17,6 +17,7 @@ WRITTEN = (
     "metrics.jsonl",
     "noise_maps",
     "samples",
+    "skipped_steps.jsonl",
     "stacks",
     "tensorboard",
 )

@@ -13,7 +13,7 @@ from vdm import data
 from vdm.data import Dataset
 from vdm.data.augment import Augmentation
 from vdm.data.base import NotPrepared
-from vdm.errors import DataError, Preempted
+from vdm.errors import ConfigError, DataError, DiskError, Preempted, VdmError
 from vdm.runs.former_fields import RESIZED_SOURCES
 from vdm.runs.progress import Progress
 
@@ -59,7 +59,12 @@ def open_dataset(
     if code == Preempted.exit_code:
         raise Preempted(f"data {section['name']!r}: preparing it was stopped; run again")
     if code:
-        raise DataError(f"data {section['name']!r}: preparing it ended with {code}; see above")
+        # A full disk there is one here, so that a job script sees what happened.
+        kinds: dict[int, type[VdmError]] = {
+            kind.exit_code: kind for kind in (ConfigError, DiskError)
+        }
+        kind = kinds.get(code, DataError)
+        raise kind(f"data {section['name']!r}: preparing it ended with {code}; see above")
     return load(section, cache_dir, verify=verify)
 
 

@@ -78,7 +78,8 @@ def read(path: Path, wanted: Mapping[str, Any]) -> Stored | None:
         facts = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    # Thousands of lists within lists are a recursion too deep.
+    except (OSError, ValueError, RecursionError) as error:
         return Stored({}, "damaged", f"it cannot be read ({error})")
     if not isinstance(facts, dict) or not isinstance(facts.get("hashes"), dict):
         return Stored({}, "damaged", "it is no record of an evaluation")

@@ -39,7 +39,7 @@ def check_outputs(
     outputs = {_WRITER_OUTPUTS.get(name, "") for name in train["writers"]}
     folders = ["checkpoints", "evaluations", *(["samples"] if train["num_samples"] else [])]
     folders += sorted(outputs & {"tensorboard", "wandb"})
-    names = ["config.json", *sorted(outputs & {"metrics.jsonl"})]
+    names = ["config.json", "skipped_steps.jsonl", *sorted(outputs & {"metrics.jsonl"})]
     for folder in (workdir, *(workdir / name for name in folders)):
         _try(_try_folder, folder, argument, workdir)
     for file in (*(workdir / name for name in names), *files):

@@ -17,7 +17,7 @@ from vdm.data import RECIPES, Dataset, open_content
 from vdm.data.augment import Augmentation
 from vdm.data.base import NotPrepared
 from vdm.data.batches import train_batch
-from vdm.errors import DataError, DiskError
+from vdm.errors import ConfigError, DataError, DiskError
 from vdm.models import make_family
 from vdm.models.base import Model
 from vdm.runs import checks
@@ -216,8 +216,9 @@ def open_trained_data(
     dataset = None
     stored = identity["config"]["data"].get("cache_dir")
     if cache_dir is None and stored is not None:
-        # Whatever is wrong there, the user's own cache may have the data, or get them.
-        with contextlib.suppress(DataError, DiskError, OSError):
+        # Whatever is wrong there, such as the home folder of a user who is unknown here, the user's
+        # own cache may have the data, or get them.
+        with contextlib.suppress(ConfigError, DataError, DiskError, OSError):
             dataset = _find_trained(identity, stored, verify_data, prepare=False)
     dataset = dataset or _find_trained(identity, cache_dir, verify_data, prepare=True)
     check_same_data(identity["data"], dataset.spec)

@@ -30,7 +30,8 @@ class Range(NamedTuple):
 
     def refusal(self, value: float) -> str:
         """Return what is wrong with `value`, "" where nothing is."""
-        if not math.isfinite(value):
+        # By comparison, which nan fails: an int beyond every float makes math.isfinite raise.
+        if not -math.inf < value < math.inf:
             return "must be a finite number"
         if value < self.least:
             return f"must be at least {self.least}"

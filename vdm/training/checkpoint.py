@@ -232,7 +232,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         # Shapes and dtypes are compared before, because Orbax would cast a wrong dtype silently.
-        recorded = self._record(step)["arrays"]
+        # Together, here and below: a process that alone finds damage would restore another step.
+        recorded = together(lambda: self._record(step))["arrays"]
         described = {item: describe(tree) for item, tree in abstract.items()}
         check_same_arrays(
             {item: recorded[item] for item in abstract}, described, f"{self.directory}, step {step}"
@@ -242,8 +243,13 @@ class Checkpoints:
         restored = jointly(lambda: self._manager.restore(step, args=args))
 
         # Hashes are compared after, because Orbax does not notice a flipped bit.
-        for item in abstract:
-            check_hashes(recorded[item], fingerprints(restored[item]))
+        hashes = {item: fingerprints(restored[item]) for item in abstract}
+
+        def check():
+            for item in abstract:
+                check_hashes(recorded[item], hashes[item])
+
+        together(check)
         return {item: restored[item] for item in abstract}
 
     def _record(self, step: int) -> dict:

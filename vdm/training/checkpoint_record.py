@@ -43,7 +43,7 @@ def read_record(directory: Path, step: int) -> dict:
       ValueError: its own hash does not fit, or it is no JSON.
       OSError: it cannot be read.
     """
-    return unsealed(json.loads((directory / str(step) / RECORD).read_bytes()))
+    return unsealed(_read_json(directory / str(step) / RECORD))
 
 
 def facts_of(record: Mapping) -> dict:
@@ -117,7 +117,7 @@ class Metrics:
             return None
 
     def _read_former(self, path: Path, step: int) -> float:
-        value = _number(json.loads(path.read_bytes()), self._name)
+        value = _number(_read_json(path), self._name)
         # Once is enough: all steps of such a run are alike.
         if not self._said_unprotected:
             self._said_unprotected = True
@@ -132,6 +132,15 @@ def error_line(error: BaseException) -> str:
     """Return an error's text as one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return text[:300] or type(error).__name__
+
+
+def _read_json(path: Path) -> Any:
+    """Return the contents of a JSON file; ValueError where it is none, OSError where it is not read."""
+    try:
+        return json.loads(path.read_bytes())
+    # Thousands of lists within lists, which a damaged or hostile file may hold.
+    except RecursionError:
+        raise ValueError("too many lists within lists") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -31,7 +31,8 @@ class Hooks:
         SKIPPED, the number of those that were; it stands alone where all were).
       evaluate: (state); left out, like `sample`, once a stop is asked for.
       sample: (state).
-      save: (state, window); every metric up to that step is finite.
+      save: (state, window); every step up to that one has been checked, and those that were not
+        finite have changed nothing.
       stop: whether to stop after this step, such as for a signal; the state is saved first.
       skipped: (step, metrics) of a step whose update was left out, within BLOCK_EVERY_STEPS of it
         and in the order of steps; raises NonFiniteError to end the run.
@@ -84,8 +85,8 @@ def train(
         step += steps_per_call
         pending.append((step, metrics))
 
-        # Every action sees finite metrics only, so the pending ones are fetched and checked before
-        # it.
+        # Steps that were not finite are reported before any action, so the pending metrics are
+        # fetched and checked before it.
         log = is_due(hooks.log_every_steps, step, num_steps)
         evaluate = is_due(hooks.evaluate_every_steps, step, num_steps)
         sample = is_due(hooks.sample_every_steps, step, num_steps)

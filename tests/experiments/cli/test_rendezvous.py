@@ -126,7 +126,7 @@ def send_lines(port, lines):
 
 
 def survives(lines):
-    """Whether process 0 still takes process 1 after all these lines, without a word."""
+    """Return whether process 0 still takes process 1 after all these lines, without a message."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -87,7 +87,7 @@ LOST = {
 
 @pytest.mark.parametrize("field", LOST)
 def test_a_record_that_lost_a_field_is_named_and_left_out(earlier_run, field):
-    """Of an earlier revision: no hash over it tells of the damage."""
+    """A record of an earlier revision, which has no hash that shows the damage."""
     (path,) = (earlier_run / "evaluations").glob("*.json")
     facts = json.loads(path.read_text())
     whole = path.with_name("whole.json")

@@ -41,7 +41,7 @@ def exact(workdir):
 
 
 class Store:
-    """What a `Saver` asks of checkpoints."""
+    """Stand-in for the checkpoints that a `Saver` asks."""
 
     def __init__(self, step):
         self.step = step

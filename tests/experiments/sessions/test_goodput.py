@@ -83,7 +83,7 @@ def test_steps_made_again_and_the_time_between_count_apart(tmp_path, clock):
     assert [path.name for path in tmp_path.iterdir()] == [goodput_record.NAME]
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"seconds": 3}', "\0" * 50])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"seconds": 3}', "\0" * 50, "[" * 99_999])
 def test_a_damaged_account_is_named_and_begun_anew(tmp_path, capfd, content):
     (tmp_path / goodput_record.NAME).write_text(content)
     assert goodput_record.read(tmp_path) is None

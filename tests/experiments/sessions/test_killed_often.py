@@ -18,7 +18,7 @@ OPTIONS = {"train.num_steps": NUM_STEPS, "train.log_every_steps": 1, "train.save
 OPTIONS |= {"denoiser.name": "mlp", "denoiser.mlp.width": 16, "denoiser.mlp.num_blocks": 1}
 OPTIONS |= {"train.evaluate_every_steps": 0, "train.num_samples": 0, "train.writers": "json_lines"}
 RARELY = OPTIONS | {"train.save_every_steps": 500}
-"""The same run in less time: when it saves changes no number."""
+"""Options of a shorter run; the steps at which it saves change no number."""
 
 
 def steps_on_disk(workdir):
