@@ -41,6 +41,7 @@ from vdm.runtime.interruption import Early, Interrupted, raised_by_signals
 FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 _LIST = {"--list", "-list", "--list=true"}
+_ABORTED = 130
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _LEVELS = {-3: "CRITICAL", -2: "ERROR", -1: "WARNING", 0: "INFO", 1: "DEBUG"}
 
@@ -64,10 +65,12 @@ def run(
     """
     # First of all: importing JAX and preparing data take from seconds to hours.
     with raised_by_signals() as early:
+        owns_process = argv is None
         if argv is None:
             argv = sys.argv
             use_utf8()
             outlive_readers()  # only where the process is the launcher's own
+            early.leave = lambda: _leave_imports(early)
         # Read from the words, because parsing itself may be what fails.
         debug = any(word in ("--debug", "-debug", "--debug=true") for word in argv[1:])
         flag_names: list[str] = []
@@ -83,9 +86,18 @@ def run(
             message, code, is_alone = _among_several(error, message, code)
             message = parsing.name_flags(message, flag_names)
             print(f"error: {' '.join(message.split())}", file=sys.stderr)
-            if is_alone:
+            # Aborted within a save, Orbax's threads never end, and Python would wait for them.
+            if is_alone or (code == _ABORTED and owns_process):
                 leave(code)
     sys.exit(code or 0)
+
+
+def _leave_imports(early: Early) -> NoReturn:
+    """End the process for a signal that came before anything was begun."""
+    # Written and left without Python's own clean-up, which would need what is half imported.
+    message = f"error: {_stopped(early.signal or '', 'nothing was written')}\n"
+    os.write(2, message.encode())
+    os._exit(Preempted.exit_code)
 
 
 def _run(
@@ -136,7 +148,7 @@ def describe(error: BaseException, early: Early | None = None) -> tuple[str, int
     if isinstance(error, Interrupted):
         return _stopped(error.signal, "nothing unfinished was written"), Preempted.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
+        return "interrupted", _ABORTED
     # Before memory: TensorStore calls both exhausted.
     if _is_disk(error):
         return f"{error}; free some space or choose another folder", DiskError.exit_code

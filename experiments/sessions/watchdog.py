@@ -47,6 +47,7 @@ class StepClock:
         self.step = 0
         self.waited: float | None = None
         self._clock, self._calls = clock, 0
+        self._first_began = self._first_seconds = 0.0
         self._block_began: float | None = None
         self._block_steps = 0
         self._durations: deque[float] = deque(maxlen=_RECENT)
@@ -55,7 +56,10 @@ class StepClock:
         """Begin a step. The first of a process compiles, which takes as long as it takes."""
         self.step, self._calls = step, self._calls + 1
         if self._calls == 1:
+            self._first_began = self._clock()
             return
+        if self._calls == 2:
+            self._first_seconds = self._clock() - self._first_began
         self.waited = 0.0
         if self._block_began is None:
             self._block_began, self._block_steps = self._clock(), 0
@@ -75,8 +79,11 @@ class StepClock:
         self.waited = self._block_began = None
 
     def median(self) -> float:
-        """Return the median duration of recent steps in seconds; 0 where none is known."""
-        return statistics.median(self._durations) if self._durations else 0.0
+        """Return the median duration of recent steps in seconds; 0 where none is known.
+
+        Until one is, that of the first step, which took longer because it compiled.
+        """
+        return statistics.median(self._durations) if self._durations else self._first_seconds
 
     def _end_block(self) -> None:
         assert self._block_began is not None

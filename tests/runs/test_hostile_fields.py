@@ -118,6 +118,15 @@ def test_a_number_beyond_its_range_is_refused_at_once():
             runs.build(config)
 
 
+def test_a_run_that_began_before_a_range_goes_on():
+    """With its own value, not with another one beyond the range."""
+    saved = {"optimizer": {"ema_decay": 0.9999999}}
+    ranges.check_ranges(saved, saved)
+    for accepted in (None, {"optimizer": {"ema_decay": 0.9}}):
+        with pytest.raises(ConfigError, match=r"config\.optimizer\.ema_decay="):
+            ranges.check_ranges(saved, accepted)
+
+
 TOO_LATE = {
     "a split that the data lack": (
         {"evaluate.split": "tset"},

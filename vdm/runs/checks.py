@@ -22,15 +22,19 @@ SEEDS = (int(SEED.least), int(SEED.most))
 """Smallest and largest seed; a JAX key takes 32 bits."""
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], accepted: Mapping[str, Any] | None = None) -> None:
     """Check a whole configuration, as far as that can be done without data and devices.
+
+    Args:
+      config: the whole configuration.
+      accepted: that of the run which is resumed; a value that it has may lie outside today's range.
 
     Raises:
       ConfigError: the first value that would end inside a library, or train nonsense.
     """
     # Types first: the ranges compare numbers, and a name is looked up in a dictionary.
     check_kinds(config)
-    check_ranges(config)
+    check_ranges(config, accepted)
     check_writers(config["train"]["writers"])
     _check_denoiser(config["denoiser"])
     _check_steps_per_call(config["train"])

@@ -139,7 +139,7 @@ def build(
       DataError: unsuitable data.
     """
     # Numbers before devices before data: the cheapest mistakes are answered first.
-    checks.check(config)
+    checks.check(config, saved["config"] if saved else None)
     mesh = mesh_of(config)
     cache_dir = config["data"]["cache_dir"] or cache_dir
     dataset = open_earlier(config["data"], saved, cache_dir, verify_data) if saved else None

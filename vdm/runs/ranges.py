@@ -141,16 +141,20 @@ RANGES = {
 """{field: its range}."""
 
 
-def check_ranges(config: Mapping[str, Any]) -> None:
+def check_ranges(config: Mapping[str, Any], accepted: Mapping[str, Any] | None = None) -> None:
     """Check every number of a configuration; a field of None decides for itself.
 
     Args:
       config: the whole configuration, whose values have the types of the defaults.
+      accepted: a configuration whose values pass, that of a run which began before a range existed.
 
     Raises:
       ConfigError: the first number out of its range, or one that is not finite.
     """
+    passed = flatten(accepted or {})
     for field, value in flatten(config).items():
+        if field in passed and passed[field] == value:
+            continue
         for number in _numbers(value):
             # Numbers of a variant that the defaults do not list are its own business, if finite.
             if refusal := RANGES.get(field, ANY).refusal(number):

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -39,19 +39,26 @@ class Early:
       signal: its name; None before one comes.
       over: whether the work has begun, which installs handlers of its own and ends by itself.
       caught: whether the exception has arrived where the program ends.
+      leave: ends the program at once, for a signal within an import; None raises there too.
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
         self.over = self.caught = False
+        self.leave: Callable[[], None] | None = None
         self._lost = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Raise at the first signal, and at a second Ctrl-C; others leave the clean-up in peace."""
-        del frame
+        """Raise at the first signal, and at a second Ctrl-C; others leave the clean-up in peace.
+
+        Within an import call `leave` instead, unless data are being prepared meanwhile.
+        """
         name = signal.Signals(number).name
         if self.signal is None or self._lost:
             self.signal, self._lost = self.signal or name, False
+            # Half an import of an extension module, abandoned, can end in a segmentation fault.
+            if self.leave is not None and _only_imports(frame):
+                self.leave()
             raise self._interrupted(number)
         if name == "SIGINT":
             raise KeyboardInterrupt
@@ -74,6 +81,19 @@ class Early:
         if not self.caught and not self.over:
             self._lost = True
             os.kill(os.getpid(), number)
+
+
+def _only_imports(frame: FrameType | None) -> bool:
+    """Return whether a frame is part of an import, with no preparation of data under way around it."""
+    imports = False
+    while frame is not None:
+        code, module = frame.f_code, frame.f_globals.get("__name__", "")
+        imports |= code.co_filename.startswith("<frozen importlib")
+        # A call, not the module's own statements: it may have made a scratch folder.
+        if module.startswith("vdm.data.cache") and code.co_name != "<module>":
+            return False
+        frame = frame.f_back
+    return imports
 
 
 _current = Early()

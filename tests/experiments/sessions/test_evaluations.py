@@ -177,11 +177,11 @@ def test_a_study_measures_again_what_was_measured_of_another_checkpoint(run, mak
 
 
 @pytest.mark.slow
-def test_a_sweep_sees_that_the_data_changed(make_parts, tmp_path, monkeypatch):
+def test_a_sweep_sees_that_the_data_changed(make_parts, tmp_path, data_dir, monkeypatch):
     """The configuration names a file, whose pixels are others by now."""
     images = np.random.default_rng(0).integers(0, 4, (60, 4, 4, 1), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
-    monkeypatch.setenv("VDM_DATA_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("VDM_DATA_DIR", str(data_dir))
     options = {"path": str(tmp_path / "images.npy"), "num_levels": 4}
     parts = make_parts(data={"name": "arrays", "arrays": options}, **STEPS)
     point = grid.Point({"x": "y"}, dict(parts.config))

@@ -18,6 +18,7 @@ SMALL = {
     "train.evaluate_every_steps": 0,
     "train.save_every_steps": 10,
     "train.num_samples": 0,
+    "optimizer.warmup_steps": 1,
     "train.writers": "json_lines",
     "evaluate.randomisations": 1,
 }

@@ -58,7 +58,7 @@ def test_resumed_equals_never_stopped(never_stopped, start_training, launch, tmp
     assert record(tmp_path) == never_stopped
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_second_signal_within_the_save(never_stopped, start_training, launch, tmp_path):
     """Fault: a second SIGTERM 0 to 60 ms after the first. What was saved stays whole."""
     often = LONG | {"train.save_every_steps": 1}
