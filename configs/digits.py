@@ -158,7 +158,7 @@ def study() -> config_dict.ConfigDict:
     # each schedule. The study's 27 runs train for a quarter of an hour.
     config.train.num_steps = 400
     config.train.evaluate_every_steps = 0
-    # What is not part of the comparison would only add to its time.
+    # The study compares final bounds alone: validations and samples would only add to its time.
     config.train.save_every_steps = 200
     config.train.keep_latest = 1
     config.train.num_samples = 0

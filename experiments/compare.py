@@ -62,7 +62,7 @@ def main():
     timesteps = numbers.shared_timesteps(runs, _TIMESTEPS.value)
     estimation = Estimation(timesteps, 1, _RANDOMISATIONS.value, _SEED.value)
 
-    # Of all runs the same noise at equal gamma, not at equal t: schedules reach a noise level at
+    # Runs are paired by equal noise at equal gamma, not at equal t: schedules reach a noise level at
     # different times (Kingma et al. 2021, arXiv:2107.00630, eq. 18).
     print(provenance.header())
     with StopRequest() as stop:

@@ -12,6 +12,7 @@ import pytest
 from experiments.cli.former_configs import FORMER, present_words
 from experiments.cli.parsing import check_field, load_config
 from experiments.cli.words import Word
+from tests.nested import nested
 from vdm.errors import ConfigError
 from vdm.runs import build
 from vdm.runs.completion import complete, unknown_fields
@@ -31,16 +32,8 @@ STORED = as_tuples(json.loads((Path(__file__).parent / "runs" / "former_configs.
 
 
 def before(name, **others):
-    """The configuration as it was, nested."""
-    fields = STORED["defaults"] | STORED["configs"][name] | others
-    config = {}
-    for field, value in fields.items():
-        *path, leaf = field.split(".")
-        group = config
-        for part in path:
-            group = group.setdefault(part, {})
-        group[leaf] = value
-    return config
+    """Return the configuration as it was, nested."""
+    return nested(STORED["defaults"] | STORED["configs"][name] | others)
 
 
 def schedules_of(name):

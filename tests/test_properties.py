@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ml_collections import config_dict
 
 from experiments.sweeps import grid
+from tests.nested import nested
 from vdm.errors import ConfigError
 from vdm.models import make_family
 from vdm.runs import evaluations
@@ -50,7 +51,7 @@ def overrides(draw):
     return {field: draw(VALUES[kind_of(field)]) for field in fields}
 
 
-def nested(fields):
+def overridden(fields):
     config = default_config()
     for field, value in fields.items():
         config = replaced(config, field.split("."), value)
@@ -61,7 +62,7 @@ def nested(fields):
 def test_a_value_of_a_field_s_type_is_taken_or_refused_by_name(fields):
     """No other exception: whatever a field takes must be checked before it is used."""
     try:
-        config = complete(nested(fields))
+        config = complete(overridden(fields))
         check(config)
         make_family(SPEC, config)
     except ConfigError as error:
@@ -70,7 +71,7 @@ def test_a_value_of_a_field_s_type_is_taken_or_refused_by_name(fields):
 
 @given(overrides())
 def test_a_configuration_comes_back_from_json(fields):
-    config = nested(fields)
+    config = overridden(fields)
     assume(not any(isinstance(value, float) and math.isnan(value) for value in fields.values()))
     back = as_tuples(json.loads(json.dumps(config)))
     assert back == as_tuples(config)
@@ -89,14 +90,7 @@ def former_configs(draw):
     for field in draw(st.lists(st.sampled_from(sorted(former)), max_size=3)):
         if field not in ("schedule.name", "data.name"):
             former[field] = draw(st.integers(0, 9))
-    result: dict = {}
-    for field, value in former.items():
-        *groups, leaf = field.split(".")
-        group = result
-        for name in groups:
-            group = group.setdefault(name, {})
-        group[leaf] = value
-    return result
+    return nested(former)
 
 
 @given(former_configs())

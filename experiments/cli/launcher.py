@@ -36,13 +36,14 @@ from experiments.cli.usage import usage
 from experiments.cli.utf8 import use_utf8
 from vdm.errors import ConfigError, DiskError, NonFiniteError, Preempted, VdmError
 from vdm.runs.config import flatten
+from vdm.runtime.files import FULL_ERRNOS
 from vdm.runtime.interruption import Early, Interrupted, raised_by_signals
 
 FLAGS = flags.FLAGS
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 _LIST = {"--list", "-list", "--list=true"}
 _ABORTED = 130
-_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_DISK_ERRNOS = FULL_ERRNOS | {errno.EROFS}
 _LEVELS = {-3: "CRITICAL", -2: "ERROR", -1: "WARNING", 0: "INFO", 1: "DEBUG"}
 
 

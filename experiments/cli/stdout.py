@@ -10,8 +10,10 @@ import os
 import sys
 from typing import TextIO
 
+from vdm.runtime.files import FULL_ERRNOS
+
 _UNREAD = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that is gone
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, a user's share of it, the largest file
+_FULL = FULL_ERRNOS | {errno.EFBIG}  # the last of a file that may not grow further
 
 
 def outlive_readers() -> None:

@@ -134,7 +134,7 @@ class Account:
     def close(self) -> Record | None:
         """Write the account for the last time and return it; None for a run that was refused."""
         if self._heart.ident is None:
-            # Of a finished run, shown again: the time since its end is not its own.
+            # A finished run that is shown again has spent none of the time since its end.
             return self._past if self._is_shown else None
         self._stop.set()
         self._heart.join()
@@ -206,16 +206,13 @@ def start_step(step: int) -> None:
 
 
 def metrics() -> dict[str, float]:
-    """Return {"seconds/CATEGORY": s} and "goodput_by_seconds", the share of the steps that count.
-
-    Every name has "seconds" in it: such metrics differ from one run to its exact repetition.
-    """
+    """Return {"seconds/CATEGORY": s} and "goodput", the share of wall time in steps that count."""
     if _active is None:
         return {}
     seconds = _active.seconds()
-    shares = {"goodput_by_seconds": seconds.get("step", 0.0) / max(sum(seconds.values()), 1e-9)}
+    goodput = seconds.get("step", 0.0) / max(sum(seconds.values()), 1e-9)
     rounded = {f"seconds/{name}": round(value, 3) for name, value in seconds.items()}
-    return {name: round(share, 5) for name, share in shares.items()} | rounded
+    return {"goodput": round(goodput, 5)} | rounded
 
 
 @functools.cache

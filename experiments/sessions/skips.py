@@ -88,8 +88,10 @@ class Skips:
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
             if line in text.splitlines(True):
                 return
+            # The last line may have been cut by a kill: the next one must not be appended to it.
+            start = "\n" if text and not text.endswith("\n") else ""
             with path.open("a", encoding="utf-8") as file:
-                file.write(line)
+                file.write(start + line)
         except OSError as error:
             raise DiskError(f"{path}: cannot be written ({error})") from error
 

@@ -41,6 +41,11 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+def repeatable(line):
+    """Return the metrics of a line of metrics.jsonl that no clock changes."""
+    return {n: value for n, value in line.items() if "second" not in n and n != "goodput"}
+
+
 def train_words(workdir, overrides=None):
     """The interpreter's arguments for a shrunken training run."""
     fields = {**SHRUNK, **(overrides or {})}

@@ -7,17 +7,9 @@ from typing import Any
 from vdm.errors import ConfigError
 from vdm.runs.config import as_tuples, flatten
 from vdm.runs.config_identity import EARLIER_DEFAULTS, replaced
-from vdm.runs.defaults import ELEMENTS, KINDS, default_config
+from vdm.runs.defaults import default_config
 from vdm.runs.former_fields import FORMER_NAMES
-
-EXPECTED = {
-    bool: "True or False",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    tuple: "a tuple",
-}
-"""{type of a field: its name in messages}."""
+from vdm.runs.kinds import first_mismatch, is_group
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +18,7 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ConfigError: a field that does not exist or has another name now, or a value of another type.
     """
-    if not _is_group(config):
+    if not is_group(config):
         raise ConfigError(f"config={config!r}: expected a dictionary, such as {{'seed': 1}}")
     given, defaults = as_tuples(_plain(config)), default_config()
     for field, value in unknown_fields(given):
@@ -43,21 +35,9 @@ def check_kinds(config: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: a value of another type, or a tuple with such an element.
     """
-    _check_group(config, default_config(), "")
-
-
-def _check_group(given: Mapping, defaults: Mapping, prefix: str) -> None:
-    """Check the types of the fields of one group; `prefix` is its dotted name with a dot at the end."""
-    for name, default in defaults.items():
-        if name not in given:
-            continue
-        field, value = f"{prefix}{name}", given[name]
-        if not _is_group(default):
-            _check_kind(field, value, default)
-        elif not _is_group(value):
-            raise ConfigError(f"config.{field}={value!r}: expected a group of fields")
-        else:
-            _check_group(value, default, f"{field}.")
+    if mismatch := first_mismatch(config):
+        field, value, reason = mismatch
+        raise ConfigError(f"config.{field}={value!r}: {reason}")
 
 
 def complete_saved(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,49 +63,25 @@ def unknown_fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _unknown(given: Mapping, defaults: Mapping, prefix: str) -> Iterator[tuple[str, Any]]:
     chosen = {str(given.get(key)).partition(":")[0] for key in ("name", "family")}
     for name, value in given.items():
-        if name not in defaults and name in chosen and _is_group(value):
+        if name not in defaults and name in chosen and is_group(value):
             continue
-        if name not in defaults or _is_group(value) != _is_group(defaults[name]):
+        if name not in defaults or is_group(value) != is_group(defaults[name]):
             yield f"{prefix}{name}", value
-        elif _is_group(value):
+        elif is_group(value):
             yield from _unknown(value, defaults[name], f"{prefix}{name}.")
-
-
-def _is_group(value: Any) -> bool:
-    """Return whether a value is a group of fields; a ConfigDict is no Mapping."""
-    return hasattr(value, "items")
 
 
 def _plain(config: Any) -> dict[str, Any]:
     """Return a ConfigDict or mapping with all its groups as dictionaries."""
-    return {n: _plain(value) if _is_group(value) else value for n, value in config.items()}
+    return {n: _plain(value) if is_group(value) else value for n, value in config.items()}
 
 
 def _merged(defaults: Mapping, given: Mapping) -> dict[str, Any]:
     """Return `defaults` with the fields of `given` in their place, group by group."""
     merged = dict(defaults)
     for name, value in given.items():
-        merged[name] = _merged(merged.get(name, {}), value) if _is_group(value) else value
+        merged[name] = _merged(merged.get(name, {}), value) if is_group(value) else value
     return merged
-
-
-def _check_kind(field: str, value: Any, default: Any) -> None:
-    """Raise ConfigError unless `value` has the default's type, or that which None stands for."""
-    kind = KINDS[field] if default is None else type(default)
-    if value is None and default is None:
-        return
-    elements = ELEMENTS.get(field)
-    if not _is_of(kind, value):
-        of_what = f" of elements that are {EXPECTED[elements]}" if elements else ""
-        or_none = " or None" if default is None else ""
-        raise ConfigError(f"config.{field}={value!r}: expected {EXPECTED[kind]}{of_what}{or_none}")
-    if elements and not all(_is_of(elements, element) for element in value):
-        raise ConfigError(f"config.{field}={value!r}: each element must be {EXPECTED[elements]}")
-
-
-def _is_of(kind: type, value: Any) -> bool:
-    """Return whether a value has a field's type, compared exactly: a bool is no number here."""
-    return type(value) in ((int, float) if kind is float else (kind,))
 
 
 def _offer(field: str) -> str:
@@ -135,7 +91,7 @@ def _offer(field: str) -> str:
     for name in groups:
         siblings = siblings[name]
     if leaf in siblings:
-        kind = "a group of fields" if _is_group(siblings[leaf]) else "one field, no group of them"
+        kind = "a group of fields" if is_group(siblings[leaf]) else "one field, no group of them"
         return f"config.{field} is {kind}"
     prefix = ".".join(["config", *groups])
     # Misspelt in its own group, or right but looked for in another one.

@@ -71,7 +71,8 @@ def check_encodable(workdir: Path, argument: str = "workdir") -> None:
         str(workdir.absolute()).encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{argument}={workdir}: the name is not UTF-8; rename the folder, or choose another"
+            f"{argument}={os.fsencode(workdir)!r}: the name is not UTF-8; rename the folder, or choose "
+            "another"
         ) from None
 
 

@@ -7,7 +7,7 @@ have written fields, and choices of a section, that this one does not know.
 from collections.abc import Mapping
 from typing import Any
 
-from vdm.runs.defaults import KINDS, default_config
+from vdm.runs.kinds import NAMES, first_mismatch, is_of
 
 _OPTIMIZER = "learning_rate schedule_learning_rate warmup_steps decay b1 b2 eps weight_decay"
 _TRAIN = "num_steps batch_size log_every_steps evaluate_every_steps save_every_steps"
@@ -22,8 +22,6 @@ FIRST_FIELDS: dict[str, list[str]] = {
     "evaluate": ["split", "num_timesteps", "batch_size", "repeats", "randomisations", "seed"],
 }
 """{section: its fields} of the first revision that wrote config.json; no revision has lacked one."""
-_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
-_SIMPLE = (bool, int, float, str)
 
 
 def check_sections(identity: Any) -> None:
@@ -54,35 +52,13 @@ def check_fields(identity: Mapping[str, Any]) -> None:
     Raises:
       ValueError: the first field of another type.
     """
-    _check_config(identity["config"], default_config(), "config.")
+    if mismatch := first_mismatch(identity["config"]):
+        field, value, reason = mismatch
+        raise ValueError(f"config.{field} is {_show(value)}: {reason}")
     _check_data(identity["data"])
     changes = identity.get("changes", ())
     if not isinstance(changes, tuple) or not all(isinstance(c, Mapping) for c in changes):
         raise ValueError(f"changes is {_show(changes)}, not a list of objects")
-
-
-def _check_config(config: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
-    """Compare fields with the types of their defaults, group by group; unknown ones are passed over."""
-    for name in sorted(config.keys() & defaults.keys()):
-        value, default, field = config[name], defaults[name], f"{prefix}{name}"
-        if isinstance(default, Mapping):
-            _require_group(config, name, prefix)
-            _check_config(value, default, f"{field}.")
-        elif value is not None or default is not None:
-            kind = KINDS[field.removeprefix("config.")] if default is None else type(default)
-            _check_kind(field, value, kind)
-
-
-def _check_kind(field: str, value: Any, kind: type) -> None:
-    """Raise ValueError unless a value has a type that a field of type `kind` may have."""
-    if kind is tuple:
-        if not isinstance(value, tuple) or not all(type(item) in _SIMPLE for item in value):
-            raise ValueError(f"{field} is {_show(value)}, not a list of values")
-        return
-    # Compared exactly: a bool is an int to Python, and no number here.
-    allowed = (int, float) if kind is float else (kind,)
-    if type(value) not in allowed:
-        raise ValueError(f"{field} is {_show(value)}, not {_NAMES[kind]}")
 
 
 def _check_data(data: Mapping[str, Any]) -> None:
@@ -91,13 +67,13 @@ def _check_data(data: Mapping[str, Any]) -> None:
     for field, kind in kinds.items():
         if field not in data:
             raise ValueError(f"data.{field} is missing")
-        _check_kind(f"data.{field}", data[field], kind)
+        _require_kind(f"data.{field}", data[field], kind)
     shape = data["shape"]
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
         raise ValueError(f"data.shape is {_show(shape)}, not three sizes")
     _require_group(data, "split_sizes", "data.")
     for split, size in data["split_sizes"].items():
-        _check_kind(f"data.split_sizes.{split}", size, int)
+        _require_kind(f"data.split_sizes.{split}", size, int)
 
 
 def _require_group(parent: Mapping[str, Any], name: str, prefix: str = "") -> None:
@@ -105,6 +81,11 @@ def _require_group(parent: Mapping[str, Any], name: str, prefix: str = "") -> No
         raise ValueError(f"{prefix}{name} is missing")
     if not isinstance(parent[name], Mapping):
         raise ValueError(f"{prefix}{name} is {_show(parent[name])}, not a group of fields")
+
+
+def _require_kind(field: str, value: Any, kind: type) -> None:
+    if not is_of(kind, value):
+        raise ValueError(f"{field} is {_show(value)}: expected {NAMES[kind]}")
 
 
 def _show(value: Any) -> str:

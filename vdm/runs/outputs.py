@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vdm.errors import ConfigError, DiskError
+from vdm.runs.folder import check_encodable
 from vdm.runtime.files import FULL_ERRNOS
 
 _TRIAL_BYTES = 4096
@@ -34,7 +35,7 @@ def check_outputs(
       ConfigError: a file or folder that cannot be written, by its path.
       DiskError: the disk is full.
     """
-    _check_name(workdir, argument)
+    check_encodable(workdir, argument)
     train = config["train"]
     outputs = {_WRITER_OUTPUTS.get(name, "") for name in train["writers"]}
     folders = ["checkpoints", "evaluations", *(["samples"] if train["num_samples"] else [])]
@@ -44,17 +45,6 @@ def check_outputs(
         _try(_try_folder, folder, argument, workdir)
     for file in (*(workdir / name for name in names), *files):
         _try(_try_file, file, argument, workdir)
-
-
-def _check_name(workdir: Path, argument: str) -> None:
-    """Refuse a name that is no UTF-8: JSON and TensorStore cannot write it."""
-    try:
-        str(workdir.absolute()).encode()
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"{argument}={os.fsencode(workdir)!r}: the path is not UTF-8, which checkpoints need; "
-            "choose another"
-        ) from None
 
 
 def _try(trial: Any, path: Path, argument: str, workdir: Path) -> None:

@@ -72,7 +72,7 @@ RANGES = {
     "schedule.sigmoid.start": ANY,
     "schedule.sigmoid.end": ANY,
     "schedule.edm.mean": ANY,
-    # The line, to float32, from 10**6 on.
+    # A wider normal distribution of ln sigma, cut to the end points, is uniform: the linear schedule.
     "schedule.edm.deviation": Range(1e-3, 1000),
     "schedule.pixel_network.num_features": SIZE,
     "schedule.conditional_polynomial.num_hidden": SIZE,

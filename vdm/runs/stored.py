@@ -22,7 +22,7 @@ def read_all(workdir: Path, identity: Mapping[str, Any]) -> dict[str, Stored]:
       workdir: the work folder.
       identity: the contents of its config.json.
     """
-    # The same for all records, and dearer than reading one.
+    # These hashes are the same for all records, and cost more than reading one.
     hashes = {"data": identity["data"]["content_hash"], "config": config_hash(identity["config"])}
     wanted = {"hashes": hashes, "earlier_config_hash": earlier_config_hash(identity["config"])}
     checkpoint = functools.cache(lambda step: saved_ema_hash(workdir / "checkpoints", step))
@@ -44,9 +44,9 @@ def _read(path: Path, wanted: Mapping[str, Any], checkpoint: Callable[[int], str
         return record
     # Only the record says which checkpoint is its own, and that one may be gone.
     try:
-        own = {"checkpoint": checkpoint(int(record.facts["checkpoint_step"]))}
+        parameters = {"checkpoint": checkpoint(int(record.facts["checkpoint_step"]))}
     except (CheckpointError, KeyError, TypeError, ValueError):
         return (
             record if record.fault else Stored(record.facts, "unverified", "its checkpoint is gone")
         )
-    return evaluations.read(path, {**wanted, "hashes": wanted["hashes"] | own}) or record
+    return evaluations.read(path, {**wanted, "hashes": wanted["hashes"] | parameters}) or record

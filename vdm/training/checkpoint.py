@@ -125,7 +125,7 @@ class Checkpoints:
         try:
             together(lambda: check_room(self.directory, trees))
             jointly(lambda: self._commit(step, trees, content))
-        # What Orbax and TensorStore raise for a write that fails.
+        # Orbax and TensorStore raise any of these for a write that fails.
         except (OSError, ValueError, RuntimeError, ExceptionGroup, ElsewhereError) as error:
             # At once: a failed save's own leftovers may be what fills the disk.
             self._folder.remove_partial()
@@ -161,9 +161,9 @@ class Checkpoints:
 
         def write():
             before, former = self._record(step), self._metrics.of(step)
-            # One of an earlier revision has its metric elsewhere; from now on a hash protects it.
-            kept = {} if former is None else {self.best_metric: former}
-            scored = self._scored(metrics) or before.get("metrics") or kept
+            # A record of an earlier revision lacks the metric; from now on the hash covers it.
+            former_metrics = {} if former is None else {self.best_metric: former}
+            scored = self._scored(metrics) or before.get("metrics") or former_metrics
             # Sealed again as a whole; the hashes of the arrays stay as they were.
             record = sealed({**before, **changes, "metrics": scored})
             records.write_record(self.directory, step, record)

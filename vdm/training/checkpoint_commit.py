@@ -5,7 +5,6 @@ one, and all others wait there for ever. Here each barrier also exchanges exit c
 others leave Orbax's call as soon as one has failed.
 """
 
-import errno
 import os
 import shutil
 import threading
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import jax
 
 from vdm.errors import DiskError
+from vdm.runtime.files import FULL_ERRNOS
 from vdm.runtime.processes import ElsewhereError, exchange
 from vdm.training.checkpoint_record import error_line
 
@@ -63,14 +63,14 @@ def jointly(call: Callable[[], Result]) -> Result:
     """
     if jax.process_count() == 1:
         return call()
-    told: list[ElsewhereError] = []
+    elsewhere: list[ElsewhereError] = []
     try:
-        with _barriers_exchange(told):
+        with _barriers_exchange(elsewhere):
             result = call()
     except Exception as error:
         # Whoever was told of another's failure at a barrier has taken part in that one's exchange.
-        if told:
-            raise told[0] from None
+        if elsewhere:
+            raise elsewhere[0] from None
         exchange(getattr(error, "exit_code", 1))
         raise
     exchange(0)
@@ -78,8 +78,8 @@ def jointly(call: Callable[[], Result]) -> Result:
 
 
 @contextmanager
-def _barriers_exchange(told: list[ElsewhereError]) -> Iterator[None]:
-    """Make Orbax's barriers exchange exit codes; the failure of another process goes to `told`."""
+def _barriers_exchange(elsewhere: list[ElsewhereError]) -> Iterator[None]:
+    """Make Orbax's barriers exchange exit codes; the failure of another process goes to `elsewhere`."""
     from orbax.checkpoint._src.multihost import multihost
 
     original = multihost.sync_global_processes
@@ -91,7 +91,7 @@ def _barriers_exchange(told: list[ElsewhereError]) -> Iterator[None]:
         try:
             exchange(0)
         except ElsewhereError as error:
-            told.append(error)
+            elsewhere.append(error)
             raise
 
     multihost.sync_global_processes = barrier
@@ -105,7 +105,7 @@ def save_failure(error: BaseException) -> str:
     """Return why a save failed, in one line: TensorStore's text hides a full disk behind its paths."""
     cause: BaseException | None = error
     while cause is not None:
-        if getattr(cause, "errno", None) == errno.ENOSPC or _FULL in str(cause):
+        if getattr(cause, "errno", None) in FULL_ERRNOS or _FULL in str(cause):
             return _FULL
         cause = cause.__cause__ or cause.__context__
     return error_line(error)
@@ -123,7 +123,7 @@ def threads_ended() -> Iterator[None]:
     except Exception:
         deadline = time.monotonic() + _SETTLE_SECONDS
         for thread in set(threading.enumerate()) - before:
-            # Those of a pool idle on. Orbax's own `join` would raise the error of its thread again.
+            # Threads of a pool idle on. Orbax's own `join` would raise the error of its thread again.
             if not thread.name.startswith(_POOLS):
                 threading.Thread.join(thread, max(deadline - time.monotonic(), 0.0))
         raise

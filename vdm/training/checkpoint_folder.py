@@ -105,8 +105,8 @@ class Folder:
                 f"{self.directory / str(step)}: memory, or another resource, ran out while it was read "
                 f"({error_line(error)}); it is not taken for damaged: end what else uses the device"
             ) from error
-        # Of operating system errors only a missing file, or one in a folder's place, is damage: others
-        # may be temporary.
+        # Only a missing file, or one in a folder's place, is damage: other errors of the operating
+        # system may be temporary.
         if isinstance(error, OSError) and error.errno not in _DAMAGE_ERRNOS:
             raise CheckpointError(
                 f"{self.directory / str(step)}: cannot be read ({error_line(error)}); it is not taken "

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vdm.errors import CheckpointError
-from vdm.runtime.files import sync_folder, write_whole
+from vdm.runtime.files import write_whole
 from vdm.runtime.hashes import json_hash, sealed, unsealed
 
 RECORD = "record/metadata"
@@ -53,9 +53,7 @@ def facts_of(record: Mapping) -> dict:
 
 def write_record(directory: Path, step: int, record: Mapping) -> None:
     """Replace the record of a committed step as a whole by a sealed one."""
-    path = directory / str(step) / RECORD
-    write_whole(path, json.dumps(record).encode())
-    sync_folder(path.parent.parent)
+    write_whole(directory / str(step) / RECORD, json.dumps(record).encode())
 
 
 def saved_ema_hash(directory: Path, step: int) -> str:

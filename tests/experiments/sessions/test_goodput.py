@@ -151,4 +151,4 @@ def test_the_categories_are_the_wall_time_over_a_kill_and_a_stop(
 
     logged = [line for line in read_json_lines(tmp_path / "metrics.jsonl") if "seconds" in line][-1]
     parts = sum(value for name, value in logged.items() if name.startswith("seconds/"))
-    assert logged["goodput_by_seconds"] == pytest.approx(logged["seconds/step"] / parts, abs=1e-3)
+    assert logged["goodput"] == pytest.approx(logged["seconds/step"] / parts, abs=1e-3)

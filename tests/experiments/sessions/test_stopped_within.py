@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from experiments.sessions import periodic, session, training
+from tests.experiments.conftest import repeatable
 from vdm.errors import Preempted
 from vdm.runs import record
 from vdm.training.checkpoint import Checkpoints
@@ -22,7 +23,7 @@ NUM_STEPS = 7
 def lines(folder):
     """Every logged number that no clock changes."""
     found = read_json_lines(folder / "metrics.jsonl")
-    return [{n: v for n, v in line.items() if "second" not in n} for line in found]
+    return [repeatable(line) for line in found]
 
 
 def arrays(folder, step=NUM_STEPS):
