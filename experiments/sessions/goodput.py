@@ -70,6 +70,8 @@ class Account:
         self._finished = 0
         if is_first():  # the processes of one run share the folder
             goodput_record.remove_partial(self._folder)
+            # At once: without it, a kill within the first HEARTBEAT_SECONDS would lose this start.
+            self._write(durable=False)
             self._heart.start()
 
     def start_step(self, step: int) -> None:
